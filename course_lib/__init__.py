@@ -1,0 +1,1 @@
+"""Databases for AI Engineers: the names that notebooks use."""

@@ -1,0 +1,74 @@
+"""Every environment variable of the course, with its default and meaning."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from platformdirs import user_cache_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+"""The clone: notebooks/, alembic/ and work/ lie here."""
+
+
+class Settings(BaseSettings):
+    """Read from the environment, then from ``.env`` beside the README. Nothing is required."""
+
+    model_config = SettingsConfigDict(
+        env_file=REPOSITORY / ".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias="DATABASE_URL",
+        description="Any PostgreSQL >= 18 with pgvector >= 0.8.4. Unset: the embedded server.",
+    )
+    openai_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="OPENAI_API_KEY",
+        description="A key of OpenAI or of a compatible server. Unset: the offline model answers.",
+    )
+    openai_base_url: str | None = Field(
+        default=None,
+        validation_alias="OPENAI_BASE_URL",
+        description="Address of an OpenAI-compatible server, ending in /v1. It needs no key.",
+    )
+    embedding_model: str = Field(
+        default="text-embedding-3-small",
+        validation_alias="COURSE_EMBEDDING_MODEL",
+        description="Embedding model asked of a real server, with dimensions=256.",
+    )
+    chat_model: str = Field(
+        default="gpt-5-mini",
+        validation_alias="COURSE_CHAT_MODEL",
+        description="Chat model asked of a real server.",
+    )
+    home: Path = Field(
+        default_factory=lambda: user_cache_path("databases-for-ai-engineers"),
+        validation_alias="COURSE_HOME",
+        description="Where the embedded server keeps its data; safe to delete when it is stopped.",
+    )
+    idle_hours: float = Field(
+        default=4.0,
+        gt=0,
+        validation_alias="COURSE_IDLE_HOURS",
+        description="The embedded server stops after so many hours without a client.",
+    )
+    strict: bool = Field(
+        default=False,
+        validation_alias="COURSE_STRICT",
+        description="Make a failed check raise instead of rendering its verdict.",
+    )
+
+    @property
+    def offline(self) -> bool:
+        """True when no OpenAI-compatible server is configured."""
+        return self.openai_api_key is None and self.openai_base_url is None
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process; ``get_settings.cache_clear()`` reads the environment again."""
+    return Settings()
