@@ -1,0 +1,175 @@
+"""Find the server of this course: the embedded one, started if need be, or the one ``DATABASE_URL`` names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL
+
+from course_lib.errors import CourseError
+from course_lib.postgres.address import libpq_uri, parse_url, spoken
+from course_lib.postgres.binaries import MAJOR, reachable_installation, server_account
+from course_lib.postgres.cluster import Cluster
+from course_lib.postgres.failures import connection_failure
+from course_lib.postgres.watchdog import watch
+from course_lib.settings import get_settings
+
+MINIMUM_PGVECTOR = (0, 8, 4)  # older ones can corrupt or lose parts of an HNSW index (pgvector's CHANGELOG)
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Server:
+    """A checked PostgreSQL with pgvector. ``url`` is its maintenance database, which is only connected to."""
+
+    url: URL
+    embedded: bool
+    version: str
+    pgvector: str
+    started: bool = False
+
+    def describe(self) -> str:
+        """``PostgreSQL 18.4 · pgvector 0.8.5 · embedded``."""
+        kind = "embedded" if self.embedded else "your server"
+        return f"PostgreSQL {self.version} · pgvector {self.pgvector} · {kind}"
+
+    @asynccontextmanager
+    async def connection(self, database: str | None = None) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """An administrative connection, outside any pool.
+
+        Raises:
+            CourseError: nobody answers, or access is refused.
+        """
+        connection = await connect(self.url, database)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+async def connect(url: URL, database: str | None = None) -> asyncpg.Connection[Any]:
+    """Connect with asyncpg, putting a refusal into a sentence."""
+    try:
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+            libpq_uri(url, database), timeout=CONNECT_SECONDS, server_settings={"application_name": "course"}
+        )
+    except Exception as error:
+        failure = connection_failure(error, spoken(url))
+        if failure is None:
+            raise
+        raise failure from error
+    return connection
+
+
+def server_home() -> Path:
+    """The folder of the embedded server. As root, one that the server's account can enter.
+
+    Raises:
+        CourseError: root set COURSE_HOME to a place that account cannot enter.
+    """
+    settings, account = get_settings(), server_account()
+    home = settings.home.expanduser().absolute()
+    if account is None or account.can_enter(home.parent):
+        return home
+    if "home" in settings.model_fields_set:
+        raise CourseError(
+            f"COURSE_HOME is {home}, which user '{account.name}' cannot enter; PostgreSQL has to run as that user.",
+            "Choose a folder outside root's home, or run the course as a normal user.",
+        )
+    return Path("/var/cache/databases-for-ai-engineers")
+
+
+@cache
+def embedded_cluster() -> Cluster:
+    """The one embedded server of this operating-system user."""
+    home, account = server_home(), server_account()
+    return Cluster(home / f"postgres-{MAJOR}", reachable_installation(home, account), account)
+
+
+def running_server() -> Cluster | None:
+    """The embedded server if it runs now; starts nothing."""
+    cluster = embedded_cluster()
+    return cluster if cluster.process() else None
+
+
+def stop_embedded() -> bool:
+    """Stop the embedded server. Returns False when it was not running."""
+    return embedded_cluster().stop()
+
+
+async def find_server() -> Server:
+    """The server for lessons: started when it is the embedded one, checked in either case.
+
+    Raises:
+        CourseError: it cannot be started or reached, is too old, or lacks pgvector or a right.
+    """
+    configured = get_settings().database_url
+    if configured is not None:
+        return await _checked(parse_url(configured.get_secret_value()), embedded=False, started=False)
+    cluster = embedded_cluster()
+    started = await asyncio.to_thread(_start_and_watch, cluster)
+    return await _checked(parse_url(cluster.address().dsn), embedded=True, started=started)
+
+
+def _start_and_watch(cluster: Cluster) -> bool:
+    started = cluster.ensure_running()
+    if started:
+        watch(cluster, get_settings().idle_hours)
+    return started
+
+
+async def _checked(url: URL, *, embedded: bool, started: bool) -> Server:
+    connection = await connect(url)
+    try:
+        row = await connection.fetchrow(
+            """
+            SELECT current_setting('server_version_num')::int AS number,
+                   split_part(current_setting('server_version'), ' ', 1) AS version,
+                   (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
+                   (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_create,
+                   quote_ident(current_user) AS role
+            """
+        )
+    finally:
+        await connection.close()
+    assert row is not None
+    refuse_unfit(row, spoken(url))
+    return Server(url, embedded, row["version"], row["pgvector"], started)
+
+
+def refuse_unfit(row: asyncpg.Record, where: str) -> None:
+    """Raise the sentence for the first thing that ``row`` (see ``_checked``) shows to be missing."""
+    if row["number"] < MAJOR * 10_000:
+        raise CourseError(
+            f"{where} is PostgreSQL {row['version']}; the course needs {MAJOR} or newer.",
+            "Unset DATABASE_URL to use the embedded server, or run: docker compose up -d",
+        )
+    if row["pgvector"] is None:
+        raise CourseError(
+            f"{where} has no pgvector.",
+            "Install pgvector on that server, or unset DATABASE_URL to use the embedded one.",
+        )
+    if tuple(int(part) for part in row["pgvector"].split(".")[:3]) < MINIMUM_PGVECTOR:
+        needed = ".".join(map(str, MINIMUM_PGVECTOR))
+        raise CourseError(
+            f"{where} has pgvector {row['pgvector']}; the course needs {needed} or newer.",
+            "Update pgvector on that server, or unset DATABASE_URL to use the embedded one.",
+        )
+    if not row["may_create"]:
+        raise CourseError(
+            f"Your role on {where} may not create databases, and every lesson gets a fresh one.",
+            f"Ask its administrator for: ALTER ROLE {row['role']} CREATEDB;",
+        )
+
+
+def environment_names_a_server() -> bool:
+    """True when DATABASE_URL is set, in the environment or in ``.env``."""
+    return get_settings().database_url is not None or bool(os.environ.get("DATABASE_URL"))
