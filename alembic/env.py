@@ -3,10 +3,10 @@
 import asyncio
 import os
 
+from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from alembic import context
 from course_lib.models import Base
 from course_lib.postgres.address import parse_url
 

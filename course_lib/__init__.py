@@ -1,1 +1,38 @@
-"""Databases for AI Engineers: the names that notebooks use."""
+"""Databases for AI Engineers: the names that notebooks use.
+
+Names are loaded when first used, so that importing the package starts nothing and takes no time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from course_lib.errors import CourseError as CourseError
+    from course_lib.instruments import QueryLog as QueryLog
+    from course_lib.instruments import explain as explain
+    from course_lib.lesson import Lesson as Lesson
+    from course_lib.lesson import open_lesson as open_lesson
+    from course_lib.llm import openai_client as openai_client
+
+_HOMES = {
+    "CourseError": "errors",
+    "Lesson": "lesson",
+    "QueryLog": "instruments",
+    "explain": "instruments",
+    "open_lesson": "lesson",
+    "openai_client": "llm",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from course_lib.settings import REPOSITORY
 
 
 def make_engine(url: URL | str, **options: Any) -> AsyncEngine:
@@ -16,3 +19,16 @@ def make_engine(url: URL | str, **options: Any) -> AsyncEngine:
 def make_session_factory(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     """Sessions whose objects stay readable after commit; in async code a reload on access is an error."""
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def migrate(url: URL, revision: str = "head") -> None:
+    """Bring a database to ``revision`` with this repository's own migrations.
+
+    Alembic's environment calls ``asyncio.run``, which a running loop forbids, so it gets a thread of its own.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(REPOSITORY / "alembic.ini")
+    config.attributes["url"] = url.render_as_string(hide_password=False)
+    await asyncio.to_thread(command.upgrade, config, revision)

