@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL
+from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from course_lib.data.seed import build_base, fingerprint
 from course_lib.db import make_engine, make_session_factory, migrate
 from course_lib.errors import CourseError
+from course_lib.instruments.rows import Rows
 from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
 from course_lib.postgres.address import libpq_uri
 from course_lib.postgres.lost import explain_lost_server
@@ -62,6 +63,16 @@ class Lesson:
     def session(self) -> AsyncSession:
         """A new session: ``async with lesson.session() as session``."""
         return self.sessions()
+
+    async def sql(self, statement: str, **values: Any) -> Rows:
+        """Run one statement on a connection of its own, commit, and return what came back as a table.
+
+        Args:
+            statement: SQL; ``:name`` stands for a value.
+            values: the values, sent apart from the SQL.
+        """
+        async with self.engine.begin() as connection:
+            return Rows.of(await connection.execute(text(statement), values))
 
     async def close(self) -> None:
         """Give the connections back and drop the database. Opening the lesson again does this first."""

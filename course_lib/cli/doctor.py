@@ -43,8 +43,6 @@ def _system() -> str:
 
 
 def _python() -> str:
-    if sys.version_info < (3, 11):
-        raise CourseError(f"Python {platform.python_version()} is too old.", "Install Python 3.11 or newer.")
     return f"{platform.python_version()} in {sys.prefix}"
 
 

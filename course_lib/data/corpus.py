@@ -9,6 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent / "corpus"
 
@@ -72,9 +73,9 @@ def golden_questions() -> tuple[GoldenQuestion, ...]:
     return tuple(GoldenQuestion(**{**entry, "documents": tuple(entry["documents"])}) for entry in entries)
 
 
-def _read_toml(table: str, file: str | None = None) -> list[dict[str, str]]:
+def _read_toml(table: str, file: str | None = None) -> list[dict[str, Any]]:
     content = tomllib.loads((FOLDER / f"{file or table}.toml").read_text(encoding="utf-8"))
-    entries: list[dict[str, str]] = content[table]
+    entries: list[dict[str, Any]] = content[table]
     return entries
 
 

@@ -102,6 +102,7 @@ class Rows:
         identity = stable_id(document.source, at)
         self.ids[document.source] = identity
         times = {"created_at": at, "updated_at": at + timedelta(seconds=20)}
+        count = load_model().count_tokens
         self.of[Document].append(
             {"id": identity, "user_id": self.ids[document.user], "source": document.source, "title": document.title}
             | {"status": "ready", "content_hash": sha256("\n\n".join(document.chunks).encode()).digest(), **times}
