@@ -89,6 +89,6 @@ def reset(number: Annotated[str, typer.Argument(help="The lesson's number, for e
 @app.command()
 def bench(quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False) -> None:
     """Measure starting, opening and cloning against the peers, and write bench-results/."""
-    from course_lib.cli.bench import run_bench
+    from course_lib.bench.foundation import measure
 
-    run_bench(quick)
+    measure(quick)
