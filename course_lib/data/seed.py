@@ -65,6 +65,11 @@ async def seed(connection: AsyncConnection) -> None:
         await connection.execute(insert(table), rows.of[table])
 
 
+def count_tokens(text: str) -> int:
+    """Length of ``text`` in tokens of the offline model, whichever model embeds it: the same in every run."""
+    return load_model().count_tokens(text)
+
+
 def stable_id(name: str, at: datetime) -> UUID:
     """A version 7 UUID like the server's, but the same in every run: the time, then bits from a hash of ``name``."""
     milliseconds = int(at.timestamp() * 1000)
@@ -102,7 +107,6 @@ class Rows:
         identity = stable_id(document.source, at)
         self.ids[document.source] = identity
         times = {"created_at": at, "updated_at": at + timedelta(seconds=20)}
-        count = load_model().count_tokens
         self.of[Document].append(
             {"id": identity, "user_id": self.ids[document.user], "source": document.source, "title": document.title}
             | {"status": "ready", "content_hash": sha256("\n\n".join(document.chunks).encode()).digest(), **times}
@@ -112,7 +116,7 @@ class Rows:
             {"id": stable_id(f"{document.source}#{index}", at), "document_id": identity, "chunk_index": index}
             | {
                 "content": content,
-                "token_count": load_model().count_tokens(content),
+                "token_count": count_tokens(content),
                 "embedding_model": EMBEDDING_MODEL,
             }
             for index, content in enumerate(document.chunks)
@@ -157,7 +161,7 @@ def _messages(slug: str, conversation: UUID, at: datetime, chance: random.Random
             yield {"id": stable_id(f"{conversation} {seq}", moment), "conversation_id": conversation, "seq": seq} | {
                 "role": role,
                 "content": content,
-                "token_count": load_model().count_tokens(content),
+                "token_count": count_tokens(content),
                 "meta": cited if role == "assistant" else {},
                 "created_at": moment,
             }

@@ -1,0 +1,40 @@
+"""Instruments: they make visible what a database does, and are what exercises are judged by.
+
+Each is loaded when it is first used: drawing needs matplotlib, logging statements does not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from course_lib.instruments.distances import distance_lanes as distance_lanes
+    from course_lib.instruments.plan import Plan as Plan
+    from course_lib.instruments.plan import PlanNode as PlanNode
+    from course_lib.instruments.plan import explain as explain
+    from course_lib.instruments.query_log import QueryLog as QueryLog
+    from course_lib.instruments.query_log import Statement as Statement
+    from course_lib.instruments.rows import Rows as Rows
+    from course_lib.instruments.schema import draw_schema as draw_schema
+    from course_lib.instruments.schema import read_schema as read_schema
+
+_HOMES = {
+    "Plan": "plan",
+    "PlanNode": "plan",
+    "QueryLog": "query_log",
+    "Rows": "rows",
+    "Statement": "query_log",
+    "distance_lanes": "distances",
+    "draw_schema": "schema",
+    "explain": "plan",
+    "read_schema": "schema",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
