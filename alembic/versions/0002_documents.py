@@ -27,8 +27,8 @@ def upgrade() -> None:
         sa.Column("meta", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("status IN ('uploaded', 'processing', 'ready', 'failed')", name="ck_documents_status"),
-        sa.CheckConstraint("octet_length(content_hash) = 32", name="ck_documents_content_hash"),
+        sa.CheckConstraint("status IN ('uploaded', 'processing', 'ready', 'failed')", name=op.f("ck_documents_status")),
+        sa.CheckConstraint("octet_length(content_hash) = 32", name=op.f("ck_documents_content_hash")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_documents_user_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_documents"),
         sa.UniqueConstraint("user_id", "source", name="uq_documents_user_id_source"),
@@ -42,8 +42,8 @@ def upgrade() -> None:
         sa.Column("token_count", sa.Integer(), nullable=False),
         sa.Column("embedding", VECTOR(256), nullable=False),
         sa.Column("embedding_model", sa.Text(), nullable=False),
-        sa.CheckConstraint("content <> ''", name="ck_document_chunks_content"),
-        sa.CheckConstraint("chunk_index >= 0", name="ck_document_chunks_chunk_index"),
+        sa.CheckConstraint("content <> ''", name=op.f("ck_document_chunks_content")),
+        sa.CheckConstraint("chunk_index >= 0", name=op.f("ck_document_chunks_chunk_index")),
         sa.ForeignKeyConstraint(
             ["document_id"], ["documents.id"], name="fk_document_chunks_document_id", ondelete="CASCADE"
         ),

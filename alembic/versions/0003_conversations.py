@@ -35,9 +35,9 @@ def upgrade() -> None:
         sa.Column("token_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("meta", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("role IN ('system', 'user', 'assistant', 'tool')", name="ck_messages_role"),
-        sa.CheckConstraint("status IN ('complete', 'streaming', 'aborted')", name="ck_messages_status"),
-        sa.CheckConstraint("seq > 0", name="ck_messages_seq"),
+        sa.CheckConstraint("role IN ('system', 'user', 'assistant', 'tool')", name=op.f("ck_messages_role")),
+        sa.CheckConstraint("status IN ('complete', 'streaming', 'aborted')", name=op.f("ck_messages_status")),
+        sa.CheckConstraint("seq > 0", name=op.f("ck_messages_seq")),
         sa.ForeignKeyConstraint(
             ["conversation_id"], ["conversations.id"], name="fk_messages_conversation_id", ondelete="CASCADE"
         ),
