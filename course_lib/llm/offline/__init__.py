@@ -1,0 +1,1 @@
+"""A small OpenAI-compatible server without a socket: embeddings, chat completions, responses."""
