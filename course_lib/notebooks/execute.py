@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
 
 from course_lib.errors import CourseError
 
@@ -31,6 +33,7 @@ def execute(path: Path) -> None:
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
+        config=Config({} if os.name == "nt" else {"KernelManager": {"transport": "ipc"}}),  # no open port
     )
     try:
         client.execute()
