@@ -16,9 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Read from the environment, then from ``.env`` beside the README. Nothing is required."""
 
-    model_config = SettingsConfigDict(
-        env_file=REPOSITORY / ".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
-    )
+    model_config = SettingsConfigDict(env_file=REPOSITORY / ".env", env_ignore_empty=True, extra="ignore")
 
     database_url: SecretStr | None = Field(
         default=None,

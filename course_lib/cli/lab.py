@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -42,9 +43,12 @@ def run_lab(port: int, browser: bool, extra: list[str]) -> None:
     server = asyncio.run(find_server())
     typer.echo(server.describe())
     jupyter = subprocess.Popen(
-        _command(workspace.folder, port, browser, extra), env=jupyter_environment(), start_new_session=True
+        _command(workspace.folder, port, browser, extra),
+        env={**jupyter_environment(), **_token()},
+        start_new_session=True,
     )
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # in a script's background SIGINT may start out ignored
+        signal.signal(number, _as_interrupt)
     try:
         address = _address(jupyter)
         typer.echo(f"\nJupyterLab is at  {address}\nCtrl-C ends it.\n")
@@ -63,7 +67,7 @@ def _command(folder: Path, port: int, browser: bool, extra: list[str]) -> list[s
     command = [
         sys.executable, "-m", "jupyterlab",
         f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
-        f"--ServerApp.port={port}", "--ServerApp.log_level=ERROR", "--KernelManager.transport=ipc",
+        f"--ServerApp.port={port}", "--Application.log_level=ERROR", "--KernelManager.transport=ipc",
     ]  # fmt: skip
     if not browser:
         command.append("--no-browser")
@@ -91,6 +95,11 @@ def jupyter_environment() -> dict[str, str]:
     except OSError as error:
         raise CourseError(f"The course cannot write to {home}.", "Set COURSE_HOME to a folder that you own.") from error
     return {**os.environ, **{name: str(folder) for name, folder in folders.items()}}
+
+
+def _token() -> dict[str, str]:
+    """A token of our own making, so that JupyterLab need not announce one."""
+    return {} if "JUPYTER_TOKEN" in os.environ else {"JUPYTER_TOKEN": secrets.token_hex(24)}
 
 
 QUIET = {"fetchNews": "false", "checkForUpdates": False}

@@ -1,0 +1,73 @@
+"""Settings come from the variables they are documented under, and from no others."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic_settings import SettingsConfigDict
+
+from course_lib.settings import Settings, get_settings
+
+VARIABLES = [str(field.validation_alias) for field in Settings.model_fields.values()]
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = Settings()
+    assert settings.offline
+    assert settings.database_url is None
+    assert settings.home.name == "databases-for-ai-engineers"
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
+def test_a_variable_that_only_looks_like_a_field_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HOME is everybody's; COURSE_HOME is ours."""
+    if name in VARIABLES:
+        pytest.skip("the documented name")
+    before = Settings().model_dump()
+    monkeypatch.setenv(name, "7")
+    assert Settings().model_dump() == before
+
+
+def test_a_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-secret-key")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ada:a-secret-password@localhost/course")
+    settings = Settings()
+    assert not settings.offline
+    for text in (repr(settings), str(settings), repr(settings.model_dump()), settings.model_dump_json()):
+        assert "a-secret" not in text
+
+
+def test_offline_can_be_asked_for_although_there_is_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-secret-key")
+    monkeypatch.setenv("COURSE_OFFLINE", "1")
+    assert Settings().offline
+
+
+def test_every_variable_says_what_it_means() -> None:
+    for field in Settings.model_fields.values():
+        assert field.description
+        assert isinstance(field.validation_alias, str)
+
+
+def test_the_file_beside_the_readme_is_read(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathlib import Path
+
+    file = Path(str(tmp_path)) / ".env"
+    file.write_text("COURSE_CHAT_MODEL=another-model\n")
+    monkeypatch.setattr(Settings, "model_config", SettingsConfigDict(**{**Settings.model_config, "env_file": file}))
+    assert Settings().chat_model == "another-model"
+
+
+def test_settings_are_read_once_until_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    get_settings.cache_clear()
+    first = get_settings()
+    monkeypatch.setenv("COURSE_CHAT_MODEL", "another-model")
+    assert get_settings() is first
+    get_settings.cache_clear()
+    assert get_settings().chat_model == "another-model"
+    get_settings.cache_clear()
