@@ -1,0 +1,63 @@
+"""A database of one's own, copied from a template that is built when it is first wanted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import URL
+
+from course_lib.data.seed import build_base, fingerprint
+from course_lib.db import migrate
+from course_lib.errors import CourseError
+from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
+
+RECIPES: dict[str, Callable[[URL], Awaitable[None]]] = {
+    "base": build_base,
+    "migrated": migrate,
+}
+"""What a database can start from: migrated and seeded, or migrated only."""
+
+
+@dataclass(frozen=True)
+class FreshDatabase:
+    """A database nobody else uses, on ``server``. ``drop`` it, or let a later sweep find it."""
+
+    server: Server
+    name: str
+
+    @property
+    def url(self) -> URL:
+        """The address for SQLAlchemy with asyncpg; printing it masks the password."""
+        return self.server.url.set(database=self.name)
+
+    async def drop(self) -> None:
+        """Disconnect whoever uses it and drop it."""
+        async with self.server.connection() as connection:
+            await drop(connection, self.name)
+
+
+async def make_database(lesson: str, recipe: str = "base") -> FreshDatabase:
+    """A fresh database for ``lesson``, after sweeping what dead kernels left.
+
+    Raises:
+        CourseError: the recipe is unknown, or no server can be had.
+    """
+    if recipe not in RECIPES:
+        raise CourseError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(sorted(RECIPES))}")
+    server = await find_server()
+    async with server.connection() as connection:
+        await sweep(connection)
+        template = await ensure_template(server, connection, recipe, fingerprint(), RECIPES[recipe])
+        return FreshDatabase(server, await clone(connection, template, lesson))
+
+
+@asynccontextmanager
+async def fresh_database(lesson: str, recipe: str = "base") -> AsyncIterator[FreshDatabase]:
+    """``make_database`` for the length of a block."""
+    database = await make_database(lesson, recipe)
+    try:
+        yield database
+    finally:
+        await database.drop()
