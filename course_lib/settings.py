@@ -53,6 +53,11 @@ class Settings(BaseSettings):
         validation_alias="COURSE_HOME",
         description="Where the embedded server keeps its data; safe to delete when it is stopped.",
     )
+    work: Path = Field(
+        default=REPOSITORY / "work",
+        validation_alias="COURSE_WORK",
+        description="The learner's own copies of the notebooks, and what the learner has solved.",
+    )
     idle_hours: float = Field(
         default=4.0,
         gt=0,

@@ -1,0 +1,77 @@
+"""Exercise notebooks, made from solution notebooks so that the two cannot drift apart.
+
+In ``solutions/NN_name.ipynb`` exercise 2.3 is three cells with the ids ``statement-2-3``, ``answer-2-3`` and
+``check-2-3``. What stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION`` is the learner's to write.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from course_lib.errors import CourseError
+from course_lib.exercises.exercise import Exercise, find_exercise
+from course_lib.settings import REPOSITORY
+
+SOLUTIONS = REPOSITORY / "solutions"
+EXERCISES = REPOSITORY / "exercises"
+SOLUTION_PART = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION\n?", re.MULTILINE | re.DOTALL)
+MARKERS = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
+CELL_ID = re.compile(r"^(statement|answer|check)-(\d+)-(\d+)$")
+STUB = 'raise NotImplementedError("your code")'
+
+
+def exercise_notebook(solution: Path) -> nbformat.NotebookNode:
+    """The learner's side of a solution notebook: no solutions, no outputs, cells marked for grading."""
+    notebook = deepcopy(nbformat.read(solution, as_version=4))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = SOLUTION_PART.sub(rf"\g<1>{STUB}\n", cell.source).rstrip("\n")
+            cell.outputs = []
+            cell.execution_count = None
+        cell.metadata = nbformat.from_dict(_grading(cell))
+    return notebook
+
+
+def _grading(cell: nbformat.NotebookNode) -> dict[str, Any]:
+    """nbgrader's marks: the answer is the learner's, statement and check are locked, the check gives the points."""
+    match = CELL_ID.match(cell.id)
+    if match is None:
+        return {}
+    part, id = match[1], f"{match[2]}.{match[3]}"
+    marks: dict[str, Any] = {"schema_version": 3, "grade_id": cell.id, "task": False}
+    marks |= {"grade": part == "check", "solution": part == "answer", "locked": part != "answer"}
+    if part == "check":
+        marks["points"] = find_exercise(id).points
+    return {"nbgrader": marks}
+
+
+def generate() -> list[Path]:
+    """Write ``exercises/`` from ``solutions/``; returns what changed."""
+    changed = []
+    EXERCISES.mkdir(exist_ok=True)
+    for solution in sorted(SOLUTIONS.glob("*.ipynb")):
+        target = EXERCISES / solution.name
+        text = nbformat.writes(exercise_notebook(solution)) + "\n"
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            target.write_text(text, encoding="utf-8")
+            changed.append(target)
+    return changed
+
+
+def solution_source(exercise: Exercise) -> str:
+    """The answer cell of the solution, without its marks.
+
+    Raises:
+        CourseError: the solutions are not beside the package.
+    """
+    wanted = f"answer-{exercise.id.replace('.', '-')}"
+    for path in sorted(SOLUTIONS.glob(f"{exercise.lesson}_*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.id == wanted:
+                return MARKERS.sub("", cell.source).strip("\n")
+    raise CourseError(f"The solution of {exercise.id} is not here.", "Look into the folder solutions/ of the repository.")

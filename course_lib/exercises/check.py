@@ -1,0 +1,182 @@
+"""``check``, ``hint``, ``solution`` and ``progress``: what learners call."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import gc
+import io
+import os
+import sys
+import warnings
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any
+
+from course_lib.data.fresh import make_database
+from course_lib.errors import CourseError
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong, find_exercise
+from course_lib.exercises.progress import Progress, Record
+from course_lib.exercises.source import is_stub
+from course_lib.exercises.verdict import CheckFailed, Finding, Verdict
+from course_lib.settings import get_settings
+
+PRINTED_LINES = 8
+_MISSING = object()
+_BUILTINS = dict(vars(builtins))
+_last: list[str] = []
+
+
+def check(id: str, *, strict: bool | None = None) -> Coroutine[Any, Any, Verdict]:
+    """Judge the answer to an exercise: ``await check("2.3")``.
+
+    The answer is looked up by its name where ``check`` is called from.
+
+    Args:
+        id: the exercise.
+        strict: raise ``CheckFailed`` instead of returning zero points; by default as ``COURSE_STRICT`` says,
+            and always while nbgrader runs.
+
+    Raises:
+        CourseError: there is no such exercise, or no server.
+        CheckFailed: see ``strict``.
+    """
+    namespace = sys._getframe(1).f_globals
+    return _check(find_exercise(id), namespace, strict)
+
+
+async def _check(exercise: Exercise, namespace: Mapping[str, Any], strict: bool | None) -> Verdict:
+    _last[:] = [exercise.id]
+    verdict = await judge_answer(exercise, namespace.get(exercise.answer, _MISSING))
+    if verdict.passed:
+        record = Record.load()
+        if exercise.id not in record.passed:
+            record.passed.append(exercise.id)
+            record.save()
+    if strict is None:
+        strict = get_settings().strict or "NBGRADER_EXECUTION" in os.environ
+    if strict and not verdict.passed:
+        raise CheckFailed(str(verdict))
+    return verdict
+
+
+async def judge_answer(exercise: Exercise, answer: Any) -> Verdict:
+    """The verdict on ``answer``, on a database of its own. The next one is unaffected, whatever the answer does."""
+    if answer is _MISSING:
+        sentence = f"There is no `{exercise.answer}` yet. Write it in the cell above, run that cell, then this one."
+        return Verdict.of(exercise, Finding("not attempted", "not attempted", sentence))
+    if is_stub(answer):
+        return Verdict.of(exercise, _stub(exercise))
+    with _kept_quiet() as printed, _honest_builtins():
+        attempt = Attempt(exercise, answer, await make_database(exercise.lesson, exercise.recipe))
+        try:
+            finding = await _find(exercise, attempt)
+        finally:
+            await attempt.close()
+    finding.printed = "\n".join(printed.getvalue().strip().splitlines()[:PRINTED_LINES])
+    return Verdict.of(exercise, finding)
+
+
+async def _find(exercise: Exercise, attempt: Attempt) -> Finding:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            await attempt.prepare()
+            await exercise.judge(attempt)
+            await attempt.look_for_leftovers()
+            return Finding("right")
+        except NotAttempted:
+            return _stub(exercise)
+        except Wrong as wrong:
+            finding = Finding("wrong", wrong.mistake, wrong.sentence, wrong.look)
+        gc.collect()  # a coroutine that was never awaited says so when it is collected
+    forgotten = [str(warning.message) for warning in caught if "never awaited" in str(warning.message)]
+    if forgotten:
+        finding.remarks.append(f"An `await` is missing: {forgotten[0].removeprefix('coroutine ')}.")
+    return finding
+
+
+def _stub(exercise: Exercise) -> Finding:
+    sentence = f"Not attempted yet. Write `{exercise.answer}` in the cell above, run that cell, then this one."
+    return Finding("not attempted", "not attempted", sentence)
+
+
+@contextlib.contextmanager
+def _kept_quiet() -> Iterator[io.StringIO]:
+    """Collect what is printed. A grader takes a word on stderr for a failure, whoever wrote it."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        yield printed
+        gc.collect()
+
+
+@contextlib.contextmanager
+def _honest_builtins() -> Iterator[None]:
+    """Python's own builtins while judging, whatever a notebook has made of them."""
+    theirs = dict(vars(builtins))
+    vars(builtins).update(_BUILTINS)
+    try:
+        yield
+    finally:
+        vars(builtins).update(theirs)
+
+
+class Hint(str):
+    """A sentence that a notebook shows as text."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def hint(id: str | None = None, number: int | None = None) -> Hint:
+    """The next hint of an exercise, or the one of that number: ``hint("2.3")``, ``hint("2.3", 2)``.
+
+    Raises:
+        CourseError: no such exercise or hint, or none was named and none checked yet.
+    """
+    exercise = find_exercise(_named(id, "hint"))
+    record = Record.load()
+    taken = record.hints.get(exercise.id, 0)
+    wanted = number or min(taken + 1, len(exercise.hints))
+    if not 1 <= wanted <= len(exercise.hints):
+        raise CourseError(f"{exercise.id} has {len(exercise.hints)} hints.", f'Try: hint("{exercise.id}", 1)')
+    record.hints[exercise.id] = max(taken, wanted)
+    record.save()
+    left = len(exercise.hints) - wanted
+    more = f' ({left} more: `hint("{exercise.id}")`)' if left else f' (the last one; then: `solution("{exercise.id}")`)'
+    return Hint(f"Hint {wanted}: {exercise.hints[wanted - 1]}{more}")
+
+
+def solution(id: str | None = None) -> Hint:
+    """The solution, once you have passed the check, or when you ask a second time.
+
+    Raises:
+        CourseError: no such exercise.
+    """
+    from course_lib.exercises.book import solution_source
+
+    exercise = find_exercise(_named(id, "solution"))
+    record = Record.load()
+    record.asked[exercise.id] = record.asked.get(exercise.id, 0) + 1
+    record.save()
+    if exercise.id not in record.passed and record.asked[exercise.id] < 2:
+        return Hint(f'You have not solved {exercise.id} yet. To see the solution all the same, ask again.')
+    return Hint(f"```python\n{solution_source(exercise)}\n```\n\n{exercise.why}")
+
+
+def progress() -> Progress:
+    """What you have solved so far."""
+    return Progress()
+
+
+def _named(id: str | None, what: str) -> str:
+    if id is not None:
+        return id
+    if not _last:
+        raise CourseError(f"Which exercise is the {what} for?", f'Name it: {what}("1.1")')
+    return _last[0]
