@@ -17,7 +17,7 @@ from course_lib.llm import client as client_module
 from course_lib.llm import embed_texts, openai_client, openai_client_sync
 from course_lib.settings import get_settings
 
-KEY = "sk-this-must-not-be-seen"
+KEY = "this-key-must-not-be-seen"
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
 

@@ -1,0 +1,163 @@
+"""Find the line that issued a statement: the learner's own, not that of a library between it and the database.
+
+In a session of asyncio the statement runs in a greenlet, whose stack ends inside SQLAlchemy. The coroutines that
+await it are on the stack of the parent greenlet, so the search goes on there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from enum import Enum, auto
+from functools import cache
+from os import sep
+from os.path import normcase
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import greenlet  # type: ignore[import-untyped]
+
+INSTRUMENTS = normcase(f"{Path(__file__).parents[1]}{sep}")
+COURSE = normcase(f"{Path(__file__).parents[2]}{sep}")
+LIBRARIES = tuple(
+    normcase(f"{path}{sep}")
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    if (path := sysconfig.get_path(name))
+)
+ANONYMOUS = re.compile(r"(\.<locals>)?\.?<\w+>|\.<locals>")
+
+
+class Origin(Enum):
+    LIBRARY = auto()
+    COURSE = auto()
+    FILE = auto()
+    CELL = auto()
+
+
+def issuing_line() -> str | None:
+    """``file.py:12``, ``cell line 3`` or ``load, cell line 3`` when the cell's code is in a function ``load``.
+
+    A statement issued by ``course_lib`` on nobody's behalf is told by the function's name. None when nobody is found.
+    """
+    in_course: FrameType | None = None
+    for frame in _stack():
+        origin = _origin(frame)
+        if origin in (Origin.FILE, Origin.CELL):
+            return _spoken(frame, origin)
+        if origin is Origin.COURSE and in_course is None:
+            in_course = frame
+    if in_course is not None:
+        return _function(in_course)
+    return _waiting_line()
+
+
+def _stack() -> Iterator[FrameType]:
+    """The frames of this task from here outwards, across the greenlets that SQLAlchemy puts between.
+
+    Beyond the task there is only the line that started the event loop, which issues nothing.
+    """
+    task = _current_task()
+    outermost = getattr(task.get_coro(), "cr_frame", None) if task is not None else None
+    frame: FrameType | None = sys._getframe(2)
+    current = greenlet.getcurrent()
+    while current is not None:
+        while frame is not None:
+            yield frame
+            if frame is outermost:
+                return
+            frame = frame.f_back
+        current = current.parent
+        frame = current.gr_frame if current is not None else None
+
+
+def _current_task() -> Any:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop in this thread
+        return None
+
+
+def _waiting_line() -> str | None:
+    """The line that waits for this task, when a library made it: a session that closes, ``gather``, ``wait_for``.
+
+    Such a task has no frame of the learner. The one that waits for it is known by gathering it or by holding it in
+    a local variable; failing that, by being the only line in which a learner's task stands.
+    """
+    this = _current_task()
+    if this is None:
+        return None
+    lines: set[str] = set()
+    holding: set[str] = set()
+    for task in asyncio.all_tasks():
+        line, holds = _line_awaited_in(task.get_coro(), this)
+        gathered = getattr(getattr(task, "_fut_waiter", None), "_children", ())
+        if line is not None:
+            (holding if holds or this in gathered else lines).add(line)
+    lines = holding or lines
+    return lines.pop() if len(lines) == 1 else None
+
+
+def _line_awaited_in(coroutine: Any, task: Any) -> tuple[str | None, bool]:
+    """The innermost line of a learner in a suspended chain of coroutines, and whether one of these holds ``task``."""
+    line, holds = None, False
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        origin = _origin(frame)
+        if origin in (Origin.FILE, Origin.CELL):
+            line = _spoken(frame, origin)
+        holds = holds or any(value is task for value in frame.f_locals.values())
+        coroutine = coroutine.cr_await
+    return line, holds
+
+
+def _origin(frame: FrameType) -> Origin:
+    filename = frame.f_code.co_filename
+    if filename == "<string>":  # `python -c`, but also code that libraries generate
+        return Origin.FILE if frame.f_globals.get("__name__") == "__main__" else Origin.LIBRARY
+    return _origin_of_file(filename)
+
+
+@cache
+def _origin_of_file(filename: str) -> Origin:
+    if _is_cell(filename):
+        return Origin.CELL
+    path = normcase(filename)
+    if path.startswith(COURSE):
+        return Origin.LIBRARY if path.startswith(INSTRUMENTS) else Origin.COURSE
+    if path.startswith(LIBRARIES) or "site-packages" in path or "dist-packages" in path:
+        return Origin.LIBRARY
+    if path.startswith("<"):
+        return Origin.FILE if path.startswith(("<stdin", "<python-input")) else Origin.LIBRARY
+    return Origin.FILE
+
+
+def _is_cell(filename: str) -> bool:
+    """True when IPython compiled this code: it keeps a list, by the names it gave to cells."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and shell.compile.format_code_name(filename) is not None
+
+
+def _spoken(frame: FrameType, origin: Origin) -> str:
+    if origin is Origin.FILE:
+        return f"{_file_name(frame.f_code.co_filename)}:{frame.f_lineno}"
+    function = _function(frame)
+    return f"{function}, cell line {frame.f_lineno}" if function else f"cell line {frame.f_lineno}"
+
+
+@cache
+def _file_name(path: str) -> str:
+    return Path(path).name
+
+
+def _function(frame: FrameType) -> str:
+    """The function's name, without the comprehensions in it, which Python 3.12 no longer shows as frames."""
+    return _without_anonymous(frame.f_code.co_qualname)
+
+
+@cache
+def _without_anonymous(qualified_name: str) -> str:
+    return ANONYMOUS.sub("", qualified_name)
