@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 UV     := $(shell command -v uv 2>/dev/null)
 ARGS   ?=
 
-.PHONY: lab test lint notebooks bench doctor clean lock setup
+.PHONY: lab test lint notebooks exercises bench doctor clean lock setup
 
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
@@ -20,6 +20,9 @@ lint: $(READY)       ## ruff over code and notebooks, mypy over course_lib
 
 notebooks: $(READY)  ## execute the notebooks again and store their outputs
 	@$(BIN)/course notebooks $(ARGS)
+
+exercises: $(READY)  ## make exercises/ from solutions/
+	@$(BIN)/course exercises
 
 bench: $(READY)      ## measure, and write bench-results/
 	@$(BIN)/course bench $(ARGS)
@@ -54,4 +57,4 @@ endif
 
 lock:                ## renew requirements.lock (for authors; needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --extra build --output-file requirements.lock --upgrade pyproject.toml
+		--no-emit-index-url --no-emit-find-links --extra build --extra grading --output-file requirements.lock --upgrade pyproject.toml

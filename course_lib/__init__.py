@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from course_lib.errors import CourseError as CourseError
+    from course_lib.exercises import check as check
+    from course_lib.exercises import hint as hint
+    from course_lib.exercises import progress as progress
+    from course_lib.exercises import solution as solution
     from course_lib.instruments import QueryLog as QueryLog
     from course_lib.instruments import explain as explain
     from course_lib.lesson import Lesson as Lesson
@@ -20,9 +24,13 @@ _HOMES = {
     "CourseError": "errors",
     "Lesson": "lesson",
     "QueryLog": "instruments",
+    "check": "exercises",
     "explain": "instruments",
+    "hint": "exercises",
     "open_lesson": "lesson",
     "openai_client": "llm",
+    "progress": "exercises",
+    "solution": "exercises",
 }
 
 __all__ = list(_HOMES)

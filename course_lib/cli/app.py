@@ -87,6 +87,50 @@ def reset(number: Annotated[str, typer.Argument(help="The lesson's number, for e
 
 
 @app.command()
+def check(what: Annotated[str, typer.Argument(help="A lesson (01) or an exercise (1.3).")]) -> None:
+    """Judge your answers in work/exercises/, as the notebook does."""
+    from course_lib.cli.exercises import check_notebook
+
+    raise typer.Exit(check_notebook(what))
+
+
+@app.command()
+def hint(
+    exercise: Annotated[str, typer.Argument(help="For example 1.3.")],
+    number: Annotated[int | None, typer.Argument(help="Which hint; the next one if left out.")] = None,
+) -> None:
+    """Give the next hint of an exercise."""
+    from course_lib.exercises import hint as next_hint
+
+    typer.echo(next_hint(exercise, number))
+
+
+@app.command()
+def solution(exercise: Annotated[str, typer.Argument(help="For example 1.3.")]) -> None:
+    """Show a solution, once you have passed or when you ask a second time."""
+    from course_lib.exercises import solution as shown_solution
+
+    typer.echo(shown_solution(exercise))
+
+
+@app.command()
+def progress() -> None:
+    """Show what you have solved."""
+    from course_lib.exercises import progress as current_progress
+
+    typer.echo(str(current_progress()))
+
+
+@app.command()
+def exercises() -> None:
+    """Make exercises/ from solutions/ (for authors)."""
+    from course_lib.exercises.book import generate
+
+    for path in generate():
+        typer.echo(f"{path.name} written.")
+
+
+@app.command()
 def bench(quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False) -> None:
     """Measure starting, opening and cloning against the peers, and write bench-results/."""
     from course_lib.bench.foundation import measure

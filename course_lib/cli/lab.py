@@ -47,8 +47,8 @@ def run_lab(port: int, browser: bool, extra: list[str]) -> None:
         env={**jupyter_environment(), **_token()},
         start_new_session=True,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):  # in a script's background SIGINT may start out ignored
-        signal.signal(number, _as_interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # in a script's background SIGINT may start out ignored
+        signal.signal(ending, _as_interrupt)
     try:
         address = _address(jupyter)
         typer.echo(f"\nJupyterLab is at  {address}\nCtrl-C ends it.\n")

@@ -21,6 +21,7 @@ from course_lib.exercises.source import failing_line, is_stub
 from course_lib.instruments import QueryLog, Rows
 
 STATEMENT_SECONDS = 3
+MISSING = {"42P01", "42703", "3F000", "42883"}  # SQLSTATEs: no such table, column, schema, function
 QUERY_CANCELED = "57014"  # PostgreSQL's SQLSTATE for a statement stopped by statement_timeout
 
 
@@ -61,8 +62,7 @@ class Attempt:
         if not callable(target):
             raise Wrong("not a function", f"`{self.exercise.answer}` is {_article(target)}, not a function.")
         with QueryLog(self.engine) as self.log, self._clock():
-            result = await self._run(target, lambda: target(*arguments, **named))
-        return result
+            return await self._run(target, lambda: target(*arguments, **named))
 
     async def _run(self, target: Callable[..., Any], call: Callable[[], Any]) -> Any:
         name = _name(target, self.exercise.answer)
@@ -92,14 +92,18 @@ class Attempt:
             _discard(result)
             raise Wrong("forgotten await", f"`{name}` returned a coroutine: an `await` is missing before a call.")
         if not awaited[0] and inspect.isroutine(target):
-            raise Wrong("not async", f"`{name}` is a plain function; the database is awaited here.", "Write `async def`.")
+            raise Wrong(
+                "not async", f"`{name}` is a plain function; the database is awaited here.", "Write `async def`."
+            )
         return result
 
     def _raised(self, name: str, error: BaseException) -> Wrong:
         code = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
         where = failing_line(error, self.answer)
         if code == QUERY_CANCELED:
-            sentence = f"A statement of `{name}` ran, or waited for a lock, for {STATEMENT_SECONDS} seconds and was stopped."
+            sentence = (
+                f"A statement of `{name}` ran, or waited for a lock, for {STATEMENT_SECONDS} seconds and was stopped."
+            )
             return Wrong("stopped", sentence, where)
         if isinstance(error, Ended):
             return Wrong("ended", f"`{name}` tried to end the program.", where)
@@ -123,9 +127,19 @@ class Attempt:
             await connection.execute(text(limit))
 
     async def sql(self, statement: str, **values: Any) -> Rows:
-        """Run a statement of the judge's own, seen by no log, and commit it."""
-        async with self._observer.begin() as connection:
-            return Rows.of(await connection.execute(text(statement), values))
+        """Run a statement of the judge's own, seen by no log, and commit it.
+
+        Raises:
+            Wrong: the answer has dropped what the statement needs.
+        """
+        try:
+            async with self._observer.begin() as connection:
+                return Rows.of(await connection.execute(text(statement), values))
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in MISSING:
+                raise
+            sentence = f"After your answer the database is no longer whole: {_first_line(error)}."
+            raise Wrong("database broken", sentence, "Something was dropped or renamed.") from error
 
     async def value(self, statement: str, **values: Any) -> Any:
         """The single value that ``statement`` returns, or None without a row."""
@@ -195,5 +209,3 @@ def _discard(result: Any) -> None:
     close = getattr(result, "close", None)
     if close is not None:
         close()
-
-

@@ -7,7 +7,6 @@ In ``solutions/NN_name.ipynb`` exercise 2.3 is three cells with the ids ``statem
 from __future__ import annotations
 
 import re
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ EXERCISES = REPOSITORY / "exercises"
 SOLUTION_PART = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION\n?", re.MULTILINE | re.DOTALL)
 MARKERS = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
 CELL_ID = re.compile(r"^(statement|answer|check)-(\d+)-(\d+)$")
+CHECK = re.compile(r"""^await check\(["'](\d+\.\d+)["']\)$""")
 STUB = 'raise NotImplementedError("your code")'
 
 
 def exercise_notebook(solution: Path) -> nbformat.NotebookNode:
     """The learner's side of a solution notebook: no solutions, no outputs, cells marked for grading."""
-    notebook = deepcopy(nbformat.read(solution, as_version=4))
+    notebook: nbformat.NotebookNode = nbformat.read(solution, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = SOLUTION_PART.sub(rf"\g<1>{STUB}\n", cell.source).rstrip("\n")
@@ -48,6 +48,16 @@ def _grading(cell: nbformat.NotebookNode) -> dict[str, Any]:
     if part == "check":
         marks["points"] = find_exercise(id).points
     return {"nbgrader": marks}
+
+
+def check_cells(notebook: nbformat.NotebookNode) -> dict[str, nbformat.NotebookNode]:
+    """The cells that check an exercise, by its id, wherever a learner has moved them."""
+    cells = {}
+    for cell in notebook.cells:
+        match = CHECK.match(cell.source.strip()) if cell.cell_type == "code" else None
+        if match:
+            cells[match[1]] = cell
+    return cells
 
 
 def generate() -> list[Path]:
@@ -74,4 +84,6 @@ def solution_source(exercise: Exercise) -> str:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.id == wanted:
                 return MARKERS.sub("", cell.source).strip("\n")
-    raise CourseError(f"The solution of {exercise.id} is not here.", "Look into the folder solutions/ of the repository.")
+    raise CourseError(
+        f"The solution of {exercise.id} is not here.", "Look into the folder solutions/ of the repository."
+    )

@@ -165,7 +165,7 @@ def solution(id: str | None = None) -> Hint:
     record.asked[exercise.id] = record.asked.get(exercise.id, 0) + 1
     record.save()
     if exercise.id not in record.passed and record.asked[exercise.id] < 2:
-        return Hint(f'You have not solved {exercise.id} yet. To see the solution all the same, ask again.')
+        return Hint(f"You have not solved {exercise.id} yet. To see the solution all the same, ask again.")
     return Hint(f"```python\n{solution_source(exercise)}\n```\n\n{exercise.why}")
 
 

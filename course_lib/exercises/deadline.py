@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-GRACE_SECONDS = 0.3  # for a cancelled task to wind up; then it is cancelled again, and at last left behind
+GRACE_SECONDS = 0.3  # for a cancelled task to wind up
+CANCELLATIONS = 3  # for code that catches them; what still runs after that is left behind
 
 
 class OutOfTime(BaseException):
@@ -35,13 +36,13 @@ async def run_within(seconds: float, call: Callable[[], Any]) -> Any:
     task = asyncio.ensure_future(_guarded(call))
     with _interrupt_busy_code(seconds):
         await asyncio.wait({task}, timeout=seconds)
-    for _ in range(3):
-        if task.done():
-            break
-        task.cancel()
-        await asyncio.wait({task}, timeout=GRACE_SECONDS)
-    if not task.done() or task.cancelled():
+    if not task.done():
+        for _ in range(CANCELLATIONS):
+            task.cancel()
+            await asyncio.wait({task}, timeout=GRACE_SECONDS)
         raise TimeoutError
+    if task.cancelled():
+        raise Ended("CancelledError")
     error = task.exception()
     if isinstance(error, OutOfTime):
         raise TimeoutError from error

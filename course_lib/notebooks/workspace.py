@@ -13,7 +13,7 @@ import nbformat
 from nbstripout import strip_output
 
 from course_lib.errors import CourseError
-from course_lib.settings import REPOSITORY
+from course_lib.settings import REPOSITORY, get_settings
 
 SOURCES = {"notebooks": ".", "exercises": "exercises"}
 """Folders of the repository, and where their notebooks lie in ``work/``."""
@@ -23,7 +23,7 @@ SOURCES = {"notebooks": ".", "exercises": "exercises"}
 class Workspace:
     """The learner's folder. Lessons are copied without outputs, so that a prediction comes before its answer."""
 
-    folder: Path = REPOSITORY / "work"
+    folder: Path = field(default_factory=lambda: get_settings().work)
     repository: Path = REPOSITORY
     kept: list[Path] = field(default_factory=list)
     """Copies that differ from a newer original because the learner changed them; filled by ``prepare``."""
