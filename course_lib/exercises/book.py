@@ -25,15 +25,23 @@ CHECK = re.compile(r"""^await check\(["'](\d+\.\d+)["']\)$""")
 STUB = 'raise NotImplementedError("your code")'
 
 
-def exercise_notebook(solution: Path) -> nbformat.NotebookNode:
-    """The learner's side of a solution notebook: no solutions, no outputs, cells marked for grading."""
+def grading_notebook(solution: Path) -> nbformat.NotebookNode:
+    """A solution notebook without outputs, its cells marked for grading: what nbgrader takes as a source."""
     notebook: nbformat.NotebookNode = nbformat.read(solution, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.source = SOLUTION_PART.sub(rf"\g<1>{STUB}\n", cell.source).rstrip("\n")
             cell.outputs = []
             cell.execution_count = None
         cell.metadata = nbformat.from_dict(_grading(cell))
+    return notebook
+
+
+def exercise_notebook(solution: Path) -> nbformat.NotebookNode:
+    """The learner's side of a solution notebook: marked for grading, the solutions taken out."""
+    notebook = grading_notebook(solution)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = SOLUTION_PART.sub(rf"\g<1>{STUB}\n", cell.source).rstrip("\n")
     return notebook
 
 
