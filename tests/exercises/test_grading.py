@@ -60,7 +60,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     (course / "source" / "lesson").mkdir(parents=True)
     nbformat.write(grading_notebook(SOLUTION), course / "source" / "lesson" / SOLUTION.name)
     nbgrader(course, "generate_assignment", "lesson", "--create")
-    submit(course, "solved", nbformat.read(SOLUTION, as_version=4))
+    submit(course, "solved", grading_notebook(SOLUTION))
     submit(course, "untouched", nbformat.read(course / "release" / "lesson" / SOLUTION.name, as_version=4))
     submit(course, "half", half_right())
     nbgrader(course, "autograde", "lesson", "--create")
