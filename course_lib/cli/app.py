@@ -132,7 +132,8 @@ def exercises() -> None:
 
 @app.command()
 def bench(quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False) -> None:
-    """Measure starting, opening and cloning against the peers, and write bench-results/."""
-    from course_lib.bench.foundation import measure
+    """Measure starting, opening and checking, against the peers and the limits; write bench-results/."""
+    from course_lib.bench import checks, foundation
 
-    measure(quick)
+    foundation.measure(quick)
+    checks.measure(quick)

@@ -19,8 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from course_lib.data.corpus import FOLDER, CorpusDocument, CorpusUser, documents, golden_questions, users
 from course_lib.db import make_engine, migrate
-from course_lib.llm import EMBEDDING_MODEL, embed_texts
-from course_lib.llm.offline.embedding_model import load_model
+from course_lib.llm import EMBEDDING_MODEL
 from course_lib.models import ApiKey, Base, Conversation, Document, DocumentChunk, Job, Message, User
 from course_lib.settings import REPOSITORY
 
@@ -56,6 +55,8 @@ async def seed(connection: AsyncConnection) -> None:
     for document in documents():
         rows.add_document(document)
     chunks = rows.of[DocumentChunk]
+    from course_lib.llm import embed_texts  # brings the SDK, which opening a lesson need not wait for
+
     vectors = await embed_texts([chunk["content"] for chunk in chunks])
     for chunk, vector in zip(chunks, vectors, strict=True):
         chunk["embedding"] = vector
@@ -67,6 +68,8 @@ async def seed(connection: AsyncConnection) -> None:
 
 def count_tokens(text: str) -> int:
     """Length of ``text`` in tokens of the offline model, whichever model embeds it: the same in every run."""
+    from course_lib.llm.offline.embedding_model import load_model
+
     return load_model().count_tokens(text)
 
 

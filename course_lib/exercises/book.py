@@ -6,6 +6,7 @@ In ``solutions/NN_name.ipynb`` exercise 2.3 is three cells with the ids ``statem
 
 from __future__ import annotations
 
+import linecache
 import re
 from pathlib import Path
 from typing import Any
@@ -87,11 +88,34 @@ def solution_source(exercise: Exercise) -> str:
     Raises:
         CourseError: the solutions are not beside the package.
     """
-    wanted = f"answer-{exercise.id.replace('.', '-')}"
+    return MARKERS.sub("", _cell(exercise, f"answer-{exercise.id.replace('.', '-')}")).strip("\n")
+
+
+def answer_of(exercise: Exercise, source: str) -> Any:
+    """What ``source``, put into the answer cell, would define: run after the notebook's cell ``setup``.
+
+    Raises:
+        CourseError: as ``solution_source``.
+    """
+    name = f"answer_{exercise.id.replace('.', '_')}_{abs(hash(source))}.py"
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(_cell(exercise, "setup"), namespace)
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for inspect.getsource
+    exec(compile(source, name, "exec"), namespace)
+    return namespace[exercise.answer]
+
+
+def solution_answer(exercise: Exercise) -> Any:
+    """The solution itself, ready to be judged."""
+    return answer_of(exercise, solution_source(exercise))
+
+
+def _cell(exercise: Exercise, id: str) -> str:
     for path in sorted(SOLUTIONS.glob(f"{exercise.lesson}_*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
-            if cell.id == wanted:
-                return MARKERS.sub("", cell.source).strip("\n")
+            if cell.id == id:
+                source: str = cell.source
+                return source
     raise CourseError(
         f"The solution of {exercise.id} is not here.", "Look into the folder solutions/ of the repository."
     )

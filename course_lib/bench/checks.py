@@ -1,0 +1,37 @@
+"""How long a learner waits for a verdict, for every exercise."""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import quantiles
+from time import perf_counter
+
+from course_lib.bench.report import Measurement, write_report
+from course_lib.exercises import judge_answer, manifest
+from course_lib.exercises.book import solution_answer
+
+LIMIT_SECONDS = 1.0  # for 95 of 100
+
+
+def measure(quick: bool) -> None:
+    """Check every solution several times, print and write ``bench-results/checks``."""
+    asyncio.run(_measure(5 if quick else 20))
+
+
+async def _measure(runs: int) -> None:
+    everything, found = [], []
+    for exercise in manifest():
+        answer = solution_answer(exercise)
+        await judge_answer(exercise, answer)  # the first one may build a template
+        seconds = []
+        for _ in range(runs):
+            start = perf_counter()
+            verdict = await judge_answer(exercise, answer)
+            seconds.append(perf_counter() - start)
+            assert verdict.passed, str(verdict)
+        everything += seconds
+        found.append(Measurement.of(f"check {exercise.id} {exercise.title}", seconds))
+    p95 = quantiles(everything, n=20)[-1]
+    note = "fresh database included; the column 'worst' is the 95th percentile"
+    whole = Measurement("95 of 100 checks", p95, min(everything), p95, len(everything), LIMIT_SECONDS, note)
+    write_report("checks", "From check to verdict", [whole, *found])
