@@ -53,10 +53,11 @@ def _keys(tables: Mapping[str, Table]) -> list[ForeignKey]:
     return [key for table in tables.values() for key in table.foreign_keys]
 
 
-def _depth(table: Table) -> int:
-    """0 for a table that refers to no other, else one more than the deepest it refers to."""
-    parents = {key.column.table for key in table.foreign_keys} - {table}
-    return 1 + max(map(_depth, parents)) if parents else 0
+def _depth(table: Table, seen: frozenset[Table] = frozenset()) -> int:
+    """0 for a table that refers to no other, else one more than the deepest it refers to; circles count once."""
+    seen |= {table}
+    parents = {key.column.table for key in table.foreign_keys} - seen
+    return 1 + max(_depth(parent, seen) for parent in parents) if parents else 0
 
 
 def _height(table: Table) -> float:
@@ -89,7 +90,8 @@ def _places(tables: Mapping[str, Table]) -> dict[str, tuple[float, float]]:
 
 def _parents_height(table: Table, places: Mapping[str, tuple[float, float]]) -> float:
     """Where the tables it refers to stand: neighbours of their parents, so that arrows do not cross."""
-    heights = [places[key.column.table.name][1] for key in table.foreign_keys]
+    parents = {key.column.table.name for key in table.foreign_keys}
+    heights = [places[name][1] for name in parents if name in places]
     return sum(heights) / len(heights) if heights else 0.0
 
 
