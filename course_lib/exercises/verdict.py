@@ -74,7 +74,7 @@ class Verdict(float):
         if finding.state == "not attempted":
             return [("", finding.sentence), *said]
         look = [("look", finding.look)] if finding.look else []
-        return [("", f"Not yet. {finding.sentence}"), *look, ("next", f'hint("{exercise.id}")'), *said]
+        return [("", f"Not yet. {finding.sentence}"), *look, ("next", f'`hint("{exercise.id}")`'), *said]
 
     @property
     def headline(self) -> str:
