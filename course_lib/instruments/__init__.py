@@ -5,10 +5,14 @@ Each is loaded when it is first used: drawing needs matplotlib, logging statemen
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from course_lib.lazy import lazily
 
 if TYPE_CHECKING:
+    from course_lib.instruments.charts import bars as bars
+    from course_lib.instruments.charts import page_walk as page_walk
+    from course_lib.instruments.charts import spans as spans
     from course_lib.instruments.distances import distance_lanes as distance_lanes
     from course_lib.instruments.plan import Plan as Plan
     from course_lib.instruments.plan import PlanNode as PlanNode
@@ -25,16 +29,15 @@ _HOMES = {
     "QueryLog": "query_log",
     "Rows": "rows",
     "Statement": "query_log",
+    "bars": "charts",
     "distance_lanes": "distances",
     "draw_schema": "schema",
     "explain": "plan",
+    "page_walk": "charts",
     "read_schema": "schema",
+    "spans": "charts",
 }
 
 __all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)
