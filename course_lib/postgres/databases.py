@@ -3,6 +3,9 @@
 A database is the course's own when its comment says so. Between CREATE DATABASE and COMMENT there is a moment in
 which a kernel can be killed, so CREATE DATABASE itself sets a connection limit nobody else would choose: that
 birthmark and the exact shape of the name stand in for the comment until it is written.
+
+Whether a maker still lives can only be told on its own machine. A host name is not enough for that: on one classroom
+server, two laptops of the same name would sweep each other's databases.
 """
 
 from __future__ import annotations
@@ -12,21 +15,51 @@ import os
 import re
 import secrets
 import socket
+import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
 from typing import Any, Literal
 
 import asyncpg
 import psutil
+from filelock import FileLock
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
+from course_lib.postgres.failures import disk_full
 from course_lib.postgres.server import Server
+from course_lib.settings import get_settings
 
 COURSE = "databases-for-ai-engineers"
 BIRTHMARK = 1_202_611  # a CONNECTION LIMIT, far above any max_connections
-GENERATED_NAME = re.compile(r"^(lesson_\w{1,24}|course_build)_(\d+)_[0-9a-f]{8}$")
+GENERATED_NAME = re.compile(r"^(lesson_\w{1,24}|course_build)_(\d{1,9})_([0-9a-f]{4})[0-9a-f]{4}\Z")
+
+OTHERS_DOING = (
+    asyncpg.ObjectInUseError, asyncpg.InvalidCatalogNameError, asyncpg.InternalServerError,  # another was faster
+    asyncpg.InsufficientPrivilegeError,  # or the database is a colleague's
+)  # fmt: skip
 
 Kind = Literal["lesson", "template", "build"]
+
+
+@cache
+def this_place() -> str:
+    """The host, and a number that this user's course folder on it was given once: ``penguin/3f9a0c12``."""
+    file, number = get_settings().home.expanduser() / "place", secrets.token_hex(4)
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_name("place.lock")):
+            if not file.exists():
+                file.write_text(number)
+            number = file.read_text()
+    return f"{socket.gethostname()}/{number}"
+
+
+def birth(process: psutil.Process) -> float:
+    """When a process began, on a clock that setting the time does not move: Linux reckons from the boot."""
+    return process.create_time() - (psutil.boot_time() if sys.platform == "linux" else 0)
 
 
 @dataclass(frozen=True)
@@ -42,27 +75,30 @@ class Mark:
 
     @classmethod
     def of_this_process(cls, kind: Kind, subject: str) -> Mark:
-        return cls(kind, subject, socket.gethostname(), os.getpid(), psutil.Process().create_time())
+        return cls(kind, subject, this_place(), os.getpid(), birth(psutil.Process()))
 
     @classmethod
     def parse(cls, comment: str | None) -> Mark | None:
         """The mark in a database's comment, or None when the database is not the course's."""
         try:
             fields = json.loads(comment or "")
-            return cls(**fields) if fields["course"] == COURSE else None
+            mark = cls(**fields) if fields["course"] == COURSE else None
         except (ValueError, TypeError, KeyError):
             return None
+        return mark if mark and isinstance(mark.pid, int) and isinstance(mark.started, float | int) else None
 
     def abandoned(self) -> bool:
         """True when the process that made the database is gone, as far as this machine can tell."""
-        if self.kind == "template" or self.host != socket.gethostname():
+        if self.kind not in ("lesson", "build") or self.host != this_place():
             return False
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < 1
+            same = abs(birth(process) - self.started) < 2
             return not same or process.status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, OverflowError):
             return True
+        except psutil.Error:  # it lives, and is somebody else's
+            return False
 
 
 @dataclass(frozen=True)
@@ -77,21 +113,25 @@ class Database:
         if self.mark is not None:
             return self.mark.abandoned()
         match = GENERATED_NAME.match(self.name)
-        return match is not None and not psutil.pid_exists(int(match[2]))
+        return match is not None and match[3] == _place_digits() and not psutil.pid_exists(int(match[2]))
 
 
 def generated_name(subject: str) -> str:
-    """A name nobody else has, for example ``lesson_02_4711_9f3c21aa``: subject, process, chance."""
-    return f"{subject}_{os.getpid()}_{secrets.token_hex(4)}"
+    """A name nobody else has, for example ``lesson_02_4711_9f3c21aa``: subject, process, place and chance."""
+    return f"{subject}_{os.getpid()}_{_place_digits()}{secrets.token_hex(2)}"
+
+
+def _place_digits() -> str:
+    return sha256(this_place().encode()).hexdigest()[:4]
 
 
 async def list_databases(connection: asyncpg.Connection[Any]) -> list[Database]:
-    """Every database that carries the course's mark, by name."""
+    """Every database that carries the course's mark, oldest first."""
     rows = await connection.fetch(
         """
         SELECT datname, datconnlimit, shobj_description(oid, 'pg_database') AS comment,
                (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid) AS connections
-        FROM pg_database d ORDER BY datname
+        FROM pg_database d ORDER BY oid
         """
     )
     found = []
@@ -113,13 +153,15 @@ async def create(connection: asyncpg.Connection[Any], name: str, template: str, 
         await connection.execute(
             f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY CONNECTION LIMIT {BIRTHMARK}'
         )
-    except asyncpg.DiskFullError as error:
-        raise CourseError("The server's disk is full.", "Free some space, then run the cell again.") from error
     except asyncpg.ObjectInUseError as error:
         raise CourseError(
             f"Somebody is connected to the database {template}, so it cannot be copied.",
             "Close that connection, then run the cell again.",
         ) from error
+    except asyncpg.PostgresError as error:
+        if sentence := disk_full(error):
+            raise sentence from error
+        raise
     await set_mark(connection, name, mark)
 
 
@@ -165,12 +207,8 @@ async def sweep(connection: asyncpg.Connection[Any]) -> list[str]:
             continue
         try:
             await _drop_marked(connection, database.name)
-        except (
-            asyncpg.ObjectInUseError,
-            asyncpg.InvalidCatalogNameError,
-            asyncpg.InsufficientPrivilegeError,
-        ):
-            continue  # another sweep was faster, or the database is a colleague's
+        except OTHERS_DOING:
+            continue
         dropped.append(database.name)
     return dropped
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import ssl
 from pathlib import Path
 
 import asyncpg
@@ -10,6 +13,33 @@ import asyncpg
 from course_lib.errors import CourseError
 
 DOCTOR = "Run: course doctor"
+
+MISLEADING = {"PGSSLMODE", "PGSSLROOTCERT", "PGSERVICE", "PGSERVICEFILE", "PGTARGETSESSIONATTRS"}
+"""libpq's variables that a full address does not override."""
+
+NO_ROOM = ("No space left on device", "Disk quota exceeded")
+NO_ACCESS = ("Permission denied", "Read-only file system", "Operation not permitted")
+
+DAMAGE = re.compile(
+    r"incorrect checksum in control file"
+    r"|could not find the database system"
+    r"|is not a valid data directory"
+    r"|could not locate a (valid|required) checkpoint record"
+    r"|invalid (primary )?checkpoint record"
+    r"|database files are incompatible with server"
+    # files of the cluster are named relative to its folder, those of the installation are not
+    r"|could not (open|read|access|stat)\b[^\n]*\"(global|base|pg_\w+)[/\"][^\n]*(No such file|read \d+ of|a directory)"
+    r"|could not (open|access)\b[^\n]*postgresql\.conf\"[^\n]*No such file",
+    re.IGNORECASE,
+)
+
+
+def is_damage(text: str) -> bool:
+    """True when the server said that it cannot make sense of its own files, and nothing else is in its way.
+
+    A full disk or a missing permission can end in such words too, and passes: then nothing must be given up.
+    """
+    return bool(DAMAGE.search(text)) and not any(words in text for words in NO_ROOM + NO_ACCESS)
 
 
 def startup_failure(text: str, folder: Path) -> CourseError:
@@ -19,15 +49,17 @@ def startup_failure(text: str, folder: Path) -> CourseError:
         text: an error message, or a whole server log.
         folder: where the server was to live.
     """
-    if "No space left on device" in text or "Disk quota exceeded" in text:
+    if any(words in text for words in NO_ROOM):
         return CourseError(
             f"There is not enough room in {folder}: the course needs about 300 MB.",
             "Free some space, or set COURSE_HOME to a folder on another disk.",
         )
-    if "Permission denied" in text or "Read-only file system" in text or "Not a directory" in text:
+    if any(words in text for words in NO_ACCESS):
+        return CourseError(f"The course cannot write to {folder}.", "Set COURSE_HOME to a folder that you own.")
+    if "Not a directory" in text or "File exists" in text:
         return CourseError(
-            f"The course cannot write to {folder}.",
-            "Set COURSE_HOME to a folder that you own.",
+            f"The course cannot make the folder {folder}: a file is in its place.",
+            "Move that file away, or set COURSE_HOME to a folder.",
         )
     if "could not map anonymous shared memory" in text or "Cannot allocate memory" in text:
         return CourseError("There is not enough free memory for PostgreSQL.", "Close something large and try again.")
@@ -36,18 +68,50 @@ def startup_failure(text: str, folder: Path) -> CourseError:
             "The embedded PostgreSQL does not run on this system.",
             "Set DATABASE_URL to a PostgreSQL 18 with pgvector, for instance with: docker compose up -d",
         )
-    last = next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
-    return CourseError(f"The embedded PostgreSQL did not start: {last.strip()}", DOCTOR)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"]
+    fatal = [re.split(r"(?:FATAL|PANIC):\s+", line)[1] for line in lines if re.search(r"(FATAL|PANIC):\s", line)]
+    return CourseError(f"The embedded PostgreSQL did not start: {(fatal or lines)[-1]}", DOCTOR)
 
 
-def connection_failure(error: BaseException, where: str) -> CourseError | None:
+def connection_failure(error: BaseException, where: str, *, embedded: bool = False) -> CourseError | None:
     """The sentence for a refused connection, or None when ``error`` is about something else.
 
     Args:
         error: what asyncpg or the operating system raised.
         where: the server as a person names it, without a password.
+        embedded: whether it is the course's own.
     """
-    mend = "Check DATABASE_URL, or unset it to use the embedded server."
+    mend = (
+        "Run: course db down, then try again." if embedded
+        else "Check DATABASE_URL, or unset it to use the embedded server."
+    )  # fmt: skip
+    if isinstance(error, asyncpg.PostgresError):
+        return _refusal(error, where, mend)
+    if isinstance(error, socket.gaierror):
+        return CourseError(f"There is no host of that name: {where}.", mend)
+    if isinstance(error, TimeoutError):
+        return CourseError(f"{where} did not answer in time.", mend)
+    if isinstance(error, ssl.SSLError) or (isinstance(error, ConnectionError) and "SSL" in str(error)):
+        return CourseError(
+            f"{where} and this program did not agree on an encrypted connection.",
+            "Check sslmode in DATABASE_URL: require asks for encryption, disable does without.",
+        )
+    if isinstance(error, OSError):
+        return CourseError(f"No PostgreSQL answers at {where}.", mend)
+    if isinstance(error, ValueError | TypeError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        if embedded:
+            misleading = " ".join(sorted(name for name in os.environ if name in MISLEADING)) or "PG…"
+            return CourseError(
+                f"A variable of your environment keeps programs from the course's server: {misleading}.",
+                f"Run: unset {misleading}",
+            )
+        # what it says may quote the address, and the password with it
+        return CourseError(f"DATABASE_URL is not an address PostgreSQL understands, or {where} is no PostgreSQL.", mend)
+    return None
+
+
+def _refusal(error: asyncpg.PostgresError, where: str, mend: str) -> CourseError:
+    """The sentence for what a server answered instead of letting us in."""
     if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
         return CourseError(f"{where} refused the user or the password.", mend)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
@@ -56,12 +120,17 @@ def connection_failure(error: BaseException, where: str) -> CourseError | None:
         return CourseError(f"{where} has no connection left to give.", "Close some notebooks, then try again.")
     if isinstance(error, asyncpg.CannotConnectNowError):
         return CourseError(f"{where} is starting up or shutting down.", "Wait a few seconds, then try again.")
-    if isinstance(error, socket.gaierror):
-        return CourseError(f"There is no host of that name: {where}.", mend)
-    if isinstance(error, TimeoutError):
-        return CourseError(f"{where} did not answer in time.", mend)
-    if isinstance(error, FileNotFoundError | ConnectionError | OSError):
-        return CourseError(f"No PostgreSQL answers at {where}.", mend)
-    if isinstance(error, ValueError | TypeError | asyncpg.InterfaceError | asyncpg.ClientConfigurationError):
-        return CourseError(f"DATABASE_URL is not an address PostgreSQL understands: {error}.", mend)
+    if sentence := disk_full(error):
+        return sentence
+    return CourseError(f"{where} refused the connection: {error.args[0] if error.args else error}.", mend)
+
+
+def disk_full(error: BaseException | None) -> CourseError | None:
+    """The sentence for a full disk on the server, wherever in the chain of causes it was said."""
+    seen = 0
+    while error is not None and seen < 20:
+        if isinstance(error, asyncpg.DiskFullError) or any(words in str(error) for words in NO_ROOM):
+            return CourseError("The server's disk is full.", "Free some space, then run the cell again.")
+        error = error.__cause__ or error.__context__
+        seen += 1
     return None

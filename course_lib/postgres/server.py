@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
@@ -24,6 +28,10 @@ from course_lib.settings import get_settings
 
 MINIMUM_PGVECTOR = (0, 8, 4)  # older ones can corrupt or lose parts of an HNSW index (pgvector's CHANGELOG)
 CONNECT_SECONDS = 10
+SETTLE_SECONDS = 10  # how long the embedded server may take to come back by itself, or to be gone
+NETWORK = ("nfs", "cifs", "smb", "afs", "afpfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "fuse.gluster")
+PASSING = (asyncpg.CannotConnectNowError, ConnectionError, FileNotFoundError)
+"""What a server says that recovers from the loss of a backend, or has been ended since we looked."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,11 @@ async def connect(url: URL, database: str | None = None) -> asyncpg.Connection[A
             libpq_uri(url, database), timeout=CONNECT_SECONDS, server_settings={"application_name": "course"}
         )
     except Exception as error:
-        failure = connection_failure(error, spoken(url))
+        failure = connection_failure(error, spoken(url), embedded=not environment_names_a_server())
         if failure is None:
             raise
+        if isinstance(error, ValueError | TypeError):
+            raise failure from None  # its text may quote the address, and the password with it
         raise failure from error
     return connection
 
@@ -77,7 +87,7 @@ def server_home() -> Path:
     """
     settings, account = get_settings(), server_account()
     home = settings.home.expanduser().absolute()
-    if account is None or account.can_enter(home.parent):
+    if account is None or account.can_enter(home):
         return home
     if "home" in settings.model_fields_set:
         raise CourseError(
@@ -91,7 +101,18 @@ def server_home() -> Path:
 def embedded_cluster() -> Cluster:
     """The one embedded server of this operating-system user."""
     home, account = server_home(), server_account()
-    return Cluster(home / f"postgres-{MAJOR}", reachable_installation(home, account), account)
+    name = f"postgres-{MAJOR}"
+    if is_shared(home):  # no machine can tell whether another one's server runs there
+        name += f"-{socket.gethostname()}"
+    return Cluster(home / name, reachable_installation(home, account), account)
+
+
+def is_shared(folder: Path) -> bool:
+    """True when the folder lies on a network file system, where several machines may see it."""
+    folder = folder.resolve()
+    mounts = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    nearest = next((step for step in (folder, *folder.parents) if step in mounts), None)
+    return nearest is not None and mounts[nearest].startswith(NETWORK)
 
 
 def running_server() -> Cluster | None:
@@ -114,16 +135,25 @@ async def find_server() -> Server:
     configured = get_settings().database_url
     if configured is not None:
         return await _checked(parse_url(configured.get_secret_value()), embedded=False, started=False)
+    started = False
+    patience = time.monotonic() + SETTLE_SECONDS
+    while True:
+        cluster, started_now = await asyncio.to_thread(_start_and_watch)
+        started = started or started_now
+        try:
+            return await _checked(parse_url(cluster.address().dsn), embedded=True, started=started)
+        except CourseError as error:
+            if not isinstance(error.__cause__, PASSING) or time.monotonic() > patience:
+                raise
+        await asyncio.sleep(0.05)
+
+
+def _start_and_watch() -> tuple[Cluster, bool]:
     cluster = embedded_cluster()
-    started = await asyncio.to_thread(_start_and_watch, cluster)
-    return await _checked(parse_url(cluster.address().dsn), embedded=True, started=started)
-
-
-def _start_and_watch(cluster: Cluster) -> bool:
     started = cluster.ensure_running()
     if started:
         watch(cluster, get_settings().idle_hours)
-    return started
+    return cluster, started
 
 
 async def _checked(url: URL, *, embedded: bool, started: bool) -> Server:
@@ -157,7 +187,7 @@ def refuse_unfit(row: asyncpg.Record, where: str) -> None:
             f"{where} has no pgvector.",
             "Install pgvector on that server, or unset DATABASE_URL to use the embedded one.",
         )
-    if tuple(int(part) for part in row["pgvector"].split(".")[:3]) < MINIMUM_PGVECTOR:
+    if tuple(int(part) for part in re.findall(r"\d+", row["pgvector"])[:3]) < MINIMUM_PGVECTOR:
         needed = ".".join(map(str, MINIMUM_PGVECTOR))
         raise CourseError(
             f"{where} has pgvector {row['pgvector']}; the course needs {needed} or newer.",

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
-from course_lib.postgres.databases import Mark, create, drop, generated_name, list_databases, set_mark
+from course_lib.postgres.databases import (
+    OTHERS_DOING,
+    Mark,
+    create,
+    drop,
+    generated_name,
+    list_databases,
+    set_mark,
+)
+from course_lib.postgres.failures import disk_full
 from course_lib.postgres.server import Server
 
 LOCK = 1_202_612  # advisory lock: one builder at a time
@@ -45,13 +55,14 @@ async def ensure_template(
             await _build(server, connection, name, recipe, build)
             await _drop_old(connection)
     finally:
-        await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
     return name
 
 
 async def _exists(connection: asyncpg.Connection[Any], name: str) -> bool:
-    query = "SELECT true FROM pg_database WHERE datname = $1 AND datistemplate"
-    return bool(await connection.fetchval(query, name))
+    query = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1 AND datistemplate"
+    return Mark.parse(await connection.fetchval(query, name)) is not None
 
 
 async def _build(server: Server, connection: asyncpg.Connection[Any], name: str, recipe: str, build: Build) -> None:
@@ -62,12 +73,29 @@ async def _build(server: Server, connection: asyncpg.Connection[Any], name: str,
         await build(server.url.set(database=partial))
         async with server.connection(partial) as inside:
             await inside.execute("VACUUM (FREEZE, ANALYZE)")  # every copy starts with the same statistics
-        await set_mark(connection, partial, Mark.of_this_process("template", recipe))
-        await connection.execute(f'ALTER DATABASE "{partial}" RENAME TO "{name}"')
-        await connection.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false IS_TEMPLATE true')
-    except BaseException:
-        await drop(connection, partial)
+        await _publish(connection, partial, name, recipe)
+    except BaseException as error:
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # else the next sweep takes it
+            await drop(connection, partial)
+        if sentence := disk_full(error):
+            raise sentence from error
         raise
+
+
+async def _publish(connection: asyncpg.Connection[Any], partial: str, name: str, recipe: str) -> None:
+    """Turn a finished build into the template, all at once: a builder that is killed leaves a build to sweep."""
+    try:
+        async with connection.transaction():
+            await connection.execute(f'ALTER DATABASE "{partial}" WITH ALLOW_CONNECTIONS false IS_TEMPLATE true')
+            await set_mark(connection, partial, Mark.of_this_process("template", recipe))
+            await connection.execute(f'ALTER DATABASE "{partial}" RENAME TO "{name}"')
+    except asyncpg.DuplicateDatabaseError as error:
+        await drop(connection, partial)
+        if not await _exists(connection, name):  # else a colleague built it, under another database's lock
+            raise CourseError(
+                f"A database that the course did not make has the name {name}, which the course needs.",
+                f'Rename it, for instance: ALTER DATABASE "{name}" RENAME TO "{name}_kept";',
+            ) from error
 
 
 async def _create_extension(server: Server, database: str) -> None:
@@ -86,4 +114,5 @@ async def _drop_old(connection: asyncpg.Connection[Any]) -> None:
     ours = {database.name for database in await list_databases(connection)}
     rows = await connection.fetch("SELECT datname FROM pg_database WHERE datistemplate ORDER BY oid DESC")
     for name in [row["datname"] for row in rows if row["datname"] in ours][KEPT:]:
-        await drop(connection, name)
+        with suppress(*OTHERS_DOING):
+            await drop(connection, name)

@@ -54,11 +54,12 @@ def stop_when_idle(cluster: Cluster, pid: int, idle_seconds: float, check_second
         check_seconds: how often to look.
     """
     last_used = time.monotonic()
-    while True:
-        time.sleep(min(check_seconds, idle_seconds))
-        process = cluster.process()
-        if process is None or process.pid != pid:
+    while (process := cluster.process()) is not None and process.pid == pid:
+        try:
+            process.wait(min(check_seconds, idle_seconds))
             return
+        except psutil.TimeoutExpired:
+            pass
         try:
             used = clients(cluster.address().dsn) > 0
         except psycopg.Error:

@@ -1,0 +1,212 @@
+"""Real Jupyter kernels: each has its own database, and none is left behind, however the kernel ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+
+from course_lib.lesson import open_lesson
+from course_lib.postgres import clone, databases, drop, find_server, list_databases, sweep
+from course_lib.postgres.databases import BIRTHMARK
+from tests.postgres.places import cluster_in, count_databases, environment, wait_until
+
+OPEN_IN_CELL = (
+    "from course_lib import open_lesson\nlesson = await open_lesson('02', 'migrated')\nprint(lesson.database)"
+)
+
+
+class Kernel:
+    """A running ipykernel and what its cells print."""
+
+    def __init__(self, home: Path) -> None:
+        runtime = home.parent / "jupyter"
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(env=environment(home, JUPYTER_RUNTIME_DIR=str(runtime), IPYTHONDIR=str(runtime)))
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def run(self, code: str) -> str:
+        """The last line a cell printed."""
+        said: list[dict[str, Any]] = []
+        reply = self.client.execute_interactive(code, timeout=60, output_hook=said.append)
+        text = "".join(message["content"].get("text", "") for message in said)
+        assert reply["content"]["status"] == "ok", [message["content"] for message in said]
+        return text.strip().splitlines()[-1] if text.strip() else ""
+
+    @property
+    def pid(self) -> int:
+        return int(self.manager.provisioner.process.pid)  # type: ignore[union-attr]
+
+    def end(self) -> None:
+        self.client.stop_channels()
+        if self.manager.is_alive():
+            self.manager.shutdown_kernel()
+        self.manager.cleanup_resources()
+
+
+@pytest.fixture
+def kernel(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Kernel]]:
+    """``kernel()`` starts one."""
+    kernels: list[Kernel] = []
+
+    def start() -> Kernel:
+        kernels.append(Kernel(shared_home))
+        return kernels[-1]
+
+    yield start
+    for each in kernels:
+        each.end()
+
+
+def test_two_kernels_on_one_lesson_do_not_meet_and_a_proper_end_drops_the_database(
+    shared_home: Path, kernel: Callable[[], Kernel]
+) -> None:
+    first, second = kernel(), kernel()
+    mine, theirs = first.run(OPEN_IN_CELL), second.run(OPEN_IN_CELL)
+    assert mine != theirs and mine.startswith("lesson_02_") and theirs.startswith("lesson_02_")
+    write = "async with lesson.engine.begin() as c: await c.exec_driver_sql('CREATE TABLE note (line text)')"
+    look = (
+        "async with lesson.engine.connect() as c:\n"
+        "    print((await c.exec_driver_sql(\"SELECT to_regclass('note')\")).scalar())"
+    )
+    first.run(write)
+    assert (first.run(look), second.run(look)) == ("note", "None")
+    again = first.run(OPEN_IN_CELL)
+    assert again not in (mine, theirs)
+    assert (first.run(look), second.run(look)) == ("None", "None")
+    cluster = cluster_in(shared_home)
+    assert count_databases(cluster, mine) == 0, "opening again has dropped the earlier one"
+    first.manager.shutdown_kernel()
+    wait_until(lambda: count_databases(cluster, again) == 0)
+    assert count_databases(cluster, theirs) == 1
+    second.run(look)
+
+
+async def test_a_killed_kernels_database_is_gone_after_the_next_opening(
+    shared_home: Path, kernel: Callable[[], Kernel]
+) -> None:
+    doomed = kernel()
+    database = doomed.run(OPEN_IN_CELL)
+    os.kill(doomed.pid, signal.SIGKILL)
+    wait_until(lambda: not doomed.manager.is_alive())
+    cluster = cluster_in(shared_home)
+    assert count_databases(cluster, database) == 1, "nothing in a killed kernel can clean up"
+    lesson = await open_lesson("03", "migrated")
+    assert count_databases(cluster, database) == 0
+    await lesson.close()
+
+
+@pytest.mark.parametrize(
+    ("maker", "swept"),
+    [("dead", True), ("living", False), ("dead, on another machine", False)],
+)
+async def test_a_kernel_killed_between_create_and_comment(
+    shared_home: Path, monkeypatch: pytest.MonkeyPatch, maker: str, swept: bool
+) -> None:
+    server = await find_server()
+
+    async def killed(*_: object) -> None:
+        return
+
+    async with server.connection() as connection:
+        with monkeypatch.context() as patch:
+            patch.setattr(databases, "set_mark", killed)
+            mark = databases.Mark.of_this_process("lesson", "04")
+            if maker != "living":
+                patch.setattr("os.getpid", lambda: 4194303)
+            if "another" in maker:
+                patch.setattr(databases, "this_place", lambda: "elsewhere/1")
+            name = databases.generated_name("lesson_04")
+            await databases.create(connection, name, "template1", mark)
+        query = "SELECT datconnlimit, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1"
+        assert tuple(await connection.fetchrow(query, name)) == (BIRTHMARK, None)
+        assert (name in await sweep(connection)) is swept
+        assert (name in [database.name for database in await list_databases(connection)]) is not swept
+        await drop(connection, name)
+
+
+async def test_a_new_process_with_a_dead_kernels_number_does_not_keep_its_database(shared_home: Path) -> None:
+    """Process ids come round again: the mark knows when its process began."""
+    server = await find_server()
+    async with server.connection() as connection:
+        name = await clone(connection, "template1", "05")
+        own = databases.Mark.of_this_process("lesson", "05")
+        assert name not in await sweep(connection)
+        earlier = databases.Mark("lesson", "05", own.host, own.pid, own.started - 3600)
+        await databases.set_mark(connection, name, earlier)
+        assert name in await sweep(connection)
+
+
+def test_setting_the_clock_does_not_make_a_living_kernel_look_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop wakes, its clock jumps: on Linux the time of boot jumps with it, and every process's start."""
+    mark = databases.Mark.of_this_process("lesson", "05")
+    boot = psutil.boot_time()
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot + 7200)
+    monkeypatch.setattr(
+        psutil.Process, "create_time", lambda self, _real=psutil.Process.create_time: _real(self) + 7200
+    )
+    assert not mark.abandoned()
+
+
+async def test_a_mark_from_another_machine_of_the_same_name_is_left_alone(shared_home: Path) -> None:
+    mark = databases.Mark.of_this_process("lesson", "05")
+    host = mark.host.partition("/")[0]
+    assert databases.Mark("lesson", "05", mark.host, 4194303, 1.0).abandoned()
+    assert not databases.Mark("lesson", "05", f"{host}/ffffffff", 4194303, 1.0).abandoned()
+
+
+LOST = [
+    OPEN_IN_CELL,
+    """
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
+own, sync = create_async_engine(lesson.url), create_engine(lesson.sync_url)
+async with lesson.session() as session, own.connect() as connection:
+    await session.execute(text("SELECT 1"))
+    await connection.execute(text("SELECT 1"))
+with sync.connect() as connection:
+    connection.execute(text("SELECT 1"))
+""",
+    """
+from course_lib.postgres.server import embedded_cluster
+server = embedded_cluster().process()
+server.kill()
+_ = server.wait(5)
+""",
+    "async with lesson.session() as session: await session.execute(text('SELECT 1'))",
+    "async with own.connect() as connection: await connection.execute(text('SELECT 1'))",
+    "with sync.connect() as connection: connection.execute(text('SELECT 1'))",
+    "async with create_async_engine(lesson.url).connect() as connection: pass",
+    OPEN_IN_CELL.strip() + "\nown_again = create_async_engine(lesson.url)",
+    "async with own_again.connect() as connection: print((await connection.execute(text('SELECT 6 * 7'))).scalar())",
+]
+
+
+def test_a_notebook_whose_server_is_killed_shows_one_sentence_and_the_first_cell_mends_it(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name, str(folder / "jupyter"))
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in LOST]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=60, kernel_name="python3", allow_errors=True).execute()
+    for cell in (*cells[:3], *cells[7:]):
+        assert not [output for output in cell.outputs if output.output_type == "error"], cell
+    for cell in cells[3:7]:
+        (error,) = [output for output in cell.outputs if output.output_type == "error"]
+        assert error.ename == "CourseError"
+        assert error.traceback == [
+            "The course's PostgreSQL has stopped, and the databases of open notebooks with it.",
+            "  → Run the notebook's first cell again: it starts the server and gives you a fresh database.",
+        ]
+    assert cells[8].outputs[0].text == "42\n"
