@@ -33,7 +33,7 @@ doctor: $(READY)     ## what is missing, and how to mend it
 setup: $(READY)      ## only install
 
 clean:               ## stop the server; remove the environment and caches, never work/
-	@if [ -x $(BIN)/course ]; then $(BIN)/course db down; fi
+	@if [ -x $(BIN)/course ]; then env -u DATABASE_URL $(BIN)/course db down || true; fi
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './work/*' -prune -exec rm -rf {} +
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,19 +13,13 @@ import psycopg
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from course_lib.data.seed import build_base, fingerprint
-from course_lib.db import make_engine, make_session_factory, migrate
+from course_lib.data.fresh import FreshDatabase, make_database
+from course_lib.db import make_engine, make_session_factory
 from course_lib.errors import CourseError
 from course_lib.instruments.rows import Rows
-from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
+from course_lib.postgres import Server
 from course_lib.postgres.address import libpq_uri
 from course_lib.postgres.lost import explain_lost_server
-
-RECIPES: dict[str, Callable[[URL], Awaitable[None]]] = {
-    "base": build_base,
-    "migrated": migrate,
-}
-"""What a lesson's database can start from: migrated and seeded, or migrated only."""
 
 _open: dict[str, Lesson] = {}
 _PROCESS = os.getpid()
@@ -40,14 +33,23 @@ class Lesson:
     """
 
     number: str
-    server: Server
-    database: str
+    fresh: FreshDatabase
     engine: AsyncEngine = field(repr=False)
+
+    @property
+    def server(self) -> Server:
+        """The server the database is on."""
+        return self.fresh.server
+
+    @property
+    def database(self) -> str:
+        """The database's name."""
+        return self.fresh.name
 
     @property
     def url(self) -> URL:
         """The address for SQLAlchemy with asyncpg; printing it masks the password."""
-        return self.server.url.set(database=self.database)
+        return self.fresh.url
 
     @property
     def sync_url(self) -> URL:
@@ -80,8 +82,7 @@ class Lesson:
     async def close(self) -> None:
         """Give the connections back and drop the database. Opening the lesson again does this first."""
         await self.engine.dispose()
-        async with self.server.connection() as connection:
-            await drop(connection, self.database)
+        await self.fresh.drop()
         if _open.get(self.number) is self:
             del _open[self.number]
 
@@ -96,27 +97,21 @@ async def open_lesson(number: str | int, recipe: str = "base", **engine_options:
 
     Args:
         number: the lesson's number, ``"02"`` or ``2``.
-        recipe: what the database starts from, see ``RECIPES``.
+        recipe: what the database starts from, see ``course_lib.data.fresh.RECIPES``.
         engine_options: passed on to ``create_async_engine``, for example ``pool_size=2``.
 
     Raises:
         CourseError: no server can be had; the sentence says what to do.
     """
     name = _lesson_number(number)
-    if recipe not in RECIPES:
-        raise CourseError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(sorted(RECIPES))}")
     await _close_earlier(name)
-    server = await find_server()
-    async with server.connection() as connection:
-        await sweep(connection)
-        template = await ensure_template(server, connection, recipe, fingerprint(), RECIPES[recipe])
-        database = await clone(connection, template, name)
-        try:
-            engine = make_engine(server.url.set(database=database), **engine_options)
-        except BaseException:  # an option that create_async_engine does not know
-            await drop(connection, database)
-            raise
-    lesson = Lesson(name, server, database, engine)
+    fresh = await make_database(name, recipe)
+    try:
+        engine = make_engine(fresh.url, **engine_options)
+    except BaseException:  # an option that create_async_engine does not know
+        await fresh.drop()
+        raise
+    lesson = Lesson(name, fresh, engine)
     explain_lost_server()
     _open[name] = lesson
     print(lesson)
@@ -136,8 +131,7 @@ async def _close_earlier(number: str) -> None:
         return
     await earlier.engine.dispose(close=False)  # its event loop, or its server, may be gone
     try:
-        async with earlier.server.connection() as connection:
-            await drop(connection, earlier.database)
+        await earlier.fresh.drop()
     except (CourseError, asyncpg.PostgresError, OSError):
         return  # that server is gone, and the database with it, or a sweep takes it when this process has ended
 
@@ -153,7 +147,8 @@ def _drop_at_exit() -> None:
         return  # a forked child ends; its parent goes on with them
     for lesson in _open.values():
         try:
-            with psycopg.connect(libpq_uri(lesson.server.url), autocommit=True, connect_timeout=2) as connection:
+            uri = libpq_uri(lesson.server.url)
+            with psycopg.connect(uri, autocommit=True, connect_timeout=2) as connection:
                 connection.execute(f'DROP DATABASE IF EXISTS "{lesson.database}" WITH (FORCE)'.encode())
         except psycopg.Error:
             continue

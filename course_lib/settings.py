@@ -6,8 +6,10 @@ from functools import cache
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from course_lib.errors import CourseError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 """The clone: notebooks/, alembic/ and work/ lie here."""
@@ -78,5 +80,16 @@ class Settings(BaseSettings):
 
 @cache
 def get_settings() -> Settings:
-    """The settings of this process; ``get_settings.cache_clear()`` reads the environment again."""
-    return Settings()
+    """The settings of this process; ``get_settings.cache_clear()`` reads the environment again.
+
+    Raises:
+        CourseError: a variable holds something it cannot mean.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise CourseError(
+            f"The variable {first['loc'][0]} cannot be used: {first['msg']}.",
+            "Correct it in the environment, or in the file .env beside the README.",
+        ) from None  # the cause would repeat the value, which may be a secret

@@ -69,7 +69,7 @@ def _missing_packages() -> Iterator[str]:
 
 
 def _work_folder() -> str:
-    folder = REPOSITORY / "work"
+    folder = get_settings().work
     nearest = folder if folder.exists() else REPOSITORY
     if not os.access(nearest, os.W_OK):
         raise CourseError(f"{folder} cannot be written.", "Clone the repository into a folder that you own.")
@@ -78,7 +78,7 @@ def _work_folder() -> str:
 
 def _cache() -> str:
     home = server_home()
-    nearest = next(folder for folder in [home, *home.parents] if folder.exists())
+    nearest = next(f for f in [home, *home.parents] if os.path.exists(f))  # noqa: PTH110 (Path's may raise)
     if not os.access(nearest, os.W_OK):
         raise CourseError(f"{home} cannot be written.", "Set COURSE_HOME to a folder that you own.")
     free = shutil.disk_usage(nearest).free

@@ -13,11 +13,17 @@ from course_lib.db import migrate
 from course_lib.errors import CourseError
 from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
 
+
+async def _leave_empty(_: URL) -> None:
+    """Nothing but the extension pgvector, which every template has."""
+
+
 RECIPES: dict[str, Callable[[URL], Awaitable[None]]] = {
     "base": build_base,
     "migrated": migrate,
+    "empty": _leave_empty,
 }
-"""What a database can start from: migrated and seeded, or migrated only."""
+"""What a database can start from: migrated and seeded, migrated only, or without any table."""
 
 
 @dataclass(frozen=True)

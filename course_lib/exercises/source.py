@@ -56,7 +56,9 @@ def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
 
 
 def _file_of(answer: Any) -> str | None:
+    if isinstance(answer, type):  # inspect finds no file of a class in a notebook, but of its methods
+        answer = next((method for method in vars(answer).values() if inspect.isfunction(method)), answer)
     try:
         return inspect.getsourcefile(answer) or inspect.getfile(answer)
-    except TypeError:
+    except (OSError, TypeError):
         return None

@@ -53,8 +53,8 @@ class Workspace:
         Raises:
             CourseError: no notebook has that number.
         """
-        prefix = f"{number.strip().zfill(2)}_"
-        pairs = [(original, copy) for original, copy in self._pairs() if original.name.startswith(prefix)]
+        prefix = f"{number.strip().zfill(2)}_" if number.strip().isdigit() else None
+        pairs = [(original, copy) for original, copy in self._pairs() if prefix and original.name.startswith(prefix)]
         if not pairs:
             numbers = sorted({original.name[:2] for original, _ in self._pairs()})
             raise CourseError(f"There is no lesson {number}.", f"Choose one of: {', '.join(numbers)}")
@@ -85,7 +85,7 @@ class Workspace:
             record: dict[str, str] = json.loads((self.folder / ".course.json").read_text())
         except (OSError, ValueError):
             return {}
-        return record
+        return record if isinstance(record, dict) else {}
 
     def _write_record(self, record: dict[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

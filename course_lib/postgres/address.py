@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from sqlalchemy import URL, make_url
@@ -67,3 +68,19 @@ def public_uri(url: URL, database: str) -> str:
 def spoken(url: URL) -> str:
     """The server as a person names it: host and port, nothing secret and no path."""
     return f"{url.host}:{url.port or 5432}" if url.host else "the local socket"
+
+
+@dataclass(frozen=True)
+class Address:
+    """How to reach a running cluster: a socket folder, or 127.0.0.1 with a password (Windows)."""
+
+    host: str
+    port: int
+    password: str | None = None
+
+    @property
+    def dsn(self) -> str:
+        """A libpq URI of the maintenance database; ``quote``, since libpq takes ``+`` for a plus sign."""
+        if self.password is None:
+            return f"postgresql://postgres@/postgres?host={quote(self.host, safe='')}&port={self.port}"
+        return f"postgresql://postgres:{quote(self.password, safe='')}@{self.host}:{self.port}/postgres"

@@ -13,15 +13,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import psutil
 from filelock import FileLock, Timeout
 
 from course_lib.errors import CourseError
+from course_lib.postgres.address import Address
 from course_lib.postgres.binaries import Account, make_folder, program
 from course_lib.postgres.configuration import settings_text
 from course_lib.postgres.failures import is_damage, startup_failure
@@ -30,22 +29,6 @@ from course_lib.postgres.sockets import make_private, socket_folder
 START_SECONDS = 60
 STOP_SECONDS = 20
 FREE_BYTES = 300 * 2**20  # a new cluster, its templates and a few clones
-
-
-@dataclass(frozen=True)
-class Address:
-    """How to reach a running cluster: a socket folder, or 127.0.0.1 with a password (Windows)."""
-
-    host: str
-    port: int
-    password: str | None = None
-
-    @property
-    def dsn(self) -> str:
-        """A libpq URI of the maintenance database; ``quote``, since libpq takes ``+`` for a plus sign."""
-        if self.password is None:
-            return f"postgresql://postgres@/postgres?host={quote(self.host, safe='')}&port={self.port}"
-        return f"postgresql://postgres:{quote(self.password, safe='')}@{self.host}:{self.port}/postgres"
 
 
 class Cluster:

@@ -10,8 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from course_lib.data.fresh import RECIPES
 from course_lib.data.seed import fingerprint
-from course_lib.lesson import RECIPES, open_lesson
+from course_lib.lesson import open_lesson
 from course_lib.postgres import clone, drop, ensure_template, find_server, list_databases, sweep
 from course_lib.postgres.databases import BIRTHMARK, Mark, set_mark
 from tests.postgres.places import cluster_in, count_databases, run_python
