@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 from course_lib.errors import CourseError
 
@@ -37,6 +37,8 @@ def execute(path: Path) -> None:
         client.execute(stderr=subprocess.DEVNULL)  # where the kernel remarks on its own transport
     except CellExecutionError as error:
         raise CourseError(f"{path.name} stopped at a cell:\n{error}") from error
+    except CellTimeoutError as error:
+        raise CourseError(f"A cell of {path.name} had not ended after {CELL_SECONDS} seconds.") from error
     tidy(notebook)
     nbformat.write(notebook, path)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, insert, select, tuple_, update
 
 from course_lib.models import Conversation, Message
 from course_lib.repositories.generic import NotFound, Repository
@@ -58,7 +58,7 @@ class ConversationRepository(Repository[Conversation]):
         if await self.session.scalar(touched.returning(Conversation.id)) is None:
             raise NotFound(Conversation, conversation_id)
         last = select(func.coalesce(func.max(Message.seq), 0)).where(Message.conversation_id == conversation_id)
-        message = Message(
+        statement = insert(Message).values(
             conversation_id=conversation_id,
             seq=last.scalar_subquery() + 1,
             role=role,
@@ -66,9 +66,7 @@ class ConversationRepository(Repository[Conversation]):
             token_count=token_count,
             meta=meta or {},
         )
-        self.session.add(message)
-        await self.session.flush()
-        return message
+        return (await self.session.scalars(statement.returning(Message))).one()
 
     async def latest_messages(self, conversation_id: UUID, limit: int = 20) -> list[Message]:
         """The last ``limit`` messages, oldest of them first: what a model is given as history."""

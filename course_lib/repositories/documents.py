@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Boolean, case, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert
 
 from course_lib.models import Document
@@ -23,29 +23,31 @@ class DocumentRepository(Repository[Document]):
         return await self.page(Document.user_id == user_id, after=after, limit=limit)
 
     async def put(self, user_id: UUID, source: str, title: str, content_hash: bytes) -> tuple[Document, bool]:
-        """Insert the document, or replace the title and hash of the one from the same source.
+        """Insert the document, or bring the one from the same source up to date. One statement.
 
         Returns:
-            the document, and whether its content is new: then it waits with status ``uploaded`` to be cut and
-            embedded again. Uploading the same bytes twice changes nothing but the title.
+            the document, and whether its content is new. If it is, the status is ``uploaded``: it waits to be cut
+            and embedded. Otherwise the status stays.
 
         Raises:
             IntegrityError: there is no such user, or ``content_hash`` is not 32 bytes.
         """
-        await self.session.flush()  # what is pending must not be overwritten by what is read below
-        before = await self.session.scalar(
-            select(Document.content_hash)
-            .where(Document.user_id == user_id, Document.source == source)
-            .with_for_update()
-        )
         statement = insert(Document).values(user_id=user_id, source=source, title=title, content_hash=content_hash)
-        changed = Document.content_hash.is_distinct_from(statement.excluded.content_hash)
+        given = statement.excluded
+        changed = Document.content_hash.is_distinct_from(given.content_hash)
         statement = statement.on_conflict_do_update(
-            index_elements=[Document.user_id, Document.source],
+            index_elements=["user_id", "source"],
             set_={
-                "title": statement.excluded.title,
-                "content_hash": statement.excluded.content_hash,
-                "updated_at": func.now(),  # onupdate is not applied to an upsert
+                "title": given.title,
+                "content_hash": given.content_hash,
+                "status": case((changed, given.status), else_=Document.status),
+                "updated_at": func.now(),  # onupdate does not apply to an upsert
             },
         )
-        raise NotImplementedError
+        # old is all NULL for a row that was inserted (PostgreSQL 18)
+        is_new = literal_column("old.content_hash IS DISTINCT FROM new.content_hash", Boolean)
+        result = await self.session.execute(
+            statement.returning(Document, is_new), execution_options={"populate_existing": True}
+        )
+        document, new = result.one()
+        return document, new

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.instruments import Rows, distance_lanes, draw_schema, read_schema
+from course_lib.instruments import Rows, bars, distance_lanes, draw_schema, page_walk, read_schema, spans
 
 
 def rows(*values: object) -> Rows:
@@ -76,6 +76,17 @@ async def test_tables_that_refer_to_themselves_or_in_a_circle_can_be_drawn(engin
     words = str(draw_schema(await read_schema(engine)))
     for key in ("parts.part_of refers to parts", "eggs.hen_id refers to hens", "hens.egg_id refers to eggs"):
         assert key in words
+
+
+def test_charts_say_in_words_what_they_draw() -> None:
+    assert str(bars({"COPY": 70_000, "add_all": 12_000}, "Rows", unit="rows/s")) == (
+        "Rows: COPY 70,000 rows/s; add_all 12,000 rows/s"
+    )
+    assert "one by one 3.0 s" in str(spans({"one by one": [[("wait", 1.0, 2.0), ("query", 2.0, 4.0)]]}, "Requests"))
+    walk = page_walk([[1, 2], [2, 4]], range(1, 5), "Pages")
+    assert "2" in str(walk) and "3" in str(walk), "what came twice and what never came"
+    for picture in (walk, bars({"nothing": 0}, "Empty")):
+        assert picture._repr_png_().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("asker", ["Ada", "Bruno"])

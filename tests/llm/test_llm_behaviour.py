@@ -32,6 +32,11 @@ async def test_latency_is_waited_for_and_does_not_hold_up_others() -> None:
     assert 0.2 <= time.perf_counter() - started < 2.0, "one after another they take 4 s"
 
 
+def spread(arrivals: list[float]) -> float:
+    """Seconds from the first token to the last: a busy machine makes it longer, never shorter."""
+    return arrivals[-1] - arrivals[0]
+
+
 async def test_tokens_arrive_one_by_one() -> None:
     stream = await openai_client(token_delay_ms=10).chat.completions.create(
         model=CHAT_MODEL, messages=HELLO, stream=True
@@ -39,8 +44,7 @@ async def test_tokens_arrive_one_by_one() -> None:
     started = time.perf_counter()
     arrivals = [time.perf_counter() - started async for chunk in stream if chunk.choices[0].delta.content]
     assert len(arrivals) > 20
-    assert arrivals[0] < arrivals[-1] / 5
-    assert arrivals[-1] >= 0.01 * len(arrivals)
+    assert spread(arrivals) >= 0.009 * (len(arrivals) - 1), "a buffered answer arrives all at once"
 
 
 async def test_streamed_responses_arrive_one_by_one_too() -> None:
@@ -49,7 +53,8 @@ async def test_streamed_responses_arrive_one_by_one_too() -> None:
         model=CHAT_MODEL, input="hello", stream=True
     )
     arrivals = [time.perf_counter() - started async for e in stream if e.type == "response.output_text.delta"]
-    assert 0.06 <= arrivals[0] < arrivals[-1] / 3
+    assert arrivals[0] >= 0.06
+    assert spread(arrivals) >= 0.009 * (len(arrivals) - 1)
 
 
 async def test_a_429_is_retried_after_the_pause_the_server_asked_for() -> None:
