@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,8 @@ from course_lib.settings import Settings
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
     os.environ.pop(name, None)  # tests never use the network
 Settings.model_config["env_file"] = None
+_work = tempfile.TemporaryDirectory(prefix="course-work-")
+os.environ["COURSE_WORK"] = _work.name  # what solutions and tests solve is not the learner's progress
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 
 import typer
 
@@ -46,6 +47,8 @@ def execute_notebooks(numbers: list[str]) -> None:
     chosen = [path for path in paths if path.name.startswith(prefixes)]
     if not chosen:
         raise CourseError("No notebook has that number.", "Look into notebooks/ for the numbers there are.")
-    for path in chosen:
-        execute(path)
-        typer.echo(f"{path.relative_to(REPOSITORY)} executed and stored.")
+    with tempfile.TemporaryDirectory() as work:
+        os.environ["COURSE_WORK"] = work  # solving the exercises here is not the author's progress
+        for path in chosen:
+            execute(path)
+            typer.echo(f"{path.relative_to(REPOSITORY)} executed and stored.")

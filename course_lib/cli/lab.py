@@ -91,7 +91,8 @@ def jupyter_environment() -> dict[str, str]:
     try:
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True)
-        _write_once(settings / "@jupyterlab/apputils-extension/notification.jupyterlab-settings", QUIET)
+        for place, content in QUIET.items():
+            _write_once(home / place, content)
     except OSError as error:
         raise CourseError(f"The course cannot write to {home}.", "Set COURSE_HOME to a folder that you own.") from error
     return {**os.environ, **{name: str(folder) for name, folder in folders.items()}}
@@ -102,8 +103,30 @@ def _token() -> dict[str, str]:
     return {} if "JUPYTER_TOKEN" in os.environ else {"JUPYTER_TOKEN": secrets.token_hex(24)}
 
 
-QUIET = {"fetchNews": "false", "checkForUpdates": False}
-"""JupyterLab's notification settings: no question about news at the first start, nothing fetched."""
+GRADER = "nbgrader.server_extensions"
+QUIET: dict[str, object] = {
+    # no question about news at the first start, nothing fetched
+    "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },
+    # nbgrader and what it brings are for teachers and tests: no menus of theirs in a learner's window
+    "config/labconfig/page_config.json": {
+        "disabledExtensions": {"@jupyter/nbgrader": True, "@jupyter-notebook/lab-extension": True}
+    },
+    "config/jupyter_server_config.json": {
+        "ServerApp": {
+            "jpserver_extensions": {
+                "notebook": False,
+                f"{GRADER}.formgrader": False,
+                f"{GRADER}.validate_assignment": False,
+                f"{GRADER}.assignment_list": False,
+                f"{GRADER}.course_list": False,
+            }
+        }
+    },
+}
+"""Files below ``jupyter/`` in the cache folder, written once so that what a learner changes there stays."""
 
 
 def _write_once(path: Path, content: object) -> None:
