@@ -57,7 +57,7 @@ def test_every_exercise_has_hints_a_why_and_three_named_mistakes(exercise: objec
     assert isinstance(exercise, Exercise)
     assert len(exercise.hints) >= 2
     assert exercise.why
-    assert exercise.follow_up.endswith("?")
+    assert "?" in exercise.follow_up
     assert len(exercise.mistakes) >= 3
     for sentence in exercise.mistakes.values():
         assert "!" not in sentence.replace("!=", "")

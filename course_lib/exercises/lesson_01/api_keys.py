@@ -1,0 +1,243 @@
+"""1.10: a repository of keys that are shown once and never kept."""
+
+from __future__ import annotations
+
+import math
+import random
+from hashlib import sha256
+from secrets import token_hex
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, MultipleResultsFound, NoResultFound, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Exercise, Wrong
+from course_lib.exercises.lesson_01.asking import article, calling_it, fetched, readable
+from course_lib.exercises.lesson_01.staging import add_user
+from course_lib.instruments import Rows
+from course_lib.models import User
+
+PREFIX = 8
+ROWS = 3
+KEYS = 24  # enough to see which signs of a key vary, and which signs it is made of
+BITS = 126  # 128 were asked for; the estimate is this exact
+
+
+class StoreOfApiKeys(Exercise):
+    """A class around a session: random keys, hashes at rest, one statement to log in."""
+
+    id = "1.10"
+    title = "A repository of API keys"
+    answer = "ApiKeys"
+    minutes = 25
+    points = 4
+    level = "senior"
+    hints: ClassVar = (
+        "A stolen copy of the table must be worthless, and whoever brings a key must still be found: what can be "
+        "computed "
+        "from the key each time, but not back?",
+        "`secrets.token_urlsafe(32)` is a random key. `sha256(key.encode()).digest()` has the 32 bytes that the column "
+        "takes.",
+        "`flush()` sends the INSERT, so that an unknown user is an error now; the commit is the caller's.",
+        "One statement: `select(User).join(ApiKey)`, where the hash is equal and `revoked_at` is NULL.",
+    )
+    why = (
+        "A random key of 128 bits cannot be guessed, so a fast hash without salt is enough, and being the same each "
+        "time it "
+        "can be looked up through the unique index. Leaving the commit to the caller lets several repositories share a "
+        "transaction."
+    )
+    follow_up = "For passwords SHA-256 would be wrong. Why is it right here, and what would a keyed hash (HMAC) add?"
+    mistakes: ClassVar = {
+        "method missing": "`ApiKeys` has no method `{method}`. "
+        "| Three are asked for: `issue`, `owner_of` and `revoke`.",
+        "commit refused": "The caller's commit failed with {error}. "
+        "| What is still pending in the session is sent then: is every value of the right type?",
+        "nothing returned": "`issue` returned None. | The key is shown once: return it.",
+        "not text": "`issue` returned {kind}, and the key was asked for as text. | A `str` that the user can copy.",
+        "not sent": "`issue` returned, and the INSERT had not been sent. "
+        "| `flush` sends what `add` has planned, so that an error comes where it belongs.",
+        "commits itself": "`{method}` committed, before its caller wanted to. "
+        "| Flush, and leave the commit to whoever opened the session.",
+        "row missing": "After `issue` and the caller's commit, the table holds {count} rows more than before. "
+        "| One key, one row.",
+        "other values": "The row of the key does not have the {column} that was asked for. "
+        "| User and label are arguments of `issue`.",
+        "stored in the clear": "The key itself can be read in the row, in `{column}`. "
+        "| Keep the hash and the first signs, nothing more.",
+        "not its hash": "`key_hash` is not the SHA-256 hash of the key that was returned. "
+        "| `sha256(key.encode()).digest()`, of exactly the text that the user gets.",
+        "hash refused": "The table refused the hash with {error}. "
+        "| 32 bytes are wanted: `digest()`, and not `hexdigest()`.",
+        "prefix": "`prefix` is {prefix!r}, and the first {length} signs of the key were asked for. | `key[:8]`",
+        "predictable": "Who knows how the generator was started knows the keys: the same start gave the same key "
+        "twice. "
+        "| `random` is for games. `secrets` is for keys.",
+        "too short": "The {length} signs of a key vary too little: about {bits} random bits; 128 were asked for. "
+        "| `secrets.token_urlsafe(32)`. A UUID has 122.",
+        "unknown user": "For a user who does not exist, `issue` gave a key and no error. "
+        "| The flush is where the server says no.",
+        "not found": "`owner_of` returned None for a key that was just issued. "
+        "| Compare the hash of the key with `key_hash`.",
+        "not a user": "`owner_of` returned {kind}, and a `User` was asked for. "
+        "| `select(User)`, and `scalar` for the object.",
+        "somebody else": "`owner_of` returned somebody else than the key's owner. | Is the join over `user_id`?",
+        "raises for nobody": "For a key that was never issued, `owner_of` raised {error}. | None was asked for.",
+        "first signs only": "A key that only begins like an issued one was accepted. "
+        "| The prefix is for people. Compare the hash.",
+        "still valid": "A revoked key still finds its owner. | Revoked means that `revoked_at` is not NULL.",
+        "revoked too many": "Revoking one key made other keys invalid too: {count} of those tried. "
+        "| Only the row with this hash.",
+        "row deleted": "Revoking a key deleted its row. "
+        "| Who had which key until when is asked later: set `revoked_at`.",
+        "remembered": "`owner_of` answered without asking the database. "
+        "| Another process may have revoked the key by now.",
+        "loaded everything": "`owner_of` fetched {rows} rows to find one key. "
+        "| The hash is a condition of the query, not a comparison in Python.",
+        "two statements": "`owner_of` sent {count} statements, and it runs with every request: one was asked for. "
+        "| A join gives the user with the key.",
+    }  # fmt: skip
+
+    async def judge(self, attempt: Attempt) -> None:
+        user_id, other_id = await add_user(attempt), await add_user(attempt)
+        keys = [await self._issues(attempt, user_id, f"laptop {token_hex(2)}")]
+        keys += [await self._issues(attempt, other_id, f"server {token_hex(2)}")]
+        await self._refuses_an_unknown_user(attempt)
+        await self._finds_owners(attempt, {keys[0]: user_id, keys[1]: other_id})
+        await self._revokes(attempt, keys[0], user_id, {keys[1]: other_id})
+        await self._cannot_be_guessed(attempt, user_id)
+
+    async def _issues(self, attempt: Attempt, user_id: UUID, label: str) -> str:
+        before = await _rows(attempt)
+        async with attempt.session() as session:
+            store = await self._store(attempt, session)
+            try:
+                key = await attempt.call(user_id, label, function=store.issue)
+            except Wrong as wrong:
+                raise (
+                    attempt.wrong("hash refused", error=_name(wrong)) if _is_about_the_hash(wrong) else wrong
+                ) from wrong
+            attempt.expect(key is not None, "nothing returned")
+            attempt.expect(isinstance(key, str), "not text", kind=article(key))
+            attempt.expect(len(await _rows(attempt)) == len(before), "commits itself", method="issue")
+            attempt.expect(attempt.log.count > 0, "not sent")
+            await self._commit(attempt, session)
+        text = str(key)
+        added = [row for row in await _rows(attempt) if row not in list(before)]
+        attempt.expect(len(added) == 1, "row missing", count=len(added))
+        self._inspect(attempt, text, dict(zip(before.columns, added[0], strict=True)), user_id, label)
+        return text
+
+    async def _commit(self, attempt: Attempt, session: AsyncSession) -> None:
+        """The caller's commit, which sends what the store has left pending."""
+        try:
+            await session.commit()
+        except SQLAlchemyError as error:
+            raise attempt.wrong("commit refused", error=type(error).__name__) from error
+
+    async def _store(self, attempt: Attempt, session: AsyncSession) -> Any:
+        store = await attempt.call(session)
+        for method in ("issue", "owner_of", "revoke"):
+            attempt.expect(callable(getattr(store, method, None)), "method missing", method=method)
+        return store
+
+    def _inspect(self, attempt: Attempt, key: str, row: dict[str, Any], user_id: UUID, label: str) -> None:
+        attempt.expect(row["user_id"] == user_id, "other values", column="user")
+        for column, value in row.items():
+            shown = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            clear = key in shown or (column in ("prefix", "key_hash") and len(shown) > 2 * PREFIX and shown in key)
+            attempt.expect(not clear, "stored in the clear", column=column)
+        attempt.expect(row["label"] == label, "other values", column="label")
+        attempt.expect(bytes(row["key_hash"]) == sha256(key.encode()).digest(), "not its hash")
+        attempt.expect(row["prefix"] == key[:PREFIX], "prefix", prefix=row["prefix"], length=PREFIX)
+
+    async def _refuses_an_unknown_user(self, attempt: Attempt) -> None:
+        async with attempt.session() as session:
+            store = await self._store(attempt, session)
+            try:
+                await attempt.call(uuid4(), "nobody's", function=store.issue)
+            except Wrong as wrong:
+                if wrong.mistake != "raised":
+                    raise
+            else:
+                raise attempt.wrong("unknown user")
+
+    async def _owner(self, attempt: Attempt, key: str) -> UUID | None:
+        async with attempt.session() as session:
+            store = await self._store(attempt, session)
+            owner = await attempt.call(key, function=store.owner_of)
+        attempt.expect(owner is None or isinstance(owner, User), "not a user", kind=article(owner))
+        id: UUID | None = owner.id if owner is not None and readable(owner, "id") else None
+        return id
+
+    async def _finds_owners(self, attempt: Attempt, owners: dict[str, UUID]) -> None:
+        for key, owner in owners.items():
+            found = await self._owner(attempt, key)
+            count, rows = attempt.log.count, fetched(attempt.log)
+            attempt.expect(found is not None, "not found")
+            attempt.expect(found == owner, "somebody else")
+            attempt.expect(count > 0, "remembered")
+        begins_alike = key[:PREFIX] + token_hex(len(key))[: len(key) - PREFIX]
+        with calling_it(attempt, "raises for nobody", NoResultFound, TypeError, AttributeError):
+            for unknown in (token_hex(20), begins_alike, ""):
+                attempt.expect(await self._owner(attempt, unknown) is None, "first signs only")
+        attempt.expect(count == 1, "two statements", count=count)
+        attempt.expect(rows <= ROWS, "loaded everything", rows=rows)
+
+    async def _revokes(self, attempt: Attempt, key: str, owner: UUID, others: dict[str, UUID]) -> None:
+        another = await self._issues(attempt, owner, "telephone")
+        before = await _rows(attempt)
+        async with attempt.session() as session:
+            store = await self._store(attempt, session)
+            await attempt.call(key, function=store.revoke)
+            attempt.expect(list(await _rows(attempt)) == list(before), "commits itself", method="revoke")
+            await self._commit(attempt, session)
+        attempt.expect(len(await _rows(attempt)) == len(before), "row deleted")
+        with calling_it(attempt, "raises for nobody", NoResultFound, MultipleResultsFound, TypeError, AttributeError):
+            attempt.expect(await self._owner(attempt, key) is None, "still valid")
+        invalid = sum([await self._owner(attempt, other) is None for other in (another, *others)])
+        attempt.expect(invalid == 0, "revoked too many", count=invalid)
+
+    async def _cannot_be_guessed(self, attempt: Attempt, user_id: UUID) -> None:
+        keys: list[str] = []
+
+        async def issue() -> None:
+            for n in range(KEYS):
+                if n < 2:
+                    random.seed(7)
+                keys.append(await store.issue(user_id, "guess"))
+
+        state = random.getstate()
+        try:
+            async with attempt.session() as session:
+                store = await self._store(attempt, session)
+                with calling_it(attempt, "predictable", IntegrityError):
+                    await attempt.call(function=issue)
+        finally:
+            random.setstate(state)
+        attempt.expect(len(set(keys)) == len(keys), "predictable")
+        bits = round(_random_bits(keys))
+        attempt.expect(bits >= BITS, "too short", length=len(keys[0]), bits=bits)
+
+
+def _is_about_the_hash(wrong: Wrong) -> bool:
+    """The table's constraint on its length, or the driver's on its type."""
+    text = str(wrong.__cause__) if isinstance(wrong.__cause__, DBAPIError) else ""
+    return "ck_api_keys_key_hash" in text or "bytes-like" in text
+
+
+def _name(wrong: Wrong) -> str:
+    return type(wrong.__cause__).__name__
+
+
+def _random_bits(keys: list[str]) -> float:
+    """How many bits of a key look random: the signs at places that vary, by the number of signs in use there."""
+    varying = [place for place in zip(*keys, strict=False) if len(set(place)) > 1]
+    signs = {sign for place in varying for sign in place}
+    return len(varying) * math.log2(max(1, len(signs)))
+
+
+async def _rows(attempt: Attempt) -> Rows:
+    return await attempt.sql("SELECT id, user_id, label, prefix, key_hash, revoked_at FROM api_keys ORDER BY id")

@@ -1,0 +1,126 @@
+"""How the judges of this lesson ask: a session for every call, several calls at once, another session in between."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import text
+
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Wrong
+from course_lib.instruments import QueryLog
+
+CARDINALITY, NOT_NULL, UNIQUE, CHECK = "21000", "23502", "23505", "23514"  # SQLSTATEs of what the server refuses
+
+PATIENCE = 0.5  # seconds for the learner's sessions to reach the row that another session holds
+
+
+async def ask(attempt: Attempt, *arguments: Any) -> Any:
+    """Call the answer in a session of its own. The session is closed after it: what was not committed is gone."""
+    async with attempt.session() as session:
+        return await attempt.call(session, *arguments)
+
+
+async def ask_at_once(attempt: Attempt, times: int, *arguments: Any) -> list[Any]:
+    """The same call from as many sessions at once; raises what the first of them raised."""
+
+    async def one() -> Any:
+        async with attempt.session() as session:
+            answered = attempt.answer(session, *arguments)
+            return await answered if inspect.isawaitable(answered) else answered
+
+    async def at_once() -> list[Any]:
+        answers = await asyncio.gather(*(one() for _ in range(times)), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    at_once.__name__ = attempt.exercise.answer  # the name that a message gives
+    answers: list[Any] = await attempt.call(function=at_once)
+    return answers
+
+
+async def while_another_writes(
+    attempt: Attempt, statement: str, values: dict[str, Any], call: Callable[[], Awaitable[Any]], waiting: int = 1
+) -> Any:
+    """``call()`` while another session has run ``statement`` and not committed it yet.
+
+    The other session commits as soon as ``waiting`` of the learner's sessions stand at the lock it holds, or the call
+    is over. So a value that was read too early is always an old one, however fast or slow the machine.
+    """
+    async with attempt.judge_session() as other:
+        await other.execute(text(statement), values)
+        running = asyncio.ensure_future(call())
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while not running.done() and asyncio.get_running_loop().time() < deadline:
+            if await _waiting(attempt) >= waiting:
+                break
+            await asyncio.wait({running}, timeout=0.005)
+        await other.commit()
+        return await running
+
+
+async def _waiting(attempt: Attempt) -> int:
+    count: int = await attempt.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return count
+
+
+@contextmanager
+def calling_it(
+    attempt: Attempt, mistake: str, *causes: type[BaseException], saying: str = "", **numbers: object
+) -> Iterator[None]:
+    """An error of one of these classes (of any, if none is given) in the learner's code is this named mistake.
+
+    With ``saying``, only if that is its SQLSTATE or a part of its text.
+    """
+    try:
+        yield
+    except Wrong as wrong:
+        error = wrong.__cause__
+        if wrong.mistake == "raised" and isinstance(error, causes or Exception):
+            code = getattr(getattr(error, "orig", None), "sqlstate", None)
+            if not saying or saying == code or saying in str(error):
+                raise attempt.wrong(mistake, error=type(error).__name__, **numbers) from error
+        raise
+
+
+def fetched(log: QueryLog) -> int:
+    """How many rows queries brought to the client. Rows changed on the server are not among them."""
+    return sum(statement.rows or 0 for statement in log.statements if statement.is_select)
+
+
+def is_list(value: Any) -> bool:
+    """True for a list and what can be used like one."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def article(value: Any) -> str:
+    """``a Row``, ``an int``, ``None``."""
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    return f"an {kind}" if kind[0] in "aeiouAEIO" else f"a {kind}"
+
+
+def readable(value: Any, *names: str) -> bool:
+    """True when these attributes can be read although the session is closed.
+
+    Raises:
+        Wrong: they were expired, or not loaded.
+    """
+    try:
+        for name in names:
+            getattr(value, name)
+    except Exception as error:
+        raise Wrong(
+            "unreadable", f"`.{name}` of the {type(value).__name__} that came back cannot be read any more.",
+            "An object expires with a rollback, and loads nothing once its session is closed.",
+        ) from error  # fmt: skip
+    return True

@@ -1,0 +1,152 @@
+"""1.9: a user leaves, and everything that was theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from secrets import randbelow
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.lesson_01.asking import NOT_NULL, article, ask, calling_it, fetched
+from course_lib.exercises.lesson_01.staging import new_email
+
+STATEMENTS = 8
+ROWS = 10
+OWNED = {
+    "users": "t.id = :id",
+    "api_keys": "t.user_id = :id",
+    "documents": "t.user_id = :id",
+    "document_chunks": "t.document_id IN (SELECT id FROM documents WHERE user_id = :id)",
+    "jobs": "t.document_id IN (SELECT id FROM documents WHERE user_id = :id)",
+    "conversations": "t.user_id = :id",
+    "messages": "t.conversation_id IN (SELECT id FROM conversations WHERE user_id = :id)",
+}
+COUNTED = ("documents", "conversations", "messages")
+
+
+class DeleteUser(Exercise):
+    """DELETE with ON DELETE CASCADE, counting without loading."""
+
+    id = "1.9"
+    title = "Somebody leaves"
+    answer = "delete_user"
+    minutes = 12
+    points = 2
+    level = "mid"
+    hints: ClassVar = (
+        "The foreign keys of this schema say `ON DELETE CASCADE`. So what has to be deleted, and by whom is the rest?",
+        "Count before you delete, and on the server: `select(func.count()).select_from(Document).where(…)`.",
+        "Several counts in one SELECT: each as a `scalar_subquery()`. Joining all tables and counting multiplies the "
+        "rows.",
+    )
+    why = (
+        "One DELETE of the user; the foreign keys take everything else along inside the server, in the same "
+        "transaction. "
+        "Counting costs three numbers on the wire, not hundreds of messages and every embedding."
+    )
+    follow_up = (
+        "The user has ten million messages. What does this DELETE do "
+        "to the others meanwhile, and how would you spread it?"
+    )
+    mistakes: ClassVar = {
+        "nothing returned": "`delete_user` returned None for {email}, who exists. | Did you forget `return`?",
+        "not the counts": "`delete_user` returned {kind}: {said}. "
+        "| A dict with the keys `documents`, `conversations` and `messages`, all int.",
+        "children let go": "It raised {error}, because the session took leave of loaded rows before it deleted the "
+        "user. "
+        "| `session.delete` sets the foreign keys of loaded children to NULL. Count without loading them.",
+        "not committed": "`delete_user` returned, and other connections still see {email} and everything of theirs. "
+        "| What makes it last?",
+        "left behind": "{count} rows of theirs are still there: {tables}. "
+        "| What refers to a user, directly or through another table?",
+        "others deleted": "{count} rows of other users are gone. | Is the owner a condition of every DELETE?",
+        "counted too late": "It said that nothing was there, but something was. | Count before you delete.",
+        "wrong counts": "It said {said}, and that is not what was there. "
+        "| Joining several tables multiplies their rows. Count each on its own.",
+        "unknown user": "For {email}, whom nobody knows, it {did}. | None was asked for, before anything else is read.",
+        "loaded rows": "{rows} rows were fetched in order to count and delete them. "
+        "| Let the server count: `func.count()`.",
+        "too many statements": "{count} statements for one user; the budget is {budget}. "
+        "| The foreign keys delete what refers to the user.",
+    }  # fmt: skip
+
+    async def judge(self, attempt: Attempt) -> None:
+        await self._knows_nobody(attempt)
+        email = await attempt.value("SELECT email FROM users WHERE tier <> 'free' ORDER BY random() LIMIT 1")
+        id = await attempt.value("SELECT id FROM users WHERE email = :email", email=email)
+        await _add_work(attempt, id)
+        before, totals = await _owned(attempt, id), await _totals(attempt)
+        with calling_it(attempt, "children let go", IntegrityError, saying=NOT_NULL):
+            said = await ask(attempt, email)
+        log = attempt.log
+        attempt.expect(said is not None, "nothing returned", email=email)
+        attempt.expect(_are_counts(said), "not the counts", kind=article(said), said=_short(said))
+        await self._compare(attempt, email, before, totals)
+        right = {table: said[table] for table in COUNTED} == {table: before[table] for table in COUNTED}
+        attempt.expect(right or any(said.values()), "counted too late")
+        attempt.expect(right, "wrong counts", said=dict(said))
+        attempt.expect(fetched(log) <= ROWS, "loaded rows", rows=fetched(log))
+        attempt.expect(log.count <= STATEMENTS, "too many statements", count=log.count, budget=STATEMENTS)
+
+    async def _knows_nobody(self, attempt: Attempt) -> None:
+        totals, unknown = await _totals(attempt), new_email("nobody")
+        with calling_it(attempt, "unknown user", email=unknown, did="raised an error"):
+            said = await ask(attempt, unknown)
+        after = await _totals(attempt)
+        lost = sum(totals[table] - after[table] for table in totals)
+        attempt.expect(lost == 0, "others deleted", count=lost)
+        attempt.expect(said is None, "unknown user", email=unknown, did=f"returned {_short(said)}")
+
+    async def _compare(self, attempt: Attempt, email: str, before: dict[str, int], totals: dict[str, int]) -> None:
+        after = await _totals(attempt)
+        gone = {table: totals[table] - after[table] for table in totals}
+        attempt.expect(any(gone.values()), "not committed", email=email)
+        more = sum(max(0, gone[table] - before[table]) for table in gone)
+        attempt.expect(more == 0, "others deleted", count=more)
+        left = {table: before[table] - gone[table] for table in gone if gone[table] < before[table]}
+        tables = ", ".join(f"{count} in {table}" for table, count in left.items())
+        attempt.expect(not left, "left behind", count=sum(left.values()), tables=tables)
+
+
+async def _add_work(attempt: Attempt, id: UUID) -> None:
+    """Some more rows, so that no number is known beforehand."""
+    for n in range(1 + randbelow(4)):
+        await attempt.sql(
+            "INSERT INTO documents (user_id, source, title) VALUES (:id, :source, 'x')", id=id, source=f"extra {n}"
+        )
+    await attempt.sql(
+        """
+        INSERT INTO messages (conversation_id, seq, role, content)
+        SELECT id, 900, 'user', 'one more' FROM conversations WHERE user_id = :id ORDER BY random() LIMIT :n
+        """,
+        id=id, n=1 + randbelow(9),
+    )  # fmt: skip
+    await attempt.sql("INSERT INTO conversations (user_id, title) VALUES (:id, 'nothing said yet')", id=id)
+
+
+async def _owned(attempt: Attempt, id: UUID) -> dict[str, int]:
+    """How many rows of each table are this user's."""
+    counts = ", ".join(f"(SELECT count(*) FROM {table} AS t WHERE {mine}) AS {table}" for table, mine in OWNED.items())
+    rows = await attempt.sql(f"SELECT {counts}", id=id)
+    return dict(zip(rows.columns, rows[0], strict=True))
+
+
+async def _totals(attempt: Attempt) -> dict[str, int]:
+    counts = ", ".join(f"(SELECT count(*) FROM {table}) AS {table}" for table in OWNED)
+    rows = await attempt.sql(f"SELECT {counts}")
+    return dict(zip(rows.columns, rows[0], strict=True))
+
+
+def _are_counts(said: Any) -> bool:
+    if not isinstance(said, Mapping) or set(said) != set(COUNTED):
+        return False
+    return all(isinstance(count, int) and not isinstance(count, bool) for count in said.values())
+
+
+def _short(said: Any) -> str:
+    text = repr(said)
+    return text if len(text) <= 60 else f"{text[:59]}…"

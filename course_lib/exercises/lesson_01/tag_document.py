@@ -1,0 +1,155 @@
+"""1.5: one key of a JSONB document."""
+
+from __future__ import annotations
+
+from secrets import choice, randbelow, token_hex
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.lesson_01.asking import article, ask, calling_it, while_another_writes
+from course_lib.exercises.lesson_01.staging import add_rows, add_user, other_rows
+
+
+class TagDocument(Exercise):
+    """A change inside a JSONB value that is really sent, and takes nothing else with it."""
+
+    id = "1.5"
+    title = "A tag on a document"
+    answer = "tag_document"
+    minutes = 10
+    points = 2
+    level = "mid"
+    hints: ClassVar = (
+        "A session notices that an attribute is set anew. Does it notice when a dict is changed inside?",
+        "Read, change in Python, write back: a second tagger in between is overwritten. Let the server do the change, "
+        "or lock the row before you read it.",
+        "PostgreSQL's `||` lays one JSONB object over another: `Document.meta.concat({…})` inside an "
+        "`update(Document)`.",
+    )
+    why = (
+        "The server changes the key in the newest state of the row, so taggers of other keys keep theirs. In Python "
+        "the "
+        "row would have to be locked (`with_for_update`) and the dict set anew: the session does not see inside of it."
+    )
+    follow_up = 'Tags become something people search by. Which index serves `meta @> \'{"status": "reviewed"}\'`?'
+    mistakes: ClassVar = {
+        "nothing returned": "`tag_document` returned None. | Did you forget `return`?",
+        "not a bool": "`tag_document` returned {kind}, and True or False was asked for. "
+        "| Compare what came back, for example with `== 1` or `is not None`.",
+        "refused": "It said False for a document that exists. | When was a row changed? Ask the result of the UPDATE.",
+        "not noticed": "The document is as it was, and no UPDATE was sent. "
+        "| The session does not see a change inside a dict. Set the attribute anew, or let the server change it.",
+        "not committed": "An UPDATE was sent, and no other connection sees its effect. | What makes it last?",
+        "old value kept": "The key {key!r} was there already, and it still has the value {stored!r}. "
+        "| What is laid on top wins: the tag goes over what is there.",
+        "others lost": "The tag is there, and {count} other keys of `meta` are gone. "
+        "| Lay the key over what is there, do not put it in its place.",
+        "wrong value": "Asked to store {value!r}, it stored {stored!r}. "
+        "| The value is to be JSON itself, not a text that looks like JSON.",
+        "key missing": "After the call, `meta` has no key {key!r}. "
+        "| Is the key a value of the statement, or a part of it?",
+        "key read as SQL": "The key {key!r} made it fail with {error}. "
+        "| A key is a value: pass it as one, also inside a path.",
+        "other documents": "Other documents were changed too. "
+        "| The document's id belongs into the WHERE of the UPDATE.",
+        "more than meta": "The tag is there, and more than `meta` has changed: other columns, or rows that refer to "
+        "it. "
+        "| Change the row, and no other column of it.",
+        "unknown document": "For an id that no document has, it {did}. | No row changed means False.",
+        "overwritten": "Another session set {other!r} at the same time, and that key is gone. "
+        "| What was written back was old. Let the server change one key, or lock the row before reading.",
+        "broke off": "While another session tagged the same document, it raised {error}. "
+        "| Let the server change one key, or lock the row before reading it.",
+    }  # fmt: skip
+
+    async def judge(self, attempt: Attempt) -> None:
+        id = await _add_documents(attempt)
+        others, rest = await other_rows(attempt, "documents", "id", id), await _all_but_meta(attempt, id)
+        key = f"{choice(('topic', 'source', 'team'))}_{token_hex(2)}"
+        await self._tags(attempt, id, key, f"value {token_hex(2)}")
+        await self._tags(attempt, id, key, choice(([1 + randbelow(9), "two"], {"year": 2000 + randbelow(99)})))
+        await self._tags(attempt, id, "pages", 1 + randbelow(900))
+        attempt.expect(await other_rows(attempt, "documents", "id", id) == others, "other documents")
+        attempt.expect(await _all_but_meta(attempt, id) == rest, "more than meta")
+        key = f"Maeve's, {{{token_hex(2)}}}: 100%"
+        with calling_it(attempt, "key read as SQL", SQLAlchemyError, key=key):
+            await self._tags(attempt, id, key, "it's :read")
+        with calling_it(attempt, "unknown document", did="raised an error"):
+            said = await self._ask(attempt, uuid4(), "topic", "x")
+        attempt.expect(not said, "unknown document", did="returned True")
+        await self._keeps_what_another_sets(attempt, id)
+
+    async def _tags(self, attempt: Attempt, id: UUID, key: str, value: Any) -> None:
+        before = await _meta(attempt, id)
+        said = await self._ask(attempt, id, key, value)
+        meta = await _meta(attempt, id)
+        if meta == before and key in before:
+            raise attempt.wrong("old value kept", key=key, stored=before[key])
+        if meta == before:
+            sent = any(not statement.sql.lstrip().upper().startswith("SELECT") for statement in attempt.log.statements)
+            raise attempt.wrong("not committed" if sent else "not noticed")
+        attempt.expect(key in meta, "key missing", key=key)
+        attempt.expect(_same(meta[key], value), "wrong value", value=value, stored=meta[key])
+        lost = [other for other in before if other != key and meta.get(other) != before[other]]
+        attempt.expect(not lost, "others lost", count=len(lost))
+        attempt.expect(said, "refused")
+
+    async def _keeps_what_another_sets(self, attempt: Attempt, id: UUID) -> None:
+        key, other = f"mine_{token_hex(2)}", f"theirs_{token_hex(2)}"
+        with calling_it(attempt, "broke off"):
+            await while_another_writes(
+                attempt,
+                "UPDATE documents SET meta = meta || jsonb_build_object(CAST(:other AS text), 1) WHERE id = :id",
+                {"other": other, "id": id},
+                lambda: self._ask(attempt, id, key, "x"),
+            )
+        meta = await _meta(attempt, id)
+        attempt.expect(other in meta, "overwritten", other=other)
+        attempt.expect(key in meta, "key missing", key=key)
+
+    async def _ask(self, attempt: Attempt, id: UUID, key: str, value: Any) -> bool:
+        said = await ask(attempt, id, key, value)
+        attempt.expect(said is not None, "nothing returned")
+        attempt.expect(isinstance(said, bool), "not a bool", kind=article(said))
+        return bool(said)
+
+
+async def _add_documents(attempt: Attempt) -> UUID:
+    """Two documents, the id of one."""
+    user_id, id = await add_user(attempt), uuid4()
+    meta: dict[str, Any] = {
+        "words": 100 + randbelow(900),
+        "language": choice(("en", "de", "pt")),
+        "pages": randbelow(99),
+    }
+    meta["nested"] = {"by": token_hex(2)}
+    fields = {"user_id": user_id, "title": "Notes", "status": "ready", "meta": meta}
+    fields |= {"created_at": "2026-03-01T10:00Z", "updated_at": "2026-03-01T10:00Z"}
+    await add_rows(
+        attempt, "documents", [{"id": id, "source": "a", **fields}, {"id": uuid4(), "source": "b", **fields}]
+    )
+    await attempt.sql("INSERT INTO jobs (kind, document_id) VALUES ('embed_document', :id)", id=id)
+    return id
+
+
+async def _all_but_meta(attempt: Attempt, id: UUID) -> list[tuple[Any, ...]]:
+    """The other columns of the document, and the job that refers to it."""
+    rows = await attempt.sql(
+        "SELECT d.id, user_id, source, title, d.status, d.created_at, j.id FROM documents AS d "
+        "LEFT JOIN jobs AS j ON document_id = d.id WHERE d.id = :id",
+        id=id,
+    )
+    return list(rows)
+
+
+async def _meta(attempt: Attempt, id: UUID) -> dict[str, Any]:
+    meta: dict[str, Any] = await attempt.value("SELECT meta FROM documents WHERE id = :id", id=id)
+    return meta
+
+
+def _same(stored: Any, value: Any) -> bool:
+    return type(stored) is type(value) and stored == value

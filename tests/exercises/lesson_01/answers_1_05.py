@@ -1,0 +1,254 @@
+"""Answers to 1.5, a tag on a document."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+
+from sqlalchemy import cast, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm.attributes import flag_modified
+
+from course_lib.models import Document
+from tests.exercises.lesson_01.written import Answers
+
+ANSWERS = Answers("1.5")
+
+
+@ANSWERS.right
+async def subscript(session, document_id, key, value):
+    statement = update(Document).where(Document.id == document_id).values({Document.meta[key]: value})
+    found = await session.scalar(statement.returning(Document.id))
+    await session.commit()
+    return found is not None
+
+
+@ANSWERS.right
+async def locked_and_set_anew(session, document_id, key, value):
+    async with session.begin():
+        document = await session.get(Document, document_id, with_for_update=True)
+        if document is None:
+            return False
+        document.meta = {**document.meta, key: value}
+    return True
+
+
+@ANSWERS.right
+async def locked_and_flagged(session, document_id, key, value):
+    document = await session.scalar(select(Document).where(Document.id == document_id).with_for_update())
+    if not document:
+        return False
+    document.meta[key] = value
+    flag_modified(document, "meta")
+    await session.commit()
+    return True
+
+
+@ANSWERS.right
+async def raw_jsonb_set(session, document_id, key, value):
+    sql = "UPDATE documents SET meta = jsonb_set(meta, ARRAY[:key], CAST(:value AS jsonb)) WHERE id = :id"
+    result = await session.execute(text(sql), {"key": key, "value": json.dumps(value), "id": document_id})
+    await session.commit()
+    return bool(result.rowcount)
+
+
+@ANSWERS.right
+async def core_jsonb_set(session, document_id, key, value):
+    changed = func.jsonb_set(Document.meta, [key], cast(value, JSONB))
+    result = await session.execute(update(Document).where(Document.id == document_id).values(meta=changed))
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.right
+async def expression_on_the_object(session, document_id, key, value):
+    document = await session.get(Document, document_id)
+    if document is None:
+        return False
+    document.meta = Document.meta.op("||")(cast({key: value}, JSONB))
+    await session.commit()
+    return True
+
+
+def merging(document_id, key, value):
+    return update(Document).where(Document.id == document_id).values(meta=Document.meta.concat({key: value}))
+
+
+@ANSWERS.wrong("nothing returned")
+async def forgot_return(session, document_id, key, value):
+    await session.execute(merging(document_id, key, value))
+    await session.commit()
+
+
+@ANSWERS.wrong("not a bool")
+async def returns_the_meta(session, document_id, key, value):
+    meta = await session.scalar(merging(document_id, key, value).returning(Document.meta))
+    await session.commit()
+    return meta or False
+
+
+@ANSWERS.wrong("refused")
+async def compares_with_true(session, document_id, key, value):
+    found = await session.scalar(merging(document_id, key, value).returning(Document.id))
+    await session.commit()
+    return found is True
+
+
+@ANSWERS.wrong("not noticed")
+async def changed_in_place(session, document_id, key, value):
+    document = await session.get(Document, document_id)
+    if document is None:
+        return False
+    document.meta[key] = value
+    await session.commit()
+    return True
+
+
+@ANSWERS.wrong("not noticed")
+async def same_dict_set_again(session, document_id, key, value):
+    document = await session.get(Document, document_id, with_for_update=True)
+    if document is None:
+        return False
+    meta = document.meta
+    meta[key] = value
+    document.meta = meta
+    session.add(document)
+    await session.commit()
+    return True
+
+
+@ANSWERS.wrong("not committed")
+async def forgot_commit(session, document_id, key, value):
+    return (await session.execute(merging(document_id, key, value))).rowcount == 1
+
+
+@ANSWERS.wrong("old value kept")
+async def laid_underneath(session, document_id, key, value):
+    statement = update(Document).where(Document.id == document_id)
+    result = await session.execute(statement.values(meta=cast({key: value}, JSONB).concat(Document.meta)))
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("more than meta")
+async def deleted_and_inserted(session, document_id, key, value):
+    document = await session.get(Document, document_id, with_for_update=True)
+    if document is None:
+        return False
+    await session.execute(delete(Document).where(Document.id == document_id))
+    fields = {"id": document.id, "user_id": document.user_id, "source": document.source, "title": document.title}
+    await session.execute(insert(Document).values(**fields, meta={**document.meta, key: value}))
+    await session.commit()
+    return True
+
+
+@ANSWERS.wrong("others lost")
+async def in_its_place(session, document_id, key, value):
+    statement = update(Document).where(Document.id == document_id).values(meta={key: value})
+    result = await session.execute(statement)
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("wrong value")
+async def dumped_twice(session, document_id, key, value):
+    result = await session.execute(merging(document_id, key, json.dumps(value)))
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("wrong value")
+async def as_text(session, document_id, key, value):
+    result = await session.execute(merging(document_id, key, str(value)))
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("key missing")
+async def keyword_instead_of_key(session, document_id, key, value):
+    statement = update(Document).where(Document.id == document_id)
+    result = await session.execute(statement.values(meta=Document.meta.concat(dict(key=value))))
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("key read as SQL")
+async def key_in_an_f_string(session, document_id, key, value):
+    sql = f"UPDATE documents SET meta = jsonb_set(meta, '{{{key}}}', CAST(:value AS jsonb)) WHERE id = :id"
+    result = await session.execute(text(sql), {"value": json.dumps(value), "id": document_id})
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("key read as SQL")
+async def key_in_a_path_text(session, document_id, key, value):
+    sql = (
+        "UPDATE documents SET meta = jsonb_set(meta, CAST(CAST(:path AS text) AS text[]), CAST(:value AS jsonb)) "
+        "WHERE id = :id"
+    )
+    values = {"path": f"{{{key}}}", "value": json.dumps(value), "id": document_id}
+    result = await session.execute(text(sql), values)
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("other documents")
+async def all_documents(session, document_id, key, value):
+    result = await session.execute(update(Document).values(meta=Document.meta.concat({key: value})))
+    await session.commit()
+    return result.rowcount > 0
+
+
+@ANSWERS.wrong("unknown document")
+async def always_true(session, document_id, key, value):
+    await session.execute(merging(document_id, key, value))
+    await session.commit()
+    return True
+
+
+@ANSWERS.wrong("unknown document")
+async def none_has_no_meta(session, document_id, key, value):
+    document = await session.get(Document, document_id, with_for_update=True)
+    document.meta = document.meta | {key: value}
+    await session.commit()
+    return True
+
+
+@ANSWERS.wrong("overwritten")
+async def read_then_written_back(session, document_id, key, value):
+    document = await session.get(Document, document_id)
+    if document is None:
+        return False
+    document.meta = {**document.meta, key: value}
+    await session.commit()
+    return True
+
+
+@ANSWERS.wrong("overwritten")
+async def deep_copy_written_back(session, document_id, key, value):
+    meta = await session.scalar(select(Document.meta).where(Document.id == document_id))
+    if meta is None:
+        return False
+    meta = deepcopy(meta)
+    meta[key] = value
+    await session.execute(update(Document).where(Document.id == document_id).values(meta=meta))
+    await session.commit()
+    return True
+
+
+@ANSWERS.wrong("broke off")
+async def repeatable_read_without_retry(session, document_id, key, value):
+    await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    result = await session.execute(merging(document_id, key, value))
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("broke off")
+async def no_patience(session, document_id, key, value):
+    document = await session.get(Document, document_id, with_for_update={"nowait": True})
+    if document is None:
+        return False
+    document.meta = {**document.meta, key: value}
+    await session.commit()
+    return True

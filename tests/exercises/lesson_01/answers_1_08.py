@@ -1,0 +1,216 @@
+"""Answers to 1.8, import a long conversation."""
+
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import bindparam, insert, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from course_lib.models import Conversation, Message
+from tests.exercises.lesson_01.written import Answers
+
+ANSWERS = Answers("1.8")
+
+
+def rows_for(conversation_id, messages, start=1):
+    return [
+        {**message, "conversation_id": conversation_id, "seq": seq} for seq, message in enumerate(messages, start=start)
+    ]
+
+
+@ANSWERS.right
+async def add_all(session, conversation_id, messages):
+    async with session.begin():
+        session.add_all([Message(**row) for row in rows_for(conversation_id, messages)])
+
+
+@ANSWERS.right
+async def on_the_connection(session, conversation_id, messages):
+    if messages:
+        connection = await session.connection()
+        await connection.execute(insert(Message.__table__), rows_for(conversation_id, messages))
+        await session.commit()
+    return len(messages)
+
+
+@ANSWERS.right
+async def values_in_batches(session, conversation_id, messages):
+    rows = rows_for(conversation_id, messages)
+    while rows:
+        await session.execute(insert(Message).values(rows[:1000]))
+        rows = rows[1000:]
+    await session.commit()
+
+
+@ANSWERS.right
+async def copy(session, conversation_id, messages):
+    rows = [{**row, "meta": json.dumps(row["meta"])} for row in rows_for(conversation_id, messages)]
+    columns = list(rows[0]) if rows else []
+    records = [list(row.values()) for row in rows]
+    if not records:
+        return
+    raw = await (await session.connection()).get_raw_connection()
+    await raw.driver_connection.copy_records_to_table("messages", columns=columns, records=records)
+    await session.commit()
+
+
+@ANSWERS.right
+async def raw_sql_over_json(session, conversation_id, messages):
+    sql = """
+        INSERT INTO messages (conversation_id, seq, role, content, status, token_count, meta, created_at)
+        SELECT :id, ordinality, role, content, status, token_count, meta, created_at
+        FROM ROWS FROM (
+            jsonb_to_recordset(:messages)
+            AS (role text, content text, status text, token_count int, meta jsonb, created_at timestamptz)
+        ) WITH ORDINALITY AS m
+    """
+    statement = text(sql).bindparams(bindparam("messages", type_=JSONB))
+    await session.execute(statement, {"id": conversation_id, "messages": json.loads(json.dumps(messages, default=str))})
+    await session.commit()
+
+
+@ANSWERS.wrong("too many parameters")
+async def one_large_values(session, conversation_id, messages):
+    if messages:
+        await session.execute(insert(Message).values(rows_for(conversation_id, messages)))
+        await session.commit()
+
+
+@ANSWERS.wrong("numbered from 0")
+async def counts_from_nought(session, conversation_id, messages):
+    await session.execute(insert(Message), rows_for(conversation_id, messages, start=0))
+    await session.commit()
+
+
+@ANSWERS.wrong("not stored")
+async def forgot_commit(session, conversation_id, messages):
+    await session.execute(insert(Message), rows_for(conversation_id, messages))
+
+
+@ANSWERS.wrong("not stored")
+async def forgot_to_iterate(session, conversation_id, messages):
+    (session.add(Message(**row)) for row in rows_for(conversation_id, messages))
+    await session.commit()
+
+
+@ANSWERS.wrong("wrong length")
+async def without_the_last(session, conversation_id, messages):
+    await session.execute(insert(Message), rows_for(conversation_id, messages)[:-1])
+    await session.commit()
+
+
+@ANSWERS.wrong("wrong length")
+async def only_the_users_turns(session, conversation_id, messages):
+    session.add_all(Message(**row) for row in rows_for(conversation_id, messages) if row["role"] == "user")
+    await session.commit()
+
+
+@ANSWERS.wrong("numbering")
+async def counts_in_tens(session, conversation_id, messages):
+    rows = [{**row, "seq": 10 * row["seq"]} for row in rows_for(conversation_id, messages)]
+    await session.execute(insert(Message), rows)
+    await session.commit()
+
+
+@ANSWERS.wrong("wrong order")
+async def backwards(session, conversation_id, messages):
+    await session.execute(insert(Message), rows_for(conversation_id, messages[::-1]))
+    await session.commit()
+
+
+@ANSWERS.wrong("wrong order")
+async def sorted_by_text(session, conversation_id, messages):
+    by_role = sorted(messages, key=lambda message: message["role"])
+    await session.execute(insert(Message), rows_for(conversation_id, by_role))
+    await session.commit()
+
+
+@ANSWERS.wrong("values lost")
+async def role_and_content_only(session, conversation_id, messages):
+    rows = [
+        {"conversation_id": conversation_id, "seq": seq, "role": message["role"], "content": message["content"]}
+        for seq, message in enumerate(messages, 1)
+    ]
+    await session.execute(insert(Message), rows)
+    await session.commit()
+
+
+@ANSWERS.wrong("swallowed")
+async def error_caught(session, conversation_id, messages):
+    try:
+        session.add_all(Message(**row) for row in rows_for(conversation_id, messages))
+        await session.commit()
+    except Exception:
+        await session.rollback()
+        return False
+    return True
+
+
+@ANSWERS.wrong("swallowed")
+async def error_printed(session, conversation_id, messages):
+    if not messages:
+        return
+    try:
+        await session.execute(insert(Message), rows_for(conversation_id, messages))
+        await session.commit()
+    except Exception as error:
+        print("could not load:", error)
+
+
+@ANSWERS.wrong("half loaded")
+async def commit_per_batch(session, conversation_id, messages):
+    rows = rows_for(conversation_id, messages)
+    for first in range(0, len(rows), 500):
+        await session.execute(insert(Message), rows[first : first + 500])
+        await session.commit()
+
+
+@ANSWERS.wrong("half loaded")
+async def bad_ones_left_out(session, conversation_id, messages):
+    known = [message for message in messages if message["role"] in {"system", "user", "assistant", "tool"}]
+    if known:
+        await session.execute(insert(Message), rows_for(conversation_id, known))
+    await session.commit()
+
+
+@ANSWERS.wrong("empty list")
+async def nothing_to_insert(session, conversation_id, messages):
+    await session.execute(insert(Message), rows_for(conversation_id, messages))
+    await session.commit()
+
+
+@ANSWERS.wrong("other conversations")
+async def shortens_the_others(session, conversation_id, messages):
+    session.add_all(Message(**row) for row in rows_for(conversation_id, messages))
+    await session.flush()
+    await session.execute(
+        text("DELETE FROM messages WHERE seq > 9 AND conversation_id <> :id"), {"id": conversation_id}
+    )
+    await session.commit()
+
+
+@ANSWERS.wrong("changed the list")
+async def dicts_of_the_caller(session, conversation_id, messages):
+    for seq, message in enumerate(messages, start=1):
+        message["conversation_id"] = conversation_id
+        message["seq"] = seq
+    if messages:
+        await session.execute(insert(Message), messages)
+    await session.commit()
+
+
+@ANSWERS.wrong("too many statements")
+async def one_by_one(session, conversation_id, messages):
+    for row in rows_for(conversation_id, messages):
+        await session.execute(insert(Message).values(row))
+    await session.commit()
+
+
+@ANSWERS.wrong("too many statements")
+async def flush_per_message(session, conversation_id, messages):
+    await session.get(Conversation, conversation_id)
+    for row in rows_for(conversation_id, messages):
+        session.add(Message(**row))
+        await session.flush()
+    await session.commit()
