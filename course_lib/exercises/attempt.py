@@ -42,6 +42,7 @@ class Attempt:
         self.log = QueryLog(self.engine)
         self._observer = make_engine(database.url, poolclass=NullPool, connect_args={"timeout": 10})
         self._seconds_left = exercise.seconds
+        self._written: list[Any] = []
 
     # -- the learner's side --------------------------------------------------------------------------------
 
@@ -52,13 +53,19 @@ class Attempt:
     async def call(self, *arguments: Any, function: Callable[..., Any] | None = None, **named: Any) -> Any:
         """Call the answer (or ``function``, such as a method of it), log its statements, return what it returns.
 
+        One call at a time: the clock that interrupts busy code and the log are the attempt's. To try an answer from
+        several sessions at once, gather them inside one ``function``.
+
         Raises:
             Wrong: it raised, was no coroutine function, returned a coroutine, or did not come to an end.
             NotAttempted: it is still the stub.
         """
         target = function or self.answer
-        if is_stub(target):
-            raise NotAttempted
+        written = getattr(target, "__func__", target)  # a method is another object each time it is looked up
+        if not any(written is known for known in self._written):
+            if is_stub(target):
+                raise NotAttempted
+            self._written.append(written)  # reading the source at every call would be a good part of a check
         if not callable(target):
             raise Wrong("not a function", f"`{self.exercise.answer}` is {_article(target)}, not a function.")
         with QueryLog(self.engine) as self.log, self._clock():
@@ -92,9 +99,8 @@ class Attempt:
             _discard(result)
             raise Wrong("forgotten await", f"`{name}` returned a coroutine: an `await` is missing before a call.")
         if not awaited[0] and inspect.isroutine(target):
-            raise Wrong(
-                "not async", f"`{name}` is a plain function; the database is awaited here.", "Write `async def`."
-            )
+            kind = "yields, and is to return" if inspect.isasyncgen(result) else "is a plain function"
+            raise Wrong("not async", f"`{name}` {kind}; the database is awaited here.", "Write `async def`.")
         return result
 
     def _raised(self, name: str, error: BaseException) -> Wrong:
@@ -150,11 +156,11 @@ class Attempt:
         """A session of the judge's own."""
         return make_session_factory(self._observer)()
 
-    def wrong(self, mistake: str, **numbers: object) -> Wrong:
+    def wrong(self, mistake: str, /, **numbers: object) -> Wrong:
         """A mistake named in the exercise, to be raised."""
         return self.exercise.mistake(mistake, **numbers)
 
-    def expect(self, right: bool, mistake: str, **numbers: object) -> None:
+    def expect(self, right: bool, mistake: str, /, **numbers: object) -> None:
         """Raise the named mistake unless ``right``."""
         if not right:
             raise self.wrong(mistake, **numbers)

@@ -67,7 +67,7 @@ class Exercise(ABC):
         """``"02"`` for exercise 2.3."""
         return self.id.partition(".")[0].zfill(2)
 
-    def mistake(self, name: str, **numbers: object) -> Wrong:
+    def mistake(self, name: str, /, **numbers: object) -> Wrong:
         """The named mistake with the learner's numbers in it, to be raised."""
         sentence, _, look = self.mistakes[name].partition(" | ")
         return Wrong(name, sentence.format(**numbers), look.format(**numbers))
