@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,6 +22,7 @@ from course_lib.exercises.source import failing_line, is_stub
 from course_lib.instruments import QueryLog, Rows
 
 STATEMENT_SECONDS = 3
+GOODBYE_SECONDS = 2  # only a wrong answer makes us wait for so long
 MISSING = {"42P01", "42703", "3F000", "42883"}  # SQLSTATEs: no such table, column, schema, function
 QUERY_CANCELED = "57014"  # PostgreSQL's SQLSTATE for a statement stopped by statement_timeout
 
@@ -178,9 +180,7 @@ class Attempt:
                 "Open sessions and connections with `async with`.",
             )  # fmt: skip
         await self.engine.dispose()
-        others = await self.sql(
-            "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        others = await self._connections_left()
         if any("transaction" in (state or "") for state in others.column("state")):
             raise Wrong("transaction open", "A transaction was left open.", "Commit or roll back before returning.")
         if len(others):
@@ -188,6 +188,17 @@ class Attempt:
                 "own engine", f"{len(others)} connection(s) of an engine of your own were left open.",
                 "Use the session you are given, or `await engine.dispose()`.",
             )  # fmt: skip
+
+    async def _connections_left(self) -> Rows:
+        """Who is still connected. The server takes a moment to see a closed connection off."""
+        patience = time.monotonic() + GOODBYE_SECONDS
+        while True:
+            others = await self.sql(
+                "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            if not len(others) or time.monotonic() > patience:
+                return others
+            await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """Give everything back and drop the database, whatever state it is in."""
