@@ -18,7 +18,7 @@ from course_lib.db import make_engine, make_session_factory
 from course_lib.errors import CourseError
 from course_lib.instruments.rows import Rows
 from course_lib.postgres import Server
-from course_lib.postgres.address import libpq_uri
+from course_lib.postgres.address import libpq_options, libpq_uri
 from course_lib.postgres.lost import explain_lost_server
 
 _open: dict[str, Lesson] = {}
@@ -54,7 +54,7 @@ class Lesson:
     @property
     def sync_url(self) -> URL:
         """The address for SQLAlchemy with psycopg, the synchronous driver."""
-        return self.url.set(drivername="postgresql+psycopg", query=_libpq_query(self.url))
+        return self.url.set(drivername="postgresql+psycopg", query=libpq_options(self.url))
 
     @property
     def dsn(self) -> str:
@@ -134,10 +134,6 @@ async def _close_earlier(number: str) -> None:
         await earlier.fresh.drop()
     except (CourseError, asyncpg.PostgresError, OSError):
         return  # that server is gone, and the database with it, or a sweep takes it when this process has ended
-
-
-def _libpq_query(url: URL) -> dict[str, Any]:
-    return {("sslmode" if key == "ssl" else key): value for key, value in url.query.items()}
 
 
 @atexit.register

@@ -43,13 +43,18 @@ def parse_url(text: str) -> URL:
     return url.set(drivername="postgresql+asyncpg", query=query)
 
 
+def libpq_options(url: URL) -> dict[str, str | tuple[str, ...]]:
+    """What stands after the question mark, in libpq's words: ``sslmode`` for asyncpg's ``ssl``."""
+    return {("sslmode" if key == "ssl" else key): value for key, value in url.query.items()}
+
+
 def libpq_uri(url: URL, database: str | None = None) -> str:
     """The same address as a URI for libpq and asyncpg, with the password in it: never print it."""
 
     def quoted(value: object) -> str:
         return quote(str(value), safe="")  # libpq takes "+" for a plus sign, so not quote_plus
 
-    options = {("sslmode" if key == "ssl" else key): value for key, value in url.query.items()}
+    options = libpq_options(url)
     user = quoted(url.username) if url.username else ""
     password = f":{quoted(url.password)}" if url.password else ""
     host = (f"[{url.host}]" if url.host and ":" in url.host else url.host) or ""

@@ -25,11 +25,9 @@ from typing import Any, Literal
 import asyncpg
 import psutil
 from filelock import FileLock
-from sqlalchemy import URL
 
 from course_lib.errors import CourseError
 from course_lib.postgres.failures import disk_full
-from course_lib.postgres.server import Server
 from course_lib.settings import get_settings
 
 COURSE = "databases-for-ai-engineers"
@@ -211,8 +209,3 @@ async def sweep(connection: asyncpg.Connection[Any]) -> list[str]:
             continue
         dropped.append(database.name)
     return dropped
-
-
-def lesson_url(server: Server, name: str) -> URL:
-    """The asyncpg URL of one database on ``server``."""
-    return server.url.set(database=name)
