@@ -8,10 +8,10 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from course_lib.exercises.asking import article, ask, calling_it
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_01.asking import article, ask, calling_it
-from course_lib.exercises.lesson_01.staging import new_email, new_name
+from course_lib.exercises.staging import new_email, new_name
 
 
 class AddUser(Exercise):

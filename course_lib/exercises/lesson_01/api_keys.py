@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import DBAPIError, IntegrityError, MultipleResultsFound, NoResultFound, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from course_lib.exercises.asking import article, calling_it, fetched, readable
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_01.asking import article, calling_it, fetched, readable
-from course_lib.exercises.lesson_01.staging import add_user
+from course_lib.exercises.staging import add_user
 from course_lib.instruments import Rows
 from course_lib.models import User
 

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
+from course_lib.exercises.asking import NOT_NULL, article, ask, calling_it, fetched
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_01.asking import NOT_NULL, article, ask, calling_it, fetched
-from course_lib.exercises.lesson_01.staging import new_email
+from course_lib.exercises.staging import new_email
 
 STATEMENTS = 8
 ROWS = 10

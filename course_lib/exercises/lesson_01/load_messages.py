@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from course_lib.exercises.asking import ask, calling_it
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_01.asking import ask, calling_it
-from course_lib.exercises.lesson_01.staging import add_rows, add_user, other_rows
+from course_lib.exercises.staging import add_rows, add_user, other_rows
 from course_lib.instruments import Rows
 
 MANY = 4200  # times eight columns: more than the 32,767 parameters that one statement can carry

@@ -6,7 +6,7 @@ from sqlalchemy import desc, select, text
 from sqlalchemy.orm import aliased, selectinload
 
 from course_lib.models import Conversation, User
-from tests.exercises.lesson_01.written import Answers
+from tests.exercises.written import Answers
 
 ANSWERS = Answers("1.3")
 NEWEST_FIRST = (Conversation.updated_at.desc(), Conversation.id.desc())

@@ -8,7 +8,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from course_lib.models import User
-from tests.exercises.lesson_01.written import Answers
+from tests.exercises.written import Answers
 
 ANSWERS = Answers("1.4")
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm.attributes import flag_modified
 
 from course_lib.models import Document
-from tests.exercises.lesson_01.written import Answers
+from tests.exercises.written import Answers
 
 ANSWERS = Answers("1.5")
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select, text, tuple_
 
 from course_lib.models import Conversation, User
-from tests.exercises.lesson_01.written import Answers
+from tests.exercises.written import Answers
 
 ANSWERS = Answers("1.6")
 NEWEST_FIRST = (Conversation.created_at.desc(), Conversation.id.desc())

@@ -8,7 +8,7 @@ from sqlalchemy import any_, delete, func, insert, literal_column, select, text,
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from course_lib.models import Document
-from tests.exercises.lesson_01.written import Answers
+from tests.exercises.written import Answers
 
 ANSWERS = Answers("1.7")
 

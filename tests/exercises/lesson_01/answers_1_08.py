@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, insert, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from course_lib.models import Conversation, Message
-from tests.exercises.lesson_01.written import Answers
+from tests.exercises.written import Answers
 
 ANSWERS = Answers("1.8")
 

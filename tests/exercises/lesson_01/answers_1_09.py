@@ -6,7 +6,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import selectinload
 
 from course_lib.models import ApiKey, Conversation, Document, DocumentChunk, Job, Message, User
-from tests.exercises.lesson_01.written import Answers
+from tests.exercises.written import Answers
 
 ANSWERS = Answers("1.9")
 

@@ -1,4 +1,4 @@
-"""How the judges of this lesson ask: a session for every call, several calls at once, another session in between."""
+"""How judges ask: a session for every call, several calls at once, another session in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that the judges of this lesson put on stage."""
+"""Rows that judges put on stage."""
 
 from __future__ import annotations
 

@@ -1,0 +1,125 @@
+"""The judging of a lesson is fair: right answers pass however written, wrong ones are told their own mistake."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import nbformat
+import pytest
+
+from course_lib.exercises import Exercise, judge_answer
+from course_lib.exercises.book import SOLUTIONS, exercise_notebook, solution_source
+from course_lib.exercises.exercise import lesson_exercises
+from tests.exercises.written import Answers
+
+FROM_ANYWHERE = {"raised", "forgotten await", "not async", "unreadable"}  # mistakes that are not of one exercise
+
+
+def name_of(answer: Any) -> str:
+    return str(getattr(answer, "__name__", type(answer).__name__))
+
+
+def written(exercise: Exercise) -> Answers:
+    """The answers in ``lesson_02/answers_2_03.py``."""
+    number, _, place = exercise.id.partition(".")
+    answers: Answers = import_module(f"tests.exercises.lesson_{exercise.lesson}.answers_{number}_{place:0>2}").ANSWERS
+    return answers
+
+
+def notebook_of(exercise: Exercise) -> Path:
+    return next(SOLUTIONS.glob(f"{exercise.lesson}_*.ipynb"))
+
+
+def cell(exercise: Exercise, id: str) -> str:
+    return str(next(c.source for c in nbformat.read(notebook_of(exercise), as_version=4).cells if c.id == id))
+
+
+def defined_by(source: str, exercise: Exercise, folder: Path) -> Any:
+    """What a notebook's answer cell defines, with the notebook's imports; from a file, as cells have one too."""
+    file = folder / "cell.py"
+    file.write_text(f"{cell(exercise, 'setup')}\n\n{source}\n", encoding="utf-8")
+    namespace: dict[str, Any] = {"__name__": "cell"}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
+    return namespace[exercise.answer]
+
+
+class FairJudging:
+    """What is asked of every lesson's exercises. A subclass names the lesson."""
+
+    lesson: ClassVar[str]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        exercises = lesson_exercises(self.lesson)
+        assert exercises, f"lesson {self.lesson} has no exercises"
+        if "mistake" in metafunc.fixturenames:
+            wrong = [(e, mistake, answer) for e in exercises for mistake, answer in written(e).wrong_ones]
+            names = [f"{e.id}-{name_of(answer)}" for e, _, answer in wrong]
+            metafunc.parametrize(("exercise", "mistake", "answer"), wrong, ids=names)
+        elif "answer" in metafunc.fixturenames:
+            right = [(e, answer) for e in exercises for answer in written(e).right_ones]
+            metafunc.parametrize(
+                ("exercise", "answer"), right, ids=[f"{e.id}-{name_of(answer)}" for e, answer in right]
+            )
+        else:
+            metafunc.parametrize("exercise", exercises, ids=[e.id for e in exercises])
+
+    async def test_the_committed_solution_passes_twice(self, exercise: Exercise, tmp_path: Path) -> None:
+        answer = defined_by(solution_source(exercise), exercise, tmp_path)
+        for _ in range(2):
+            verdict = await judge_answer(exercise, answer)
+            assert verdict == exercise.points, str(verdict)
+
+    async def test_the_stub_is_not_attempted(self, exercise: Exercise, tmp_path: Path) -> None:
+        wanted = f"answer-{exercise.id.replace('.', '-')}"
+        stub = next(c.source for c in exercise_notebook(notebook_of(exercise)).cells if c.id == wanted)
+        assert "NotImplementedError" in stub
+        assert (await judge_answer(exercise, defined_by(stub, exercise, tmp_path))).state == "not attempted"
+
+    async def test_a_right_answer_passes_however_it_is_written(self, exercise: Exercise, answer: Any) -> None:
+        verdict = await judge_answer(exercise, answer)
+        assert verdict.passed, str(verdict)
+
+    async def test_a_wrong_answer_is_told_its_own_mistake(self, exercise: Exercise, mistake: str, answer: Any) -> None:
+        verdict = await judge_answer(exercise, answer)
+        assert verdict.mistake == mistake, str(verdict)
+        assert "{" not in re.sub(r"\{'.*?\}|\{[0-9a-f]{4}\}", "", verdict.finding.sentence), "a number is missing"
+        if mistake in exercise.mistakes:
+            sentence = exercise.mistakes[mistake].partition(" | ")[0]
+            pattern = ".*".join(re.escape(part) for part in re.split(r"\{[^{}]*\}", sentence))
+            assert re.fullmatch(pattern, verdict.finding.sentence, re.DOTALL)
+
+    def test_every_named_mistake_is_made_by_a_written_answer(self, exercise: Exercise) -> None:
+        made = {mistake for mistake, _ in written(exercise).wrong_ones}
+        assert made - FROM_ANYWHERE == set(exercise.mistakes)
+        assert len(exercise.mistakes) >= 5
+        assert len(written(exercise).right_ones) >= 2
+
+    async def test_another_check_of_a_wrong_answer_says_the_same(self, exercise: Exercise) -> None:
+        mistake, answer = written(exercise).wrong_ones[-1]
+        assert (await judge_answer(exercise, answer)).mistake == mistake
+
+    def test_a_mistake_is_one_kind_sentence_and_where_to_look(self, exercise: Exercise) -> None:
+        for text in exercise.mistakes.values():
+            sentence, bar, look = text.partition(" | ")
+            assert bar, text
+            assert re.search(r"[.?]$", sentence) and re.search(r"[.?)`]$", look), text
+            assert not re.search(r"[.?] [A-Z]", sentence), f"one sentence: {text}"
+            assert "!" not in re.sub(r"\{\w+!r\}", "", text), text
+
+    def test_hints_lead_from_a_nudge_to_nearly_there(self, exercise: Exercise) -> None:
+        assert len(exercise.hints) >= 2
+        solution = solution_source(exercise)
+        lines = {line.strip() for line in solution.splitlines() if len(line.strip()) > 60}
+        for hint in exercise.hints:
+            assert not any(line in hint for line in lines), "a hint is not the solution"
+
+    def test_the_statement_says_what_the_exercise_says(self, exercise: Exercise) -> None:
+        statement = cell(exercise, f"statement-{exercise.id.replace('.', '-')}")
+        points = f"{exercise.points} point" + ("" if exercise.points == 1 else "s")
+        assert statement.startswith(f"## {exercise.id} · {exercise.title}\n")
+        assert f"*{exercise.minutes} minutes · {points} · {exercise.level}*" in statement
+        assert "**Expected:**" in statement
+        assert exercise.answer in statement
