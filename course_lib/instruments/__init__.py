@@ -14,28 +14,36 @@ if TYPE_CHECKING:
     from course_lib.instruments.charts import page_walk as page_walk
     from course_lib.instruments.charts import spans as spans
     from course_lib.instruments.distances import distance_lanes as distance_lanes
+    from course_lib.instruments.network import network_delay as network_delay
     from course_lib.instruments.plan import Plan as Plan
     from course_lib.instruments.plan import PlanNode as PlanNode
     from course_lib.instruments.plan import explain as explain
     from course_lib.instruments.query_log import QueryLog as QueryLog
     from course_lib.instruments.query_log import Statement as Statement
+    from course_lib.instruments.query_log.shapes import result_shapes as result_shapes
+    from course_lib.instruments.query_log.waterfall import waterfalls as waterfalls
     from course_lib.instruments.rows import Rows as Rows
     from course_lib.instruments.schema import draw_schema as draw_schema
     from course_lib.instruments.schema import read_schema as read_schema
+    from course_lib.instruments.stage import Stage as Stage
 
 _HOMES = {
     "Plan": "plan",
     "PlanNode": "plan",
     "QueryLog": "query_log",
     "Rows": "rows",
+    "Stage": "stage",
     "Statement": "query_log",
     "bars": "charts",
     "distance_lanes": "distances",
     "draw_schema": "schema",
     "explain": "plan",
+    "network_delay": "network",
     "page_walk": "charts",
     "read_schema": "schema",
+    "result_shapes": "query_log.shapes",
     "spans": "charts",
+    "waterfalls": "query_log.waterfall",
 }
 
 __all__ = list(_HOMES)

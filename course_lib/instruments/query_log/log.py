@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
 from time import perf_counter
@@ -15,8 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from course_lib.errors import CourseError
 from course_lib.instruments.query_log.caller import issuing_line
+from course_lib.instruments.query_log.columns import tables_of
 from course_lib.instruments.query_log.rendering import render_html, render_text
 from course_lib.instruments.query_log.statement import Repeat, Statement, is_control, repeats_of
+from course_lib.instruments.query_log.streamed import CountedCursor
 
 if TYPE_CHECKING:
     from course_lib.instruments.pictures import Picture
@@ -149,7 +151,20 @@ class QueryLog:
         entry = self._entries[position]
         seconds = perf_counter() - self._began - entry.started
         rows = cursor.rowcount if cursor.rowcount >= 0 and not is_control(sql) else None
-        self._entries[position] = replace(entry, seconds=seconds, rows=rows)
+        tables = tables_of(context, cursor)
+        self._entries[position] = replace(entry, seconds=seconds, rows=rows, tables=tables)
+        if tables and getattr(context, "_is_server_side", False):
+            self._count_while_streaming(position, context)
+
+    def _count_while_streaming(self, position: int, context: Any) -> None:
+        """The server tells no number ahead, so the rows are counted as they are taken."""
+        entries = self._entries  # a log that is opened again has others
+
+        def add(rows: int) -> None:
+            entries[position] = replace(entries[position], rows=(entries[position].rows or 0) + rows)
+
+        entries[position] = replace(entries[position], rows=0)
+        context.cursor = CountedCursor(context.cursor, add)
 
     def _failed(self, context: ExceptionContext) -> None:
         position = self._running.pop(id(context.execution_context), None)
@@ -233,6 +248,20 @@ class QueryLog:
         from course_lib.instruments.query_log.waterfall import draw
 
         return draw(self.entries)
+
+
+def named_logs(logs: object, instrument: str) -> Mapping[str, QueryLog]:
+    """``logs`` if they are what pictures of several logs are drawn from.
+
+    Raises:
+        CourseError: there is none, or something else than a log among them.
+    """
+    if isinstance(logs, Mapping) and logs and all(isinstance(log, QueryLog) for log in logs.values()):
+        return {str(name): log for name, log in logs.items()}
+    raise CourseError(
+        f"{instrument} compares query logs, each under a name.",
+        f'Write: {instrument}({{"lazy": log, "selectinload": other_log}})',
+    )
 
 
 def _engine_to_watch(engine: object) -> Engine | type[Engine]:

@@ -25,12 +25,14 @@ class Statement:
         transaction: which transaction it ran in, numbered from 1; None on an AUTOCOMMIT connection.
         started: seconds since the log began.
         seconds: until the driver had the answer, network included; None while it is under way.
-        rows: returned, or changed when it returns none; None where the driver does not tell: executemany on asyncpg,
-            streamed results, DDL.
+        rows: returned, or changed when it returns none; of a streamed result those taken so far. None where the
+            driver does not tell: executemany on asyncpg, DDL.
         parameter_sets: of an executemany, else None.
         error: the class of the exception that ended it, else None.
         sqlstate: PostgreSQL's code of that error.
         parameters: only when the log was asked to keep them.
+        tables: of each column of its answer the table it comes from, whatever alias it was read through; "" for what
+            is computed, and for every column of SQL given as text.
     """
 
     sql: str
@@ -44,6 +46,7 @@ class Statement:
     error: str | None = None
     sqlstate: str | None = None
     parameters: Any = field(default=None, repr=False)
+    tables: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def line(self) -> str:

@@ -1,0 +1,76 @@
+"""Where an engine's address leads, and the same address through a proxy on this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sqlalchemy import URL
+
+from course_lib.errors import CourseError
+
+LOCAL = "127.0.0.1"
+HOW_TO_NAME_A_HOST = "Name one in the address, like postgresql://user@localhost:5432/database"
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The server behind the proxy: a host and a port, or the path of a unix socket and port 0."""
+
+    host: str
+    port: int
+
+    @property
+    def is_socket(self) -> bool:
+        return self.port == 0
+
+    def __str__(self) -> str:
+        return "the local socket" if self.is_socket else f"{self.host}:{self.port}"
+
+
+def upstream_of(url: URL) -> Upstream:
+    """The server that ``url`` names. What it leaves out is read from PGHOST and PGPORT, as drivers do.
+
+    Raises:
+        CourseError: it names no host, or several.
+    """
+    named = url.query.get("host")
+    if isinstance(named, tuple) or "," in (named or ""):
+        raise CourseError(
+            "This engine's address names several hosts; the proxy stands in front of one.",
+            "Make an engine whose address names one of them.",
+        )
+    host, port = named or url.host or os.environ.get("PGHOST"), url.query.get("port") or url.port
+    if not host:
+        raise CourseError("This engine's address names no host to put a proxy in front of.", HOW_TO_NAME_A_HOST)
+    number = str(port or os.environ.get("PGPORT") or 5432)
+    if host.startswith("/"):
+        return Upstream(f"{host}/.s.PGSQL.{number}", 0)
+    if named and named.count(":") == 1:  # SQLAlchemy's own spelling: ?host=name:port
+        host, _, number = named.partition(":")
+    return Upstream(host, int(number))
+
+
+def through_proxy(url: URL, port: int) -> URL:
+    """The address ``url`` with the proxy on ``port`` in the server's place.
+
+    Encryption passes through the proxy unread. Over a unix socket no driver encrypts, so none is asked for here.
+
+    Raises:
+        CourseError: the server's certificate is to be checked for a name that the driver would not look for.
+    """
+    upstream = upstream_of(url)
+    on_asyncpg = url.get_driver_name() == "asyncpg"
+    query = {key: value for key, value in url.query.items() if key not in {"host", "port", "hostaddr"}}
+    host = LOCAL
+    if upstream.is_socket:
+        query = {key: value for key, value in query.items() if key not in {"ssl", "sslmode"}}
+        query |= {"ssl": "disable"} if on_asyncpg else {"sslmode": "disable", "gssencmode": "disable"}
+    elif (query.get("ssl") or query.get("sslmode")) == "verify-full":
+        if on_asyncpg:
+            raise CourseError(
+                f"verify-full looks for {LOCAL} in the server's certificate, because the proxy stands there.",
+                "Give network_delay an engine with ssl=verify-ca: same encryption, without the look at the name.",
+            )
+        host, query["hostaddr"] = upstream.host, LOCAL  # libpq checks the name of the one and connects to the other
+    return url.set(host=host, port=port, query=query)
