@@ -132,8 +132,10 @@ def exercises() -> None:
 
 @app.command()
 def bench(quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False) -> None:
-    """Measure starting, opening and checking, against the peers and the limits; write bench-results/."""
-    from course_lib.bench import checks, foundation
+    """Measure starting, opening, checking and watching, against the peers and the limits; write bench-results/."""
+    from course_lib.bench import checks, foundation, instruments, lessons
 
     foundation.measure(quick)
     checks.measure(quick)
+    instruments.measure(quick)
+    lessons.measure(quick)
