@@ -23,7 +23,8 @@ def explain_lost_server() -> None:
     event.listen(Engine, "handle_error", _after_an_error)
 
 
-def _lost() -> CourseError | None:
+def lost_server() -> CourseError | None:
+    """The sentence for the embedded server's end; None while it runs, or when it is not the one in use."""
     if environment_names_a_server() or embedded_cluster().process():
         return None
     return CourseError(
@@ -37,10 +38,10 @@ def _before_connecting(dialect: Any, record: Any, arguments: list[Any], options:
         return
     address = embedded_cluster().address()
     meant = str(options.get("host")) == address.host and str(options.get("port")) == str(address.port)
-    if meant and (sentence := _lost()):
+    if meant and (sentence := lost_server()):
         raise sentence
 
 
 def _after_an_error(context: ExceptionContext) -> None:
-    if context.is_disconnect and (sentence := _lost()):
+    if context.is_disconnect and (sentence := lost_server()):
         raise sentence from context.original_exception

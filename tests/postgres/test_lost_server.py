@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from course_lib.errors import CourseError
+from course_lib.instruments import Stage
 from course_lib.lesson import Lesson, open_lesson
 from course_lib.postgres.server import embedded_cluster
 from tests.postgres.places import wait_until
@@ -129,4 +130,18 @@ async def test_another_server_that_is_down_is_not_taken_for_the_courses(lesson: 
     kill_the_server()
     with pytest.raises(OSError):
         async with create_async_engine(f"postgresql+asyncpg://postgres@/x?host={folder}").connect():
+            pass
+
+
+async def test_a_stage_whose_server_goes_in_the_middle_of_a_scene(lesson: Lesson) -> None:
+    async with Stage(lesson.engine) as stage:
+        ada, bruno = stage.actors("Ada", "Bruno")
+        await ada("LOCK TABLE users")
+        await bruno("LOCK TABLE users")
+        kill_the_server()
+        with pytest.raises(CourseError, match=SENTENCE):
+            await ada("SELECT 1")
+    assert lesson.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    with pytest.raises(CourseError, match=SENTENCE):
+        async with Stage(lesson.engine):
             pass

@@ -95,7 +95,7 @@ class Stage:
         if any(actor.name == name for actor in self._actors):
             raise CourseError(f"There is a {name} on this stage.", "Give the other actor another name.")
         level = isolation_level.upper().replace("_", " ") if isolation_level is not None else None
-        levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", "AUTOCOMMIT")  # others are no levels of PostgreSQL
+        levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", "AUTOCOMMIT")
         if level is not None and level not in levels:
             raise CourseError(f"{isolation_level!r} is no isolation level.", f"Choose one of: {', '.join(levels[:3])}.")
         self._actors.append(Actor(self, name, len(self._actors), level))
