@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.attempt import POOL, Attempt
 from course_lib.exercises.exercise import Wrong
-from course_lib.instruments import QueryLog
+from course_lib.instruments import QueryLog, network_delay
+from course_lib.instruments.network import Network
 
 CARDINALITY, NOT_NULL, UNIQUE, CHECK = "21000", "23502", "23505", "23514"  # SQLSTATEs of what the server refuses
 
 PATIENCE = 0.5  # seconds for the learner's sessions to reach the row that another session holds
+LONGEST_STATEMENT = 160  # characters of a statement in a sentence
 
 
 async def ask(attempt: Attempt, *arguments: Any) -> Any:
@@ -65,6 +68,21 @@ async def while_another_writes(
         return await running
 
 
+@asynccontextmanager
+async def counting_bytes(attempt: Attempt) -> AsyncIterator[Network[AsyncEngine, AsyncSession]]:
+    """Until the block ends, the learner's sessions reach the same database through a proxy that counts bytes.
+
+    ``network.bytes_received`` is what the server sent since the block began, or since ``network.reset()``.
+    """
+    async with network_delay(attempt.engine, **POOL) as network:
+        direct, attempt.engine = attempt.engine, network.engine
+        try:
+            yield network
+            attempt.look_for_held_connections()
+        finally:
+            attempt.engine = direct
+
+
 async def _waiting(attempt: Attempt) -> int:
     count: int = await attempt.value(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -94,6 +112,12 @@ def calling_it(
 def fetched(log: QueryLog) -> int:
     """How many rows queries brought to the client. Rows changed on the server are not among them."""
     return sum(statement.rows or 0 for statement in log.statements if statement.is_select)
+
+
+def sent_most(log: QueryLog) -> str:
+    """The statement that was sent most often, in one line: where a reader looks for a loop."""
+    most = log.repeated[0].shape if log.repeated else max((s.line for s in log.statements), key=len, default="")
+    return most if len(most) <= LONGEST_STATEMENT else f"{most[: LONGEST_STATEMENT - 1]}…"
 
 
 def is_list(value: Any) -> bool:

@@ -10,21 +10,36 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IllegalStateChangeError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.pool import NullPool
 
 from course_lib.data.fresh import FreshDatabase
 from course_lib.db import make_engine, make_session_factory
-from course_lib.exercises.deadline import Ended, run_within
+from course_lib.exercises.deadline import Ended, NeverEnds, run_within
 from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong
 from course_lib.exercises.source import failing_line, is_stub
 from course_lib.instruments import QueryLog, Rows
 
+POOL = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  # of the learner's engine
 STATEMENT_SECONDS = 3
+LEFT_BEHIND_SECONDS = 0.5  # for such a task to come to its end
 GOODBYE_SECONDS = 2  # only a wrong answer makes us wait for so long
 MISSING = {"42P01", "42703", "3F000", "42883"}  # SQLSTATEs: no such table, column, schema, function
 QUERY_CANCELED = "57014"  # PostgreSQL's SQLSTATE for a statement stopped by statement_timeout
+
+
+class _Session(AsyncSession):
+    """Its closing bears with a task that the answer has left behind and that still uses it, as ``gather`` does."""
+
+    async def close(self) -> None:
+        patience = time.monotonic() + LEFT_BEHIND_SECONDS
+        while time.monotonic() < patience:
+            try:
+                await super().close()
+                break
+            except (IllegalStateChangeError, InterfaceError):  # the session, or its connection, is in use
+                await asyncio.sleep(0.01)
 
 
 class Attempt:
@@ -40,7 +55,7 @@ class Attempt:
         self.exercise = exercise
         self.answer = answer
         self.database = database
-        self.engine: AsyncEngine = make_engine(database.url, pool_size=5, max_overflow=0, pool_timeout=2)
+        self.engine: AsyncEngine = make_engine(database.url, **POOL)
         self.log = QueryLog(self.engine)
         self._observer = make_engine(database.url, poolclass=NullPool, connect_args={"timeout": 10})
         self._seconds_left = exercise.seconds
@@ -50,7 +65,7 @@ class Attempt:
 
     def session(self) -> AsyncSession:
         """A new session for the learner's code, on the learner's engine."""
-        return make_session_factory(self.engine)()
+        return _Session(self.engine, expire_on_commit=False)  # as make_session_factory makes them
 
     async def call(self, *arguments: Any, function: Callable[..., Any] | None = None, **named: Any) -> Any:
         """Call the answer (or ``function``, such as a method of it), log its statements, return what it returns.
@@ -88,14 +103,16 @@ class Attempt:
             result = await run_within(self._seconds_left, invoke)
         except (Wrong, NotAttempted):
             raise
-        except TimeoutError:
+        except NeverEnds:
             raise Wrong(
                 "endless", f"`{name}` had not come to an end after {self.exercise.seconds:.0f} seconds.",
                 "Look for a loop that never ends, or an `await` on something that never comes.",
             ) from None  # fmt: skip
         except NotImplementedError as error:
             raise NotAttempted from error
-        except (Exception, Ended) as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # pytest.fail, for one, raises no Exception
             raise self._raised(name, error) from error
         if isinstance(result, Awaitable):
             _discard(result)
@@ -167,8 +184,8 @@ class Attempt:
         if not right:
             raise self.wrong(mistake, **numbers)
 
-    async def look_for_leftovers(self) -> None:
-        """A right answer leaves no connection out of the pool and no transaction open.
+    def look_for_held_connections(self) -> None:
+        """A right answer leaves no connection out of the pool.
 
         Raises:
             Wrong: it did.
@@ -179,6 +196,14 @@ class Attempt:
                 "connection held", f"{held} connection(s) were not given back to the pool.",
                 "Open sessions and connections with `async with`.",
             )  # fmt: skip
+
+    async def look_for_leftovers(self) -> None:
+        """A right answer leaves no connection out of the pool and no transaction open.
+
+        Raises:
+            Wrong: it did.
+        """
+        self.look_for_held_connections()
         await self.engine.dispose()
         others = await self._connections_left()
         if any("transaction" in (state or "") for state in others.column("state")):

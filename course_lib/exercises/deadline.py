@@ -18,6 +18,10 @@ class OutOfTime(BaseException):
     """Raised inside code that keeps the processor busy; no ``except Exception`` swallows it."""
 
 
+class NeverEnds(Exception):
+    """The code had not come to its end when its time was over. Not a TimeoutError: the code may raise one itself."""
+
+
 class Ended(Exception):
     """The code called ``exit()``, or was interrupted."""
 
@@ -29,7 +33,7 @@ async def run_within(seconds: float, call: Callable[[], Any]) -> Any:
     of a system that has them; elsewhere it is only cancelled).
 
     Raises:
-        TimeoutError: it did not end in ``seconds``.
+        NeverEnds: it did not end in ``seconds``.
         Ended: it tried to end the process.
         Exception: whatever the code raised.
     """
@@ -40,12 +44,12 @@ async def run_within(seconds: float, call: Callable[[], Any]) -> Any:
         for _ in range(CANCELLATIONS):
             task.cancel()
             await asyncio.wait({task}, timeout=GRACE_SECONDS)
-        raise TimeoutError
+        raise NeverEnds
     if task.cancelled():
         raise Ended("CancelledError")
     error = task.exception()
     if isinstance(error, OutOfTime):
-        raise TimeoutError from error
+        raise NeverEnds from error
     if error is not None:
         raise error
     return task.result()

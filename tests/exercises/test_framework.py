@@ -82,6 +82,15 @@ async def forgotten_return(session: AsyncSession) -> None:
     await session.scalar(text("SELECT count(*) FROM users"))
 
 
+async def times_out_itself(session: AsyncSession) -> None:
+    async with asyncio.timeout(0.01):
+        await asyncio.sleep(1)
+
+
+async def fails_as_tests_do(session: AsyncSession) -> None:
+    pytest.fail("not my day")
+
+
 async def raises(session: AsyncSession) -> None:
     raise ValueError("no such thing")
 
@@ -138,6 +147,8 @@ async def fails_in_sql(session: AsyncSession) -> Any:
         (forgotten_await_of_the_result, "forgotten await", "`await` is missing"),
         (forgotten_return, "wrong number", "None"),
         (raises, "raised", "ValueError: no such thing"),
+        (times_out_itself, "raised", "TimeoutError"),
+        (fails_as_tests_do, "raised", "Failed: not my day"),
         (busy_for_ever, "endless", "2 seconds"),
         (busy_and_stubborn, "endless", "2 seconds"),
         (asleep_for_ever, "endless", "2 seconds"),

@@ -1,0 +1,128 @@
+"""2.1: a list and what belongs to each of its lines, without a statement per line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from secrets import randbelow
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+from course_lib.exercises.asking import article, ask, fetched, is_list, readable, sent_most
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
+from course_lib.exercises.lesson_02.threads import Thread, add_threads
+from course_lib.exercises.staging import add_user
+from course_lib.models import Conversation
+
+CONVERSATIONS = 50
+STATEMENTS = 2
+
+
+class TwoStatements(Exercise):
+    """Eager loading of a collection."""
+
+    id = "2.1"
+    title = "Two statements"
+    answer = "conversations_with_messages"
+    minutes = 8
+    hints: ClassVar = (
+        "All messages of all fifty conversations can be asked for at once. Something has to be said in the query that "
+        "finds the conversations.",
+        "`select(Conversation).options(…)` takes a loader strategy for a relationship. Which one sends a second SELECT "
+        "with all keys in it?",
+        "`selectinload(Conversation.messages)`, and two columns in `order_by`: `updated_at`, then `id`, both "
+        "`.desc()`.",
+    )
+    why = (
+        "`selectinload` gathers the keys of all conversations and asks for their messages in one more SELECT. So the "
+        "number of statements no longer depends on the number of conversations, and everything is in memory before the "
+        "session closes."
+    )
+    follow_up = "The same list for 1,200 conversations sends more than two statements. How many, and why?"
+    mistakes: ClassVar = {
+        "nothing returned": "`conversations_with_messages` returned None. | Did you forget `return`?",
+        "not a list": "`conversations_with_messages` returned {kind}, and a list was asked for. "
+        "| `.all()` makes a list of a result.",
+        "not conversations": "The list holds {kind}, and `Conversation` objects were asked for. "
+        "| `select(Conversation)` with `scalars` gives objects.",
+        "loaded on access": LOADED_ON_ACCESS,
+        "not unique": NOT_UNIQUE,
+        "strangers": "{count} of the conversations belong to other users. | Is the owner a condition of the query?",
+        "twice": "{count} conversations came more than once. | A join gives one row for every message.",
+        "conversations missing": "{count} of the user's conversations did not come. "
+        "| Is there a limit, or an inner join, which drops a conversation without messages?",
+        "not loaded": "The messages of {count} of {total} conversations cannot be read after the session is closed. "
+        "| They must be loaded in the call, with the columns that are read later.",
+        "other messages": "{count} of {total} conversations came with other messages than their own. "
+        "| Compare each message's `conversation_id` with the id of the conversation it was given to.",
+        "order of messages": "The messages of {count} of {total} conversations are not in the order of `seq`. "
+        "| Timestamps can tie and go wrong. The relationship itself is ordered by `seq`.",
+        "order": "The right conversations came, but not newest first. | Order by `updated_at`, descending.",
+        "ties": "Where several conversations have the same `updated_at`, they came in another order than asked for. "
+        "| Of equals, the greater id comes first: a second column in `order_by`.",
+        "loaded everything": "{rows} rows were fetched for {total} conversations with {messages} messages. "
+        "| Only the user's own messages are wanted.",
+        "too many statements": "{count} statements were sent for {total} conversations; the budget is {budget}. "
+        "| Sent most often: `{repeated}`.",
+    }  # fmt: skip
+
+    async def judge(self, attempt: Attempt) -> None:
+        mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
+        threads = await add_threads(attempt, mine, [place % 7 for place in range(CONVERSATIONS)])
+        await add_threads(attempt, stranger, [30 + randbelow(9)] * 10)
+        found = await self._ask(attempt, mine)
+        log = attempt.log
+        self._compare_conversations(attempt, found, threads)
+        self._compare_messages(attempt, found, threads)
+        messages = sum(len(thread.messages) for thread in threads)
+        total, rows = len(threads), fetched(log)
+        attempt.expect(
+            log.count <= STATEMENTS, "too many statements",
+            count=log.count, total=total, budget=STATEMENTS, repeated=sent_most(log),
+        )  # fmt: skip
+        attempt.expect(rows <= total + messages, "loaded everything", rows=rows, total=total, messages=messages)
+        for nobody in (newcomer, uuid4()):
+            others = await self._ask(attempt, nobody)
+            attempt.expect(not others, "strangers", count=len(others))
+
+    async def _ask(self, attempt: Attempt, user_id: UUID) -> Sequence[Conversation]:
+        with naming_lazy_loads(attempt):
+            found = await ask(attempt, user_id)
+        attempt.expect(found is not None, "nothing returned")
+        attempt.expect(is_list(found), "not a list", kind=article(found))
+        odd = [item for item in found if not isinstance(item, Conversation)]
+        attempt.expect(not odd, "not conversations", kind=article(odd[0]) if odd else "")
+        conversations: Sequence[Conversation] = found
+        return conversations
+
+    def _compare_conversations(self, attempt: Attempt, found: Sequence[Conversation], threads: list[Thread]) -> None:
+        ids, wanted = [item.id for item in found if readable(item, "id", "title")], [thread.id for thread in threads]
+        if ids == wanted:
+            return
+        strangers = set(ids) - set(wanted)
+        attempt.expect(not strangers, "strangers", count=len(strangers))
+        attempt.expect(len(ids) == len(set(ids)), "twice", count=sum(ids.count(id) > 1 for id in set(ids)))
+        attempt.expect(len(ids) == len(wanted), "conversations missing", count=len(wanted) - len(ids))
+        times = {thread.id: thread.updated_at for thread in threads}
+        in_time = [times[id] for id in ids] == [times[id] for id in wanted]
+        raise attempt.wrong("ties" if in_time else "order")
+
+    def _compare_messages(self, attempt: Attempt, found: Sequence[Conversation], threads: list[Thread]) -> None:
+        total = len(threads)
+        read = [_messages(item) for item in found]
+        unread = sum(messages is None for messages in read)
+        attempt.expect(not unread, "not loaded", count=unread, total=total)
+        pairs = [(messages or [], thread.contents) for messages, thread in zip(read, threads, strict=True)]
+        other = sum(sorted(messages, key=str) != sorted(wanted) for messages, wanted in pairs)
+        attempt.expect(not other, "other messages", count=other, total=total)
+        unordered = sum(messages != wanted for messages, wanted in pairs)
+        attempt.expect(not unordered, "order of messages", count=unordered, total=total)
+
+
+def _messages(conversation: Conversation) -> list[str] | None:
+    """The texts; None when what is shown of a message cannot be read without the session."""
+    try:
+        return [message.content for message in conversation.messages if message.role and message.seq]
+    except Exception:
+        return None
