@@ -18,7 +18,14 @@ from course_lib.instruments.network import Network
 
 CARDINALITY, NOT_NULL, UNIQUE, CHECK = "21000", "23502", "23505", "23514"  # SQLSTATEs of what the server refuses
 
-PATIENCE = 0.5  # seconds for the learner's sessions to reach the row that another session holds
+DEADLOCK, SERIALIZATION, NOT_AVAILABLE = "40P01", "40001", "55P03"  # and of what it gives up because of others
+
+PATIENCE = 0.8  # seconds for the learner's sessions to reach a lock
+LOOKS = 100  # and at least so often do we look: on a busy machine both sides are slow alike
+BLOCKED = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0
+"""
 LONGEST_STATEMENT = 160  # characters of a statement in a sentence
 
 
@@ -36,8 +43,18 @@ async def ask_at_once(attempt: Attempt, times: int, *arguments: Any) -> list[Any
             answered = attempt.answer(session, *arguments)
             return await answered if inspect.isawaitable(answered) else answered
 
+    return await together(attempt, [one] * times)
+
+
+async def together(attempt: Attempt, calls: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any]:
+    """Calls of the answer side by side, within the limits of a single one; what each returned.
+
+    Raises:
+        Wrong: as ``attempt.call`` says it, for the first of them that raised.
+    """
+
     async def at_once() -> list[Any]:
-        answers = await asyncio.gather(*(one() for _ in range(times)), return_exceptions=True)
+        answers = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
@@ -59,11 +76,7 @@ async def while_another_writes(
     async with attempt.judge_session() as other:
         await other.execute(text(statement), values)
         running = asyncio.ensure_future(call())
-        deadline = asyncio.get_running_loop().time() + PATIENCE
-        while not running.done() and asyncio.get_running_loop().time() < deadline:
-            if await _waiting(attempt) >= waiting:
-                break
-            await asyncio.wait({running}, timeout=0.005)
+        await until_blocked(attempt, running, waiting)
         await other.commit()
         return await running
 
@@ -83,11 +96,25 @@ async def counting_bytes(attempt: Attempt) -> AsyncIterator[Network[AsyncEngine,
             attempt.engine = direct
 
 
-async def _waiting(attempt: Attempt) -> int:
-    count: int = await attempt.value(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    return count
+async def until_blocked(attempt: Attempt, running: asyncio.Future[Any], count: int) -> bool:
+    """Wait until ``count`` sessions stand at locks; False if that does not come.
+
+    It does not when ``running`` is over, when a session would rather fail than wait (NOWAIT, lock_timeout), or when
+    patience is at its end. The lock table itself is asked: a session that was let go is no longer in it, even if its
+    process has not run since.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline, looks = clock() + PATIENCE, 0
+    async with attempt.judge_session() as eyes:
+        await eyes.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # a transaction would see one moment
+        while not running.done() and (clock() < deadline or looks < LOOKS):
+            if await eyes.scalar(text(BLOCKED)) >= count:
+                return True
+            if any(statement.sqlstate == NOT_AVAILABLE for statement in attempt.log.statements):
+                return False
+            looks += 1
+            await asyncio.wait({running}, timeout=0.005)
+    return False
 
 
 @contextmanager

@@ -1,0 +1,226 @@
+"""3.10: five hundred chunks or none."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+from course_lib.exercises.asking import SERIALIZATION, UNIQUE, article, calling_it
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Exercise, Wrong
+from course_lib.exercises.lesson_03.embedder import Embedder, new_texts
+from course_lib.exercises.lesson_03.races import sessions_of
+from course_lib.exercises.lesson_03.turns import Race, run_race
+from course_lib.exercises.staging import add_rows, add_user, other_rows
+
+TEXTS, FAILING, FEWER = 500, 347, 120
+WITNESS = """
+    DO $do$ BEGIN
+        CREATE SCHEMA judge;
+        CREATE TABLE judge.writers (document_id uuid, xid xid8, PRIMARY KEY (document_id, xid));
+        CREATE TABLE judge.made_ready (chunks bigint);
+        CREATE FUNCTION judge.write_down() RETURNS trigger LANGUAGE plpgsql AS $writer$
+        BEGIN
+            INSERT INTO judge.writers SELECT id, pg_current_xact_id()
+            FROM unnest(ARRAY[OLD.document_id, NEW.document_id]) AS id WHERE id IS NOT NULL ON CONFLICT DO NOTHING;
+            RETURN NULL;
+        END $writer$;
+        CREATE TRIGGER write_down AFTER INSERT OR UPDATE OR DELETE ON document_chunks
+        FOR EACH ROW EXECUTE FUNCTION judge.write_down();
+        CREATE FUNCTION judge.count_chunks() RETURNS trigger LANGUAGE plpgsql AS $ready$
+        BEGIN
+            INSERT INTO judge.made_ready SELECT count(*) FROM document_chunks WHERE document_id = NEW.id;
+            RETURN NULL;
+        END $ready$;
+        CREATE CONSTRAINT TRIGGER count_chunks AFTER UPDATE ON documents DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.status = 'ready') EXECUTE FUNCTION judge.count_chunks();
+    END $do$
+"""
+WRITERS = "SELECT count(*) FROM judge.writers WHERE document_id = :id"
+CHUNKS = """
+    SELECT chunk_index, content, embedding::text AS embedding, embedding_model, token_count
+    FROM document_chunks WHERE document_id = :id ORDER BY chunk_index
+"""
+
+
+class Ingest(Exercise):
+    """Ask the model outside, write inside one short transaction."""
+
+    id = "3.10"
+    title = "Chunk 347"
+    answer = "ingest"
+    minutes = 20
+    points = 3
+    level = "senior"
+    hints: ClassVar = (
+        "What takes long and can fail does not belong into a transaction, what has to appear at once does. In which "
+        "order do the two come?",
+        "Have all vectors in a list before you write the first row. Then one transaction: the old chunks go, the new "
+        "ones come, the status becomes `ready`.",
+        "A failure is written down although nothing else is: in a session of its own, before the error goes on.",
+        "Two calls at once: lock the document's row (`session.get(Document, document_id, with_for_update=True)`) "
+        "before you delete. The second one then waits, and deletes what the first one has stored.",
+    )
+    why = (
+        "While the model works, no connection waits with it: others can use the pool, and no lock is held. One "
+        "transaction swaps the versions, so a reader sees the old one or the new one, and a retry can start from the "
+        "beginning without clearing up. The lock on the document makes two of these swaps come one after the other."
+    )
+    follow_up = (
+        "The whole document is embedded again for one changed paragraph. What would you store to embed only what is "
+        "new, and does the swap stay in one transaction?"
+    )
+    mistakes: ClassVar = {
+        "not asked": "`embed` was not asked for text number {number}. | Each text gets a vector, the last ones too.",
+        "half indexed": "`embed` failed at text {failing}, and {count} of {n} chunks can be found. "
+        "| Search does not know that the rest is missing. Store nothing before all vectors are there.",
+        "error swallowed": "`embed` failed, and `ingest` returned {said} as if all were well. "
+        "| The caller has to know: write down the failure, then let the error go on.",
+        "connection held": "While `embed` was at work, {count} connection(s) were out of the pool. "
+        "| End the session before you call the model, and open another one after it.",
+        "transaction open": "While `embed` was at work, {count} transaction(s) were open. "
+        "| Commit before you call the model, whatever engine it was.",
+        "status after failure": "`embed` failed, and the document's status is {status!r}. "
+        "| 'failed', for good: in a session of its own, since the error ends the other one.",
+        "no reason": "`embed` failed, the status says so, and `error` is {stored!r}. | `str(error)`, for whoever looks "
+        "into it tomorrow.",
+        "retry failed": "{which} call raised {error}. | Whatever the calls before have left, a call replaces it.",
+        "chunks missing": "`ingest` returned, and {count} of {n} chunks can be found. | What makes them last?",
+        "wrong chunk": "Chunk {index} has {column} {stored}, and that is not what belongs to text {index}. "
+        "| `zip(texts, vectors)`, counted from 0; the statement says what goes into each column.",
+        "not ready": "All chunks are stored, and the document's status is {status!r}. | 'ready', and committed.",
+        "old error": "The document is ready, and `error` still says {stored!r}. | What is over is NULL.",
+        "several transactions": "The chunks of one call were written in {count} transactions, and between them others "
+        "saw a part. | One commit for all that belongs together.",
+        "ready too early": "The document was made ready, for all to see, with {count} chunks instead of {n}. "
+        "| The status becomes `ready` in the transaction that stores the chunks.",
+        "gap": "While a new version was being embedded, others saw {count} of the {n} chunks of the old one. "
+        "| The old version stays until the new one can take its place.",
+        "old version lost": "`embed` failed for a new version, and of the old one {count} of {n} chunks are left. "
+        "| What was there stays there, until there is something better.",
+        "old version kept": "A document got {n} other texts, and its chunks are those of before. "
+        "| Ready says that a version is stored, and not which one.",
+        "left over": "A version of {n} texts took the place of a longer one, and {count} chunks can be found. "
+        "| Those of the old version that have no successor have to go.",
+        "other documents": "Chunks of other documents were changed. | `document_id` belongs into the WHERE.",
+        "failed at once": "Two calls for one document at the same moment: one raised {error}. "
+        "| Both cleared the place, and both wanted it. Let the second one wait before it deletes.",
+        "not tried again": "Two calls for one document at the same moment: one raised {error}. "
+        "| SERIALIZABLE and REPEATABLE READ ask for another try: catch SQLSTATE 40001, and write again.",
+        "mixed versions": "Two calls for one document at the same moment, of {first} and of {second} texts, left "
+        "{count} chunks that are neither the one version nor the other. "
+        "| Lock the document before you change its chunks.",
+        "locked in this process": "While one call had not committed yet, another one waited for something that is no "
+        "lock of the database. | The service runs in several processes, and Python's locks are known to one of them.",
+    }  # fmt: skip
+
+    async def judge(self, attempt: Attempt) -> None:
+        await attempt.sql(WITNESS)
+        id = await _add_document(attempt)
+        others = await other_rows(attempt, "document_chunks", "document_id", id)
+        embed, texts = Embedder(attempt, id), new_texts(TEXTS)
+        await self._fails(attempt, embed, texts, FAILING)
+        await self._stores(attempt, embed, texts, 0, "After a failed call, the next")
+        newer = [*texts[5:10], *new_texts(FEWER - 5)]
+        await self._fails(attempt, embed, newer, FEWER // 2)
+        await self._stores(attempt, embed, newer, TEXTS, "A new version's")
+        await self._stores(attempt, embed, newer, FEWER, "The same version's second")
+        attempt.expect(await other_rows(attempt, "document_chunks", "document_id", id) == others, "other documents")
+        await self._two_at_once(attempt)
+
+    async def _fails(self, attempt: Attempt, embed: Embedder, texts: list[str], number: int) -> None:
+        embed.forget()
+        embed.fails_at = texts[number - 1]
+        before = await _chunks(attempt, embed.document_id)
+        error, said = None, None
+        try:
+            said = await attempt.call(sessions_of(attempt), embed, embed.document_id, list(texts))
+        except Wrong as wrong:
+            if wrong.mistake != "raised" or not embed.failed:
+                raise
+            error = wrong
+        embed.fails_at = ""
+        attempt.expect(embed.failed, "not asked", number=number)
+        after = await _chunks(attempt, embed.document_id)
+        if before:
+            attempt.expect(after == before, "old version lost", count=len(after), n=len(before))
+        attempt.expect(after == before, "half indexed", failing=number, count=len(after), n=len(texts))
+        attempt.expect(error is not None, "error swallowed", said=article(said))
+        await self._look_at(attempt, embed, len(before), len(texts))
+        status, stored = await _state(attempt, embed.document_id)
+        attempt.expect(status == "failed", "status after failure", status=status)
+        attempt.expect(bool(stored), "no reason", stored=stored)
+
+    async def _stores(self, attempt: Attempt, embed: Embedder, texts: list[str], old: int, which: str) -> None:
+        embed.forget()
+        await attempt.sql("TRUNCATE judge.writers, judge.made_ready")
+        before = await _chunks(attempt, embed.document_id)
+        with calling_it(attempt, "retry failed", saying=UNIQUE, which=which):
+            await attempt.call(sessions_of(attempt), embed, embed.document_id, list(texts))
+        after = await _chunks(attempt, embed.document_id)
+        wanted = embed.rows(texts)
+        attempt.expect(after != before or before == wanted, "old version kept" if old else "chunks missing",
+                       n=len(texts), count=len(after))  # fmt: skip
+        attempt.expect(len(after) <= len(texts), "left over", n=len(texts), count=len(after))
+        attempt.expect(len(after) == len(texts), "chunks missing", n=len(texts), count=len(after))
+        for index, (stored, right) in enumerate(zip(after, wanted, strict=True)):
+            for column, value in right.items():
+                shown = str(stored[column])[:30]
+                attempt.expect(stored[column] == value, "wrong chunk", index=index, column=column, stored=repr(shown))
+        await self._look_at(attempt, embed, old, len(texts))
+        writers = await attempt.value(WRITERS, id=embed.document_id)
+        attempt.expect(writers <= 1, "several transactions", count=writers)
+        status, error = await _state(attempt, embed.document_id)
+        attempt.expect(status == "ready", "not ready", status=status)
+        attempt.expect(error is None, "old error", stored=error)
+
+    async def _look_at(self, attempt: Attempt, embed: Embedder, old: int, new: int) -> None:
+        """What could be seen while ``embed`` was asked, and whenever the document was made ready."""
+        attempt.expect(embed.held == 0, "connection held", count=embed.held)
+        attempt.expect(embed.transactions == 0, "transaction open", count=embed.transactions)
+        seen = embed.chunks - {old}
+        attempt.expect(not seen, "gap" if old else "several transactions", n=old, count=min(seen, default=0))
+        for (count,) in await attempt.sql("SELECT chunks FROM judge.made_ready"):
+            attempt.expect(count in {old or new, new}, "ready too early", n=new, count=count)
+
+    async def _two_at_once(self, attempt: Attempt) -> None:
+        id = await _add_document(attempt)
+        embed = Embedder(attempt, id, looks=False)
+        versions = [new_texts(30), new_texts(20)]
+
+        async def script(race: Race) -> bool:
+            for texts in versions:
+                race.start(attempt.answer, sessions_of(attempt), embed, id, texts)
+            in_the_database = await race.take_turns()
+            await race.results()
+            return in_the_database
+
+        with (
+            calling_it(attempt, "failed at once"),
+            calling_it(attempt, "not tried again", saying=SERIALIZATION),
+        ):
+            in_the_database = await run_race(attempt, script)
+        chunks = await _chunks(attempt, id)
+        whole = chunks in [embed.rows(texts) for texts in versions]
+        attempt.expect(whole, "mixed versions", first=30, second=20, count=len(chunks))
+        status, _ = await _state(attempt, id)
+        attempt.expect(status == "ready", "not ready", status=status)
+        attempt.expect(in_the_database, "locked in this process")
+
+
+async def _add_document(attempt: Attempt) -> UUID:
+    id = uuid4()
+    fields = {"source": f"upload/{id}.md", "title": "Handbook", "status": "uploaded", "meta": {}}
+    await add_rows(attempt, "documents", [{"id": id, "user_id": await add_user(attempt), **fields}])
+    return id
+
+
+async def _chunks(attempt: Attempt, id: UUID) -> list[dict[str, Any]]:
+    rows = await attempt.sql(CHUNKS, id=id)
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows]
+
+
+async def _state(attempt: Attempt, id: UUID) -> tuple[str, str | None]:
+    rows = await attempt.sql("SELECT status, error FROM documents WHERE id = :id", id=id)
+    status, error = rows[0] if rows else ("gone", None)
+    return status, error

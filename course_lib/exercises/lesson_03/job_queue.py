@@ -1,0 +1,213 @@
+"""3.7: a queue in a table, for workers that come, go and die."""
+
+from __future__ import annotations
+
+from secrets import randbelow
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+from course_lib.exercises.asking import calling_it
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.lesson_03.job_workers import (
+    forty_jobs,
+    four_at_once,
+    one_amid_another,
+    past_a_lock,
+    too_late_amid_a_claim,
+)
+from course_lib.exercises.lesson_03.queued_jobs import EXPIRE, WORKERS, Jobs, add_jobs, changed, claim, complete, jobs
+
+TOLERANCE = 20  # seconds by which a lease may be off: machines are slow
+
+
+class QueueOfJobs(Exercise):
+    """SKIP LOCKED for the moment of claiming, a lease for the time of working."""
+
+    id = "3.7"
+    title = "A queue for four workers"
+    answer = "JobQueue"
+    minutes = 20
+    points = 3
+    level = "senior"
+    seconds = 15.0  # some three hundred transactions
+    hints: ClassVar = (
+        "Two things keep a job from others: a row lock for the moment in which it is claimed, and the lease for the "
+        "minutes of work, in which no transaction is open. Which of them outlives a worker that dies?",
+        "`with_for_update(skip_locked=True)` with `order_by` and `limit(1)` gives each claim another row, and nobody "
+        "waits. Change the row in the same transaction.",
+        "What can be taken is a condition with two branches, joined by `or_`: queued and due, or running with a lease "
+        "in the past. `attempts < max_attempts` holds for both.",
+        "`complete` is one UPDATE whose WHERE asks for the id, the worker and the status. Whether it changed a row is "
+        "the answer.",
+    )
+    why = (
+        "The row lock lasts for a claim, milliseconds; the lease lasts for the work, and runs out by itself when a "
+        "worker dies. A worker that is only slow may come back late, so `complete` asks whose the job is in the UPDATE "
+        "itself. A job can be worked on twice that way, and is completed once: make the work repeatable."
+    )
+    follow_up = (
+        "Some jobs take longer than any lease you would like to wait for. How does a worker keep its lease alive?"
+    )
+    mistakes: ClassVar = {
+        "method missing": "`JobQueue` has no method `{method}`. | Two are asked for: `claim` and `complete`.",
+        "nothing claimed": "With {count} job(s) that can be taken, `claim` returned None. "
+        "| Queued and due, or running with a lease that is over. Which condition leaves them out?",
+        "not a job": "`claim` returned {kind}, and a job was asked for. | The `Job`, or a row that has its `id`.",
+        "connection held": "`claim` had returned, and {count} connection(s) were still out of the pool. "
+        "| The lease protects the job while it is worked on. The transaction ends with the claim.",
+        "not committed": "`claim` returned a job that no other connection sees claimed. | What makes it last?",
+        "wrong column": "Claimed by {worker!r}, the job has {stored!r} in `{column}`. "
+        "| Status, worker, lease and attempts change with a claim.",
+        "wrong lease": "Claimed for {seconds} seconds, the job's lease ends {ends}. "
+        "| `leased_until` is now plus the seconds that were asked for.",
+        "claimed more": "One claim changed {count} jobs. | One job at a time: `limit(1)`, and its id in the UPDATE.",
+        "wrong order": "Of {count} jobs that could be taken, `claim` took number {place} by `run_after` and `id`. "
+        "| The one that was to run first comes first, and between equals the smaller id.",
+        "not due": "`claim` took a job that is to run {minutes} minutes from now. | `run_after` is in the future.",
+        "finished job": "`claim` took a job whose status was {status!r}. | That one is over.",
+        "lease ignored": "`claim` took a job that another worker held for {seconds} seconds more. "
+        "| Running jobs can be taken when their lease is in the past, and not before.",
+        "empty queue": "With nothing to take, `claim` raised {error}. | None was asked for.",
+        "not a bool": "`complete` returned {kind}, and True or False was asked for. "
+        "| Compare what came back, for example with `== 1` or `is not None`.",
+        "said False": "`complete` said False to the worker who holds the job. | Did the UPDATE change a row? Ask it.",
+        "row gone": "`{method}` returned, and the job's row is gone. "
+        "| Who did what and when is asked later: change the status, keep the row.",
+        "not done": "`complete` said True, and the job's status is {status!r}. | 'done', for good.",
+        "completed for another": "`complete` was called for a job that {whose}, and {did}. "
+        "| The job's worker and status belong into the WHERE.",
+        "unknown job": "For an id that no job has, `complete` {did}. | No such job means False.",
+        "never taken over": "A worker's lease was over, and nobody got its job: `claim` returned None. "
+        "| A dead worker says nothing. Whose lease is in the past is presumed dead.",
+        "late complete": "A worker came back after its job had been taken over, and its `complete` {did}. "
+        "| Whose job is it now? Ask that in the UPDATE itself.",
+        "out of attempts": "For a job that has had {attempts} of {attempts} attempts, `claim` {did}. "
+        "| `attempts < max_attempts`, for queued jobs and for those whose lease is over.",
+        "waits": "While another transaction had locked the first job, `claim` waited for it. "
+        "| The next job is free: SKIP LOCKED.",
+        "gave up at a lock": "While another transaction had locked the first job, `claim` {did}. "
+        "| The next job is free. Skip what is locked, do not stop at it.",
+        "claimed twice": "{workers} workers claimed at once, and {count} of them got a job that another one got too. "
+        "| Look and change in one transaction, under a lock that the others skip.",
+        "came back empty": "{workers} workers claimed at once, and {count} of them got None, with jobs enough for all. "
+        "| They looked at the same job, and one got it. The others should have looked at the next.",
+        "failed at once": "{workers} workers claimed at once, and one of them failed with {error}. "
+        "| With SKIP LOCKED nobody is in anybody's way.",
+        "locked in this process": "While one claim had not committed yet, another one waited for something that is no "
+        "lock of the database. | Workers are processes, and Python's locks are known to one of them.",
+        "not all done": "Four workers ran until `claim` gave them nothing, one died on the way, and {left} of {jobs} "
+        "jobs are not done. | None means that there is nothing to take, and not that somebody else was faster.",
+    }  # fmt: skip
+
+    async def judge(self, attempt: Attempt) -> None:
+        held = await self._claims_in_order(attempt)
+        await self._completes(attempt, held)
+        await self._takes_over(attempt, held)
+        await self._stops_trying(attempt)
+        await add_jobs(attempt, *range(-100, -60))
+        await four_at_once(attempt)
+        await one_amid_another(attempt)
+        await past_a_lock(attempt)
+        await too_late_amid_a_claim(attempt)
+        await forty_jobs(attempt)
+
+    async def _claims_nothing(self, attempt: Attempt) -> None:
+        before = await jobs(attempt)
+        claimed = await claim(attempt)
+        if claimed is not None:
+            self._could_be_taken(attempt, before, claimed)
+
+    async def _claims_in_order(self, attempt: Attempt) -> dict[UUID, str]:
+        """Three of them are to run at the same time. Then there is nothing more to take. Who holds which job."""
+        due = await add_jobs(attempt, -9, -5, -5, -5)
+        due[1:] = sorted(due[1:])
+        later = await add_jobs(attempt, 30)
+        for status in ("done", "failed"):
+            await add_jobs(attempt, -20, status=status, attempts=1, worker="west")
+        for number, id in enumerate(due):
+            left = due[number:]
+            worker, seconds = WORKERS[number], 60 + 60 * randbelow(10)
+            before = await jobs(attempt)
+            claimed = await claim(attempt, worker, seconds)
+            attempt.expect(claimed is not None, "nothing claimed", count=len(left))
+            assert claimed is not None
+            self._could_be_taken(attempt, before, claimed)
+            attempt.expect(claimed == id, "wrong order", count=len(left), place=left.index(claimed) + 1)
+            await self._inspect(attempt, before, claimed, worker, seconds)
+        with calling_it(attempt, "empty queue"):
+            await self._claims_nothing(attempt)
+        return dict(zip([*due, *later], [*WORKERS, ""], strict=True))
+
+    def _could_be_taken(self, attempt: Attempt, before: Jobs, claimed: UUID) -> None:
+        attempt.expect(claimed in before, "not a job", kind="an id that no job has")
+        job = before[claimed]
+        attempt.expect(job["status"] in ("queued", "running"), "finished job", status=job["status"])
+        attempt.expect(job["minutes"] <= 0, "not due", minutes=job["minutes"])
+        attempt.expect(job["status"] == "queued" or job["lease"] < 0, "lease ignored", seconds=job["lease"])
+
+    async def _inspect(self, attempt: Attempt, before: Jobs, claimed: UUID, worker: str, seconds: int) -> None:
+        """What the table says after a claim."""
+        after = await jobs(attempt)
+        attempt.expect(claimed in after, "row gone", method="claim")
+        others = changed(before, after)
+        attempt.expect(claimed in others, "not committed")
+        attempt.expect(len(others) == 1, "claimed more", count=len(others))
+        wanted = {"status": "running", "worker": worker, "attempts": before[claimed]["attempts"] + 1}
+        for column, value in wanted.items():
+            stored = after[claimed][column]
+            attempt.expect(stored == value, "wrong column", worker=worker, column=column, stored=stored)
+        lease = after[claimed]["lease"]
+        ends = "never" if lease is None else f"{lease} seconds from now"
+        right = lease is not None and abs(lease - seconds) <= TOLERANCE
+        attempt.expect(right, "wrong lease", seconds=seconds, ends=ends)
+
+    async def _completes(self, attempt: Attempt, held: dict[UUID, str]) -> None:
+        first, worker = next(iter(held.items()))
+        for id, by, whose in ((first, "west", "another worker holds"), ([*held][-1], "east", "nobody has claimed")):
+            did = await self._completes_in_vain(attempt, id, by)
+            attempt.expect(not did, "completed for another", whose=whose, did=did)
+        with calling_it(attempt, "unknown job", did="raised an error"):
+            said = await complete(attempt, uuid4(), worker)
+        attempt.expect(not said, "unknown job", did="returned True")
+        await self._is_done(attempt, first, worker)
+
+    async def _completes_in_vain(self, attempt: Attempt, id: UUID, worker: str) -> str:
+        """What it did, in words, that it should not have done."""
+        before = await jobs(attempt)
+        said = await complete(attempt, id, worker)
+        if changed(before, await jobs(attempt)):
+            return "changed the job"
+        return "returned True" if said else ""
+
+    async def _is_done(self, attempt: Attempt, id: UUID, worker: str) -> None:
+        said = await complete(attempt, id, worker)
+        attempt.expect(said, "said False")
+        after = await jobs(attempt)
+        attempt.expect(id in after, "row gone", method="complete")
+        status = after[id]["status"]
+        attempt.expect(status == "done", "not done", status=status)
+
+    async def _takes_over(self, attempt: Attempt, held: dict[UUID, str]) -> None:
+        _, (id, worker), *_ = held.items()
+        await attempt.sql(EXPIRE, id=id)
+        before = await jobs(attempt)
+        claimed = await claim(attempt, "west", 120)
+        attempt.expect(claimed == id, "never taken over")
+        await self._inspect(attempt, before, id, "west", 120)
+        did = await self._completes_in_vain(attempt, id, worker)
+        attempt.expect(not did, "late complete", did=did)
+        await self._is_done(attempt, id, "west")
+
+    async def _stops_trying(self, attempt: Attempt) -> None:
+        attempts = 1 + randbelow(4)
+        tried = {"attempts": attempts, "max_attempts": attempts}
+        used_up = await add_jobs(attempt, -50, **tried)
+        used_up += await add_jobs(attempt, -50, **tried, status="running", worker="west")
+        await attempt.sql(EXPIRE, id=used_up[1])
+        await add_jobs(attempt, -40)
+        with calling_it(attempt, "out of attempts", attempts=attempts, did="raised an error"):
+            claimed = await claim(attempt)
+        attempt.expect(claimed not in used_up, "out of attempts", attempts=attempts, did="took it again")
+        did = "returned None, though another job is due"
+        attempt.expect(claimed is not None, "out of attempts", attempts=attempts, did=did)
