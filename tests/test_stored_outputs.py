@@ -72,7 +72,10 @@ def test_nothing_is_stored_from_stderr(notebook: nbformat.NotebookNode) -> None:
         assert not [output for output in cell.outputs if output.get("name") == "stderr"], cell.source
 
 
-def test_cells_are_short(notebook: nbformat.NotebookNode) -> None:
+def test_cells_are_short(path: Path, notebook: nbformat.NotebookNode) -> None:
     lengths = [len(cell.source.strip().splitlines()) for cell in code_cells(notebook)]
-    assert median(lengths) <= 9
-    assert max(lengths) <= 30
+    if path.parent.name == "notebooks":
+        assert median(lengths) <= 9
+        assert max(lengths) <= 30
+    else:  # half of them are checks of one line, and an answer may be a whole class
+        assert max(lengths) <= 40

@@ -43,7 +43,10 @@ class Charge(Exercise):
         "Under READ COMMITTED, reading a row says nothing about the moment of writing it. FOR UPDATE makes the second "
         "one wait before it reads. Comparing or a stricter level let both read, and make the second start over."
     )
-    follow_up = "Computing the price takes a call to another service, 300 ms. Which of the three cures do you choose?"
+    follow_up = (
+        "Computing the price takes a call to another service, a third of a second. Which of the three cures do you "
+        "choose?"
+    )
     mistakes: ClassVar = {
         "nothing returned": "`charge` returned None for a user who exists. | Did you forget `return`?",
         "not a number": "`charge` returned {kind}, and `tokens_used` as it is afterwards was asked for, an int. "
