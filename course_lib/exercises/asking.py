@@ -152,6 +152,18 @@ def is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
+def expect_list(attempt: Attempt, found: Any) -> Sequence[Any]:
+    """``found``, if the answer returned a list.
+
+    Raises:
+        Wrong: "nothing returned" or "not a list", which the exercise has to name.
+    """
+    attempt.expect(found is not None, "nothing returned")
+    attempt.expect(is_list(found), "not a list", kind=article(found))
+    items: Sequence[Any] = found
+    return items
+
+
 def article(value: Any) -> str:
     """``a Row``, ``an int``, ``None``."""
     if value is None:

@@ -7,7 +7,7 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, ask, fetched, is_list, readable
+from course_lib.exercises.asking import article, ask, expect_list, fetched, readable
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.staging import add_rows, add_user
@@ -78,8 +78,7 @@ class RecentConversations(Exercise):
 
     async def _ask(self, attempt: Attempt, user_id: UUID, n: int) -> list[Conversation]:
         found = await ask(attempt, user_id, n)
-        attempt.expect(found is not None, "nothing returned")
-        attempt.expect(is_list(found), "not a list", kind=article(found))
+        found = expect_list(attempt, found)
         odd = [item for item in found if not isinstance(item, Conversation)]
         attempt.expect(not odd, "not conversations", kind=article(odd[0]) if odd else "")
         return [item for item in found if readable(item, "id", "user_id", "updated_at")]

@@ -12,18 +12,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from course_lib.exercises.asking import article, ask, fetched, is_list, sent_most
+from course_lib.exercises.asking import article, ask, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.exercises.lesson_02.threads import Thread, add_threads
+from course_lib.exercises.lesson_02.threads import Groups, Thread, add_threads, is_group
 from course_lib.exercises.staging import add_user
 from course_lib.models import Conversation
 
 CONVERSATIONS = 24
 CUT = 7  # one message of so many was cut off
 STATEMENTS = 2
-Groups = list[tuple[str, list[str]]]
 Cuts = list[tuple[Thread, list[str]]]
 
 
@@ -110,9 +109,8 @@ class CutOffAnswers(Exercise):
     async def _ask(self, attempt: Attempt, user_id: UUID, session: AsyncSession | None = None) -> Groups:
         with naming_lazy_loads(attempt):
             found = await (ask(attempt, user_id) if session is None else attempt.call(session, user_id))
-        attempt.expect(found is not None, "nothing returned")
-        attempt.expect(is_list(found), "not a list", kind=article(found))
-        odd = [line for line in found if not _is_group(line)]
+        found = expect_list(attempt, found)
+        odd = [line for line in found if not is_group(line)]
         attempt.expect(not odd, "not pairs", kind=_kind(odd[0]) if odd else "")
         return [(title, list(texts)) for title, texts in found]
 
@@ -177,11 +175,6 @@ def _damage(held: Sequence[Conversation], contents: dict[UUID, list[str]], sessi
         for conversation in held
     )
     return f"{short} of {len(held)} conversations had lost messages" if short else ""
-
-
-def _is_group(line: Any) -> bool:
-    pair = is_list(line) and len(line) == 2 and isinstance(line[0], str) and is_list(line[1])
-    return pair and all(isinstance(text, str) for text in line[1])
 
 
 def _kind(line: Any) -> str:

@@ -7,7 +7,7 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, ask, counting_bytes, fetched, is_list, sent_most
+from course_lib.exercises.asking import article, ask, counting_bytes, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
@@ -97,10 +97,7 @@ class DocumentsWithChunks(Exercise):
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Sequence[Any]:
         with naming_lazy_loads(attempt):
             found = await ask(attempt, user_id)
-        attempt.expect(found is not None, "nothing returned")
-        attempt.expect(is_list(found), "not a list", kind=article(found))
-        documents: Sequence[Any] = found
-        return documents
+        return expect_list(attempt, found)
 
     def _compare(self, attempt: Attempt, found: list[Paper], papers: list[Paper]) -> None:
         titles, wanted = [paper.title for paper in found], [paper.title for paper in papers]

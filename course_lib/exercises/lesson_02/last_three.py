@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, ask, counting_bytes, fetched, is_list, sent_most
+from course_lib.exercises.asking import article, ask, counting_bytes, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.exercises.lesson_02.threads import Thread, add_threads
+from course_lib.exercises.lesson_02.threads import Groups, Thread, add_threads, is_group
 from course_lib.exercises.staging import add_user
 
 CONVERSATIONS = 200
@@ -19,7 +19,6 @@ STATEMENTS = 2
 WORDS = 25  # in a message, about 160 bytes
 BYTES = 300  # per row, beside the texts that are shown
 SIZES = (0, 1, 2, 3, 4, 24, 31, 5, 18, 40)
-Groups = list[tuple[str, list[str]]]
 
 
 class LastThree(Exercise):
@@ -112,9 +111,8 @@ class LastThree(Exercise):
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Groups:
         with naming_lazy_loads(attempt):
             found = await ask(attempt, user_id)
-        attempt.expect(found is not None, "nothing returned")
-        attempt.expect(is_list(found), "not a list", kind=article(found))
-        odd = [line for line in found if not _is_group(line)]
+        found = expect_list(attempt, found)
+        odd = [line for line in found if not is_group(line)]
         attempt.expect(not odd, "not pairs", kind=_kind(odd[0]) if odd else "")
         return [(title, list(texts)) for title, texts in found]
 
@@ -157,11 +155,6 @@ class LastThree(Exercise):
 
 def _last(thread: Thread) -> list[str]:
     return thread.contents[-SHOWN:]
-
-
-def _is_group(line: Any) -> bool:
-    pair = is_list(line) and len(line) == 2 and isinstance(line[0], str) and is_list(line[1])
-    return pair and all(isinstance(text, str) for text in line[1])
 
 
 def _kind(line: Any) -> str:

@@ -8,7 +8,7 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, ask, counting_bytes, fetched, is_list, sent_most
+from course_lib.exercises.asking import article, ask, counting_bytes, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
@@ -92,8 +92,7 @@ class MessageCounts(Exercise):
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Pairs:
         with naming_lazy_loads(attempt):
             found = await ask(attempt, user_id)
-        attempt.expect(found is not None, "nothing returned")
-        attempt.expect(is_list(found), "not a list", kind=article(found))
+        found = expect_list(attempt, found)
         odd = [line for line in found if not _is_pair(line)]
         attempt.expect(not odd, "not pairs", kind=_kind(odd[0]) if odd else "")
         return [(title, count) for title, count in found]

@@ -8,7 +8,7 @@ from secrets import choice, randbelow
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from course_lib.exercises.asking import article, ask, fetched, is_list, sent_most
+from course_lib.exercises.asking import article, ask, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
@@ -85,8 +85,7 @@ class NewestMessages(Exercise):
     async def _ask(self, attempt: Attempt, n: int) -> Lines:
         with naming_lazy_loads(attempt):
             found = await ask(attempt, n)
-        attempt.expect(found is not None, "nothing returned")
-        attempt.expect(is_list(found), "not a list", kind=article(found))
+        found = expect_list(attempt, found)
         odd = [line for line in found if not _is_triple(line)]
         attempt.expect(not odd, "not triples", kind=article(odd[0]) if odd else "")
         return [tuple(line) for line in found]

@@ -9,12 +9,14 @@ from secrets import choice, randbelow, token_hex
 from typing import Any
 from uuid import UUID, uuid4
 
+from course_lib.exercises.asking import is_list
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.staging import add_rows
 
 TIED = 4  # conversations of the same moment: an order without ids gets them right once in 24 times
 TITLES = ("Refunds", "Opening hours", "Spare parts", "New conversation")  # titles are not unique
 WORDS = ("oven", "tide", "lens", "brake", "valve", "seed", "mast", "fridge", "invoice", "ferry", "dome", "comet")
+Groups = list[tuple[str, list[str]]]  # the title of each conversation, and texts of its messages
 
 
 @dataclass
@@ -61,6 +63,12 @@ async def add_threads(
     if messages:
         await add_rows(attempt, "messages", shuffled(messages))
     return threads
+
+
+def is_group(line: Any) -> bool:
+    """True for a pair of a title and a list of texts."""
+    pair = is_list(line) and len(line) == 2 and isinstance(line[0], str) and is_list(line[1])
+    return pair and all(isinstance(text, str) for text in line[1])
 
 
 def shuffled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from secrets import randbelow
 from typing import ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, ask, fetched, is_list, readable, sent_most
+from course_lib.exercises.asking import article, ask, expect_list, fetched, readable, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
@@ -89,8 +89,7 @@ class TwoStatements(Exercise):
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Sequence[Conversation]:
         with naming_lazy_loads(attempt):
             found = await ask(attempt, user_id)
-        attempt.expect(found is not None, "nothing returned")
-        attempt.expect(is_list(found), "not a list", kind=article(found))
+        found = expect_list(attempt, found)
         odd = [item for item in found if not isinstance(item, Conversation)]
         attempt.expect(not odd, "not conversations", kind=article(odd[0]) if odd else "")
         conversations: Sequence[Conversation] = found

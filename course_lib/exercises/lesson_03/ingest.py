@@ -10,7 +10,7 @@ from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.embedder import Embedder, new_texts
 from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_03.turns import Race, run_race
+from course_lib.exercises.lesson_03.turns import in_turns
 from course_lib.exercises.staging import add_rows, add_user, other_rows
 
 TEXTS, FAILING, FEWER = 500, 347, 120
@@ -187,19 +187,11 @@ class Ingest(Exercise):
         id = await _add_document(attempt)
         embed = Embedder(attempt, id, looks=False)
         versions = [new_texts(30), new_texts(20)]
-
-        async def script(race: Race) -> bool:
-            for texts in versions:
-                race.start(attempt.answer, sessions_of(attempt), embed, id, texts)
-            in_the_database = await race.take_turns()
-            await race.results()
-            return in_the_database
-
         with (
             calling_it(attempt, "failed at once"),
             calling_it(attempt, "not tried again", saying=SERIALIZATION),
         ):
-            in_the_database = await run_race(attempt, script)
+            in_the_database, _ = await in_turns(attempt, *((embed, id, texts) for texts in versions))
         chunks = await _chunks(attempt, id)
         whole = chunks in [embed.rows(texts) for texts in versions]
         attempt.expect(whole, "mixed versions", first=30, second=20, count=len(chunks))

@@ -12,7 +12,7 @@ from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.idempotency import CREATE, KeyReused
 from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_03.turns import Race, run_race
+from course_lib.exercises.lesson_03.turns import Race, in_turns, run_race
 from course_lib.exercises.staging import add_rows, add_user
 
 SECONDS = 2  # for a call that nothing holds up
@@ -209,18 +209,12 @@ class PostOnce(Exercise):
     async def _two_equal_ones(self, attempt: Attempt) -> None:
         user_id, id, _ = await _new_conversation(attempt)
         request = _request(user_id, id)
-
-        async def script(race: Race) -> tuple[bool, list[Any]]:
-            for _ in range(2):
-                race.start(attempt.answer, sessions_of(attempt), *request)
-            return await race.take_turns(), await race.results()
-
         with (
             calling_it(attempt, "failed at once"),
             calling_it(attempt, "not tried again", saying=SERIALIZATION),
             calling_it(attempt, "deadlock", saying=DEADLOCK),
         ):
-            in_the_database, (first, second) = await run_race(attempt, script)
+            in_the_database, (first, second) = await in_turns(attempt, request, request)
         stored = await _stored(attempt, request)
         attempt.expect(len(stored) == 1, "stored twice", count=len(stored))
         attempt.expect(first == second == stored[0], "told differently", first=repr(first), second=repr(second))

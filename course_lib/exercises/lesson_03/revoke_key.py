@@ -13,7 +13,7 @@ from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, article, callin
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_03.turns import Race, run_race
+from course_lib.exercises.lesson_03.turns import in_turns
 from course_lib.exercises.staging import add_rows, add_user
 
 CHECKS_IN_THE_UPDATE = re.compile(r"\bUPDATE\s+api_keys\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
@@ -160,17 +160,11 @@ class RevokeKey(Exercise):
     async def _two_at_once(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
         keys = (await _add_keys(attempt, user_id, active=2, revoked=1))[:2]
-
-        async def script(race: Race) -> tuple[bool, list[Any]]:
-            for key in keys:
-                race.start(attempt.answer, sessions_of(attempt), key)
-            return await race.take_turns(), await race.results()
-
         with (
             calling_it(attempt, "not tried again", DBAPIError, saying=SERIALIZATION),
             calling_it(attempt, "deadlock", DBAPIError, saying=DEADLOCK),
         ):
-            in_the_database, answers = await run_race(attempt, script)
+            in_the_database, answers = await in_turns(attempt, *([key] for key in keys))
         revoked_at = await _keys(attempt)
         left = sum(revoked_at[key] is None for key in keys)
         yes = answers.count(True)

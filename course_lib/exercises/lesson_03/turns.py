@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import inf
@@ -19,6 +19,7 @@ from sqlalchemy import Connection, event, text
 
 from course_lib.exercises.asking import BLOCKED
 from course_lib.exercises.attempt import QUERY_CANCELED, Attempt
+from course_lib.exercises.lesson_03.races import sessions_of
 
 PATIENCE = 1.2  # seconds without a statement, after which a call is held up by something outside the database
 LOOKS = 100  # at the least, so that a machine under load is not mistaken for a call that does not move
@@ -203,3 +204,20 @@ async def run_race(attempt: Attempt, script: Callable[[Race], Awaitable[T]]) -> 
     scene.__name__ = attempt.exercise.answer  # the name that a message gives
     outcome: T = await attempt.call(function=scene)
     return outcome
+
+
+async def in_turns(attempt: Attempt, *calls: Sequence[Any]) -> tuple[bool, list[Any]]:
+    """A call of the answer for each of these arguments, by turns to their end; what each returned comes second.
+
+    First comes whether all that held them up was the database, see ``Race.take_turns``.
+
+    Raises:
+        Wrong: as ``run_race``.
+    """
+
+    async def script(race: Race) -> tuple[bool, list[Any]]:
+        for arguments in calls:
+            race.start(attempt.answer, sessions_of(attempt), *arguments)
+        return await race.take_turns(), await race.results()
+
+    return await run_race(attempt, script)
