@@ -98,7 +98,7 @@ async def open_lesson(number: str | int, recipe: str = "base", **engine_options:
     Args:
         number: the lesson's number, ``"02"`` or ``2``.
         recipe: what the database starts from, see ``course_lib.data.fresh.RECIPES``.
-        engine_options: passed on to ``create_async_engine``, for example ``pool_size=2``.
+        engine_options: passed on to ``make_engine``, for example ``pool_size=2`` or ``binary_vectors=True``.
 
     Raises:
         CourseError: no server can be had; the sentence says what to do.

@@ -133,6 +133,17 @@ async def test_options_reach_the_engine_and_a_wrong_one_leaves_nothing_behind(sh
     assert await lesson_databases(lesson) == []
 
 
+async def test_a_lesson_whose_vectors_travel_in_binary(shared_home: Path) -> None:
+    from pgvector import Vector
+
+    vector = text("SELECT '[1,2,3]'::vector")
+    for binary, kind in ((True, Vector), (False, str)):
+        lesson = await open_lesson("04", "migrated", binary_vectors=binary)
+        async with lesson.engine.connect() as connection:
+            assert type(await connection.scalar(vector)) is kind
+        await lesson.close()
+
+
 @pytest.mark.parametrize("number", ["", "two", "2.3", "123", "-1", "²", "٢", "../x", '02"; --', None])
 async def test_what_is_no_number_is_a_sentence(number: object) -> None:
     with pytest.raises(CourseError, match="A lesson has a number") as caught:
