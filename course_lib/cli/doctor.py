@@ -17,6 +17,7 @@ from course_lib.postgres import find_server, list_databases, running_server, sto
 from course_lib.postgres.address import parse_url, spoken
 from course_lib.postgres.binaries import server_account, wheel_installation
 from course_lib.postgres.cluster import FREE_BYTES
+from course_lib.postgres.pgbouncer import pgbouncer_version
 from course_lib.postgres.server import environment_names_a_server, server_home
 from course_lib.settings import REPOSITORY, get_settings
 
@@ -130,6 +131,13 @@ def _language_model() -> str:
     return f"{where}, with {settings.embedding_model} and {settings.chat_model}; not called now"
 
 
+def _pgbouncer() -> str:
+    try:
+        return f"{pgbouncer_version()}, for the end of lesson 05"
+    except CourseError as error:
+        return f"not installed; optional, for the end of lesson 05. {error.mend}"
+
+
 CHECKS: list[tuple[str, Callable[[], str]]] = [
     ("system", _system),
     ("Python", _python),
@@ -140,4 +148,5 @@ CHECKS: list[tuple[str, Callable[[], str]]] = [
     ("which server", _which_server),
     ("server", _server),
     ("language model", _language_model),
+    ("PgBouncer", _pgbouncer),
 ]
