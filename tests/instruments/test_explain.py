@@ -74,6 +74,34 @@ async def test_nearest_vectors_without_and_with_an_index(engine: AsyncEngine, se
         assert plan.rows == 5
 
 
+async def test_the_indexes_and_the_rows_a_filter_threw_away_are_told(engine: AsyncEngine) -> None:
+    owner = select(Document.id).join(User).where(User.email == "ada@example.org", Document.title != "")
+    async with engine.connect() as connection:
+        await connection.execute(
+            text("CREATE INDEX nearest ON document_chunks USING hnsw (embedding vector_cosine_ops)")
+        )
+        for setting in ("enable_sort", "enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
+            await connection.execute(text(f"SET LOCAL {setting} = off"))
+        plan = await explain(connection, NEAREST.where(DocumentChunk.token_count % 3 == 0), analyze=True)
+        joined = await explain(connection, owner)
+    assert plan.indexes == ["nearest"]
+    assert plan.rows_removed == plan.scans("document_chunks")[0].removed_by_filter
+    assert (plan.rows_removed or 0) > 0
+    assert "using nearest" in repr(plan.plot())
+    [removed] = [t.get_text() for t in plan.plot().axes[0].texts if "removed" in t.get_text()]
+    assert removed == f"5 rows · {plan.rows_removed} removed by filter"
+    assert "using nearest" in [t.get_text() for t in plan.plot().axes[0].texts]
+    assert sorted(joined.indexes) == sorted({node.index for node in joined if node.index})
+    assert "uq_users_email" in joined.indexes
+    assert joined.rows_removed is None
+
+
+async def test_a_plan_without_index_names_none(engine: AsyncEngine) -> None:
+    plan = await explain(engine, select(Message.id).where(Message.content == "?"), analyze=True)
+    assert (plan.indexes, plan.rows_removed) == ([], plan.node.removed_by_filter)
+    assert "using" not in repr(plan.plot())
+
+
 async def test_an_analyzed_delete_deletes_nothing(engine: AsyncEngine, sessions: Sessions) -> None:
     async with sessions() as session:
         before = await count(session, Message)

@@ -14,8 +14,8 @@ from course_lib.instruments.plan.rendering import spoken_rows, title
 if TYPE_CHECKING:
     from course_lib.instruments.plan.tree import Plan, PlanNode
 
-COLUMN, ROW = 2.3, 0.95  # inches of a place in the tree
-BOX_WIDTH, BOX_HEIGHT = 0.9, 0.62  # share of that place
+COLUMN, ROW = 2.3, 1.05  # inches of a place in the tree
+BOX_WIDTH, BOX_HEIGHT = 0.9, 0.72  # share of that place
 LONGEST_LABEL = 36  # characters
 
 
@@ -24,7 +24,8 @@ def draw(plan: Plan) -> Picture:
     places = _places(plan.node)
     columns, rows = max(x for x, _ in places.values()) + 1, max(y for _, y in places.values()) + 1
     measure = "time" if plan.analyzed else "estimated cost"
-    words = f"a plan of {len(places)} boxes, the darker, the larger its share of the {measure}"
+    used = f" using {', '.join(plan.indexes)}" if plan.indexes else ""
+    words = f"a plan of {len(places)} boxes{used}, the darker, the larger its share of the {measure}"
     picture, axes = card(max(4.0, COLUMN * columns), ROW * rows + 0.35, words)
     shares = _shares(plan)
     for node in plan:
@@ -78,9 +79,11 @@ def _draw_box(axes: Axes, node: PlanNode, place: tuple[float, float], share: flo
         )
     )
     ink = "white" if share > 0.55 else INK
-    lines = [line for line in (node.relation, node.index, spoken_rows(node)) if line]
+    removed = f"{node.removed_by_filter:,} removed by filter" if node.removed_by_filter else ""
+    counts = " · ".join(filter(None, (spoken_rows(node), removed)))
+    lines = [line for line in (node.relation, node.index and f"using {node.index}", counts) if line]
     middle: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
-    top = y - 0.09 * len(lines)
+    top = y - 0.085 * len(lines)
     axes.text(x, top, title(node), size=9, weight="bold", **middle)
     for position, line in enumerate(lines):
         short = line if len(line) <= LONGEST_LABEL else line[: LONGEST_LABEL - 1] + "…"

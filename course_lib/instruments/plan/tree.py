@@ -134,6 +134,16 @@ class Plan:
         """True when the plan uses the index ``name``; without a name, when it uses any."""
         return any(node.index is not None and name in (None, node.index) for node in self)
 
+    @property
+    def indexes(self) -> list[str]:
+        """The names of the indexes it uses, each once, in the order of its nodes."""
+        return list(dict.fromkeys(node.index for node in self if node.index is not None))
+
+    @property
+    def rows_removed(self) -> int | None:
+        """Rows found and thrown away by filters, all steps together; None unless analyzed."""
+        return sum(node.removed_by_filter or 0 for node in self) if self.analyzed else None
+
     def scans(self, relation: str) -> list[PlanNode]:
         """The nodes that read the table ``relation``."""
         return [node for node in self if node.relation == relation and node.type != "ModifyTable"]
