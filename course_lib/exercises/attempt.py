@@ -21,7 +21,7 @@ from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong
 from course_lib.exercises.source import failing_line, is_stub
 from course_lib.instruments import QueryLog, Rows
 
-POOL = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  # of the learner's engine
+POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  # of the learner's engine
 STATEMENT_SECONDS = 3
 LEFT_BEHIND_SECONDS = 0.5  # for such a task to come to its end
 GOODBYE_SECONDS = 2  # only a wrong answer makes us wait for so long
@@ -113,7 +113,7 @@ class Attempt:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # pytest.fail, for one, raises no Exception
-            raise self._raised(name, error) from error
+            raise self.raised(name, error) from error
         if isinstance(result, Awaitable):
             _discard(result)
             raise Wrong("forgotten await", f"`{name}` returned a coroutine: an `await` is missing before a call.")
@@ -122,7 +122,8 @@ class Attempt:
             raise Wrong("not async", f"`{name}` {kind}; the database is awaited here.", "Write `async def`.")
         return result
 
-    def _raised(self, name: str, error: BaseException) -> Wrong:
+    def raised(self, name: str, error: BaseException) -> Wrong:
+        """The mistake of having raised ``error``, to be raised."""
         code = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
         where = failing_line(error, self.answer)
         if code == QUERY_CANCELED:
@@ -132,7 +133,7 @@ class Attempt:
             return Wrong("stopped", sentence, where)
         if isinstance(error, Ended):
             return Wrong("ended", f"`{name}` tried to end the program.", where)
-        message = _first_line(error)
+        message = first_line(error)
         return Wrong("raised", f"`{name}` raised {type(error).__name__}" + (f": {message}" if message else "."), where)
 
     @contextmanager
@@ -163,7 +164,7 @@ class Attempt:
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) not in MISSING:
                 raise
-            sentence = f"After your answer the database is no longer whole: {_first_line(error)}."
+            sentence = f"After your answer the database is no longer whole: {first_line(error)}."
             raise Wrong("database broken", sentence, "Something was dropped or renamed.") from error
 
     async def value(self, statement: str, **values: Any) -> Any:
@@ -241,7 +242,8 @@ def _article(value: Any) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What the server or Python says of an error, on one line and without the driver's class."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()
     text = lines[0] if lines else ""
     return text.rpartition(": ")[2] if text.startswith("<class") else text
