@@ -8,6 +8,8 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from course_lib.data.functions import function_chunks
+
 MIN_CHARS = 200
 """A shorter text says too little to be found by its meaning; whole docstrings below it are left out."""
 
@@ -29,22 +31,26 @@ _DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _Documentable = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def source_chunks(source: bytes) -> Iterator[tuple[str, str]]:
+def source_chunks(source: bytes, code: bool = False) -> Iterator[tuple[str, str]]:
     """Qualified name and content of every chunk in a file's docstrings, in the file's order.
 
-    The module's own docstring has the empty name. A file that this Python cannot parse has no chunks.
+    With ``code``, those of its functions follow. The module's own docstring has the empty name. A file that this
+    Python cannot parse has no chunks.
     """
-    if not _MAY_HOLD_DOCSTRING.search(source):
+    if not code and not _MAY_HOLD_DOCSTRING.search(source):
         return
     try:
         tree = ast.parse(source)
         documented = [("", _docstring(tree)), *_definitions(tree.body, "")]
+        functions = list(function_chunks(tree, source)) if code else []
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         # Newer syntax, an unknown encoding, NUL bytes, or nesting deeper than the parser follows.
         return
     for qualname, docstring in documented:
         for content in split_docstring(docstring):
             yield qualname, content
+    for qualname, text in functions:
+        yield qualname, _CONTROL.sub("", text)
 
 
 def split_docstring(docstring: str) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import URL
 
+from course_lib.data import library
 from course_lib.data.seed import build_base, fingerprint
 from course_lib.db import migrate
 from course_lib.errors import CourseError
@@ -22,8 +23,11 @@ RECIPES: dict[str, Callable[[URL], Awaitable[None]]] = {
     "base": build_base,
     "migrated": migrate,
     "empty": _leave_empty,
+    "vectors": library.build_library,
 }
-"""What a database can start from: migrated and seeded, migrated only, or without any table."""
+"""What a database can start from: migrated and seeded, migrated only, without any table, or with many vectors."""
+
+_FINGERPRINTS: dict[str, Callable[[], str]] = {"vectors": library.fingerprint}  # the others have the seed's
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ async def make_database(lesson: str, recipe: str = "base") -> FreshDatabase:
     server = await find_server()
     async with server.connection() as connection:
         await sweep(connection)
-        template = await ensure_template(server, connection, recipe, fingerprint(), RECIPES[recipe])
+        state = _FINGERPRINTS.get(recipe, fingerprint)()
+        template = await ensure_template(server, connection, recipe, state, RECIPES[recipe])
         return FreshDatabase(server, await clone(connection, template, lesson))
 
 

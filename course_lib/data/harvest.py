@@ -1,4 +1,4 @@
-"""Tens of thousands of real text chunks, cut from the docstrings of the packages installed beside the course.
+"""Tens of thousands of real text chunks, cut from the docstrings and functions of packages installed with the course.
 
 Nothing is redistributed, downloaded, imported or executed: the files are read and parsed, and the chunks cached.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import os
 import re
 import sys
 import tempfile
 import warnings
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +23,9 @@ from hashlib import sha256
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
 
 from course_lib.data.docstrings import source_chunks
 from course_lib.settings import get_settings
@@ -37,7 +42,7 @@ PACKAGES: tuple[str, ...] = (
     "wcwidth",
 )
 # fmt: on
-"""The distributions harvested by default, with about twenty thousand chunks among them."""
+"""The distributions harvested by default: about 20,000 chunks of docstrings, and 70,000 more of functions."""
 
 # To be raised whenever other chunks would come out of the same packages.
 _FORMAT = 1
@@ -49,7 +54,7 @@ _MAX_SOURCE_BYTES = 2_000_000
 
 @dataclass(frozen=True)
 class HarvestedChunk:
-    """A piece of one docstring. ``chunk_index`` counts from 0 within (package, module, qualname).
+    """A piece of one docstring or function. ``chunk_index`` counts from 0 within (package, module, qualname).
 
     ``qualname`` is empty for the module's own docstring.
     """
@@ -71,23 +76,56 @@ class _Installed:
     roots: tuple[tuple[Path, Path], ...]
 
 
-def harvest(limit: int | None = None, packages: Sequence[str] | None = None) -> list[HarvestedChunk]:
+def harvest(
+    limit: int | None = None, packages: Sequence[str] | None = None, code: bool = False
+) -> list[HarvestedChunk]:
     """Chunks of ``packages`` (distribution or import names), in the order of packages, modules and lines.
 
-    With ``limit``, that many of them, spread evenly over the whole list. Packages that are not installed are
-    skipped; ``missing_packages`` names them. The first call takes seconds, later ones read the cache.
+    Packages that are not installed are skipped; ``missing_packages`` names them. The first call takes half a
+    minute, later ones read the cache.
+
+    Args:
+        limit: that many chunks, spread evenly over the whole list.
+        code: after a module's docstrings, the signatures and bodies of its functions too.
+
+    Raises:
+        ValueError: ``limit`` is negative.
     """
     if limit is not None and limit < 0:
         raise ValueError(f"limit counts chunks, so it cannot be {limit}")
     installed = [found for name in _names(packages) if (found := _find(name))]
-    cache = get_settings().home / "harvest" / f"{_cache_key(installed)}.json.gz"
+    cache = _folder() / f"{_cache_key(installed, code)}.json.gz"
     chunks = _read_cache(cache)
     if chunks is None:
-        chunks = _read_packages(installed)
-        _write_cache(cache, chunks)
+        chunks = _read_packages(installed, code)
+        content = json.dumps([astuple(chunk) for chunk in chunks]).encode()
+        _write_cache(cache, gzip.compress(content, compresslevel=6, mtime=0))
     if limit is None or limit >= len(chunks):
         return chunks
     return [chunks[index * len(chunks) // limit] for index in range(limit)]
+
+
+async def harvest_embedded(
+    limit: int | None = None, packages: Sequence[str] | None = None, code: bool = False
+) -> tuple[list[HarvestedChunk], NDArray[np.float32]]:
+    """The chunks of ``harvest`` and their vectors, shape (chunks, 256), float32.
+
+    The vectors are the embedding model's of this process. The first call embeds, later ones read the cache. A real
+    server's model would be paid for every chunk.
+    """
+    from course_lib.llm import EMBEDDING_MODEL, embed_texts  # brings the SDK and the model
+
+    chunks = harvest(limit, packages, code)
+    texts = [chunk.content for chunk in chunks]
+    key = sha256(json.dumps([EMBEDDING_MODEL, texts]).encode()).hexdigest()[:16]
+    cache = _folder() / f"{key}.npz"
+    vectors = _read_vectors(cache, len(chunks))
+    if vectors is None:
+        vectors = await embed_texts(texts)
+        packed = io.BytesIO()
+        np.savez(packed, vectors=vectors)
+        _write_cache(cache, packed.getvalue())
+    return chunks, vectors
 
 
 def missing_packages(packages: Sequence[str] | None = None) -> list[str]:
@@ -101,7 +139,7 @@ def _names(packages: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys([packages] if isinstance(packages, str) else packages))
 
 
-def _read_packages(installed: Iterable[_Installed]) -> list[HarvestedChunk]:
+def _read_packages(installed: Iterable[_Installed], code: bool) -> list[HarvestedChunk]:
     """In one process: spawned workers would need a guarded ``__main__``, which a learner's script may not have."""
     chunks: list[HarvestedChunk] = []
     seen: set[str] = set()
@@ -110,7 +148,7 @@ def _read_packages(installed: Iterable[_Installed]) -> list[HarvestedChunk]:
         warnings.simplefilter("ignore")  # other people's invalid escapes are not the learner's concern
         for package in installed:
             for module, file in sorted(_files(package)):
-                for qualname, content in source_chunks(_read_source(file)):
+                for qualname, content in source_chunks(_read_source(file), code):
                     if content not in seen:
                         seen.add(content)
                         place = (package.name, module, qualname)
@@ -205,9 +243,13 @@ def _state(package: _Installed) -> str:
     return digest.hexdigest() if found else ""
 
 
-def _cache_key(installed: Iterable[_Installed]) -> str:
+def _folder() -> Path:
+    return get_settings().home / "harvest"
+
+
+def _cache_key(installed: Iterable[_Installed], code: bool) -> str:
     # A newer Python parses files that an older one skips.
-    parts = [_FORMAT, sys.version_info[:2], [(package.name, package.version) for package in installed]]
+    parts = [_FORMAT, code, sys.version_info[:2], [(package.name, package.version) for package in installed]]
     return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -220,9 +262,18 @@ def _read_cache(cache: Path) -> list[HarvestedChunk] | None:
         return None
 
 
-def _write_cache(cache: Path, chunks: Iterable[HarvestedChunk]) -> None:
+def _read_vectors(cache: Path, count: int) -> NDArray[np.float32] | None:
+    """None where there is no cache, or a damaged one: an .npz is a zip, and holds a checksum of what is in it."""
+    try:
+        with np.load(cache) as packed:
+            vectors: NDArray[np.float32] = packed["vectors"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error):
+        return None
+    return vectors if len(vectors) == count else None
+
+
+def _write_cache(cache: Path, content: bytes) -> None:
     """Written beside its place and moved there whole; without the right or the room to write, left undone."""
-    content = gzip.compress(json.dumps([astuple(chunk) for chunk in chunks]).encode(), compresslevel=6, mtime=0)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".part", delete=False) as part:
@@ -233,4 +284,4 @@ def _write_cache(cache: Path, chunks: Iterable[HarvestedChunk]) -> None:
         finally:
             unfinished.unlink(missing_ok=True)
     except OSError:
-        pass  # the next call harvests again: slower, and the same
+        pass  # the next call makes it again: slower, and the same

@@ -23,7 +23,7 @@ from course_lib.postgres.failures import disk_full
 from course_lib.postgres.server import Server
 
 LOCK = 1_202_612  # advisory lock: one builder at a time
-KEPT = 6  # templates; older ones belong to checkouts that moved on
+KEPT = 12  # templates, four to a checkout; older ones belong to checkouts that moved on
 
 Build = Callable[[URL], Awaitable[None]]
 

@@ -7,6 +7,7 @@ commits: how much belongs together is for the caller to say.
 from course_lib.repositories.conversations import ConversationRepository, Place
 from course_lib.repositories.documents import DocumentRepository
 from course_lib.repositories.generic import NotFound, Repository
+from course_lib.repositories.rag.repository import RagRepository
 from course_lib.repositories.users import EmailTaken, UserRepository
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "EmailTaken",
     "NotFound",
     "Place",
+    "RagRepository",
     "Repository",
     "UserRepository",
 ]

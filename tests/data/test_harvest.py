@@ -1,4 +1,4 @@
-"""The harvest of docstrings: the same chunks everywhere, nothing executed, and a cache that may break."""
+"""The harvest of docstrings and code: the same chunks everywhere, nothing executed, and a cache that may break."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from course_lib.data import harvest as module
 from course_lib.data.docstrings import MAX_CHARS, MIN_CHARS, source_chunks, split_docstring
-from course_lib.data.harvest import HarvestedChunk, harvest, missing_packages
+from course_lib.data.functions import LONGEST
+from course_lib.data.functions import MIN_CHARS as MIN_CODE
+from course_lib.data.harvest import HarvestedChunk, harvest, harvest_embedded, missing_packages
 from course_lib.settings import get_settings
 
 REAL = ("attrs", "click")
@@ -331,3 +334,73 @@ def test_one_package_may_be_named_without_a_list() -> None:
     chunks = harvest(packages="attrs")
     assert isinstance(chunks[0], HarvestedChunk)
     assert chunks == harvest(packages=["attrs"])
+
+
+FUNCTION = """
+class Basket:
+    @property
+    def total(self, discount: float = 0.0) -> float:
+        '''What is to be paid.'''
+        prices = [item.price * item.count for item in self.items]
+        return sum(prices) * (1 - discount)
+
+    def short(self):
+        return 1
+"""
+
+
+def test_with_code_functions_follow_their_modules_docstrings(write_package: WritePackage) -> None:
+    write_package({"shop/__init__.py": documented("shop") + FUNCTION, "shop/a.py": FUNCTION.replace("total", "sum_")})
+    chunks = harvest(packages=["shop"], code=True)
+    assert [(c.module, c.qualname) for c in chunks] == [
+        ("shop", ""),
+        ("shop", "Basket.total"),
+        ("shop.a", "Basket.sum_"),
+    ]
+    assert chunks[1].content.splitlines() == [
+        "def total(self, discount: float = 0.0) -> float:",
+        "    prices = [item.price * item.count for item in self.items]",
+        "    return sum(prices) * (1 - discount)",
+    ]
+    assert harvest(packages=["shop"]) == chunks[:1]
+
+
+def test_code_is_cut_within_bounds_and_loses_no_line(write_package: WritePackage) -> None:
+    lines = [f"    value_{number} = {'x' * (number * 37 % 190)!r}" for number in range(60)]
+    long = "    last = " + repr("y" * 2_000)
+    write_package({"shop.py": "def fill():\n" + "\n".join([*lines, long]) + "\n"})
+    chunks = harvest(packages=["shop"], code=True)
+    assert all(MIN_CODE <= len(chunk.content) <= LONGEST + MIN_CODE for chunk in chunks)
+    assert {line.strip() for line in lines} <= {line.strip() for c in chunks for line in c.content.splitlines()}
+    assert sum(chunk.content.count("y") for chunk in chunks) == 2_000
+
+
+def test_files_in_other_encodings_and_line_ends_keep_their_code(write_package: WritePackage) -> None:
+    body = "def greet():\r\n    caf\xe9 = 1\r\n" + "".join(f"    value_{n} = caf\xe9 + {n}\r\n" for n in range(9))
+    write_package({"shop.py": f"# coding: latin-1\r\n{body}".encode("latin-1")})
+    [chunk] = harvest(packages=["shop"], code=True)
+    assert chunk.content.startswith("def greet():\n    caf\xe9 = 1\n")
+
+
+async def test_vectors_are_cached_and_a_damaged_cache_is_rebuilt(home: Path) -> None:
+    chunks, vectors = await harvest_embedded(40, packages=REAL, code=True)
+    assert chunks == harvest(40, packages=REAL, code=True)
+    assert vectors.shape == (40, 256)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    [cache] = [file for file in cache_files(home) if file.suffix == ".npz"]
+    intact = cache.read_bytes()
+    middle = len(intact) // 2
+    for damage in (b"", intact[:middle], intact[:middle] + bytes([intact[middle] ^ 0xFF]) + intact[middle + 1 :]):
+        cache.write_bytes(damage)
+        assert np.array_equal((await harvest_embedded(40, packages=REAL, code=True))[1], vectors)
+        assert cache.read_bytes() == intact
+
+
+async def test_vectors_that_are_cached_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, vectors = await harvest_embedded(5, packages=REAL)
+
+    async def embed(texts: object) -> None:
+        raise AssertionError("the model was asked again")
+
+    monkeypatch.setattr("course_lib.llm.embed.embed_texts", embed)
+    assert np.array_equal((await harvest_embedded(5, packages=REAL))[1], vectors)

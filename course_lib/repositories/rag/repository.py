@@ -1,0 +1,114 @@
+"""What the product asks of its passages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Collection, Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from course_lib.errors import CourseError
+from course_lib.models import Document
+from course_lib.repositories.generic import NotFound
+from course_lib.repositories.rag.embedding import Embedding, embed_question
+from course_lib.repositories.rag.search import EF_SEARCH, Passage, search_parameters, search_statement
+from course_lib.repositories.rag.store import NewDocument, Stored, content_hash, holds_same, replace_documents
+
+
+class RagRepository:
+    """Search and store the passages of users' documents, in the session it is given. It never commits."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    async def search(
+        self,
+        user_id: UUID,
+        question: str | Embedding,
+        k: int = 10,
+        *,
+        document_ids: Collection[UUID] | None = None,
+        since: datetime | None = None,
+        ef_search: int | None = None,
+        exact: bool = False,
+    ) -> list[Passage]:
+        """The user's ``k`` passages nearest to ``question``, nearest first. One statement.
+
+        Only passages of documents that are ready, with vectors of the question's own model, are looked at. Up to
+        5,000 of them are compared one by one; where there are more, the HNSW index is used if there is one.
+
+        Args:
+            question: an Embedding, or a text, which is embedded first.
+            document_ids: only these documents; an empty collection finds nothing.
+            since: only documents that were stored, or replaced, then or later. With its time zone.
+            ef_search: candidates the index keeps in hand, up to 1000: more of the true nearest, and slower. It stays
+                so until the transaction ends.
+            exact: compare with every passage, however many there are.
+
+        Raises:
+            CourseError: the question is a text and a transaction is open, which would wait for the model.
+            ValueError: ``k`` is no number of passages.
+            DBAPIError: ``ef_search`` is out of range.
+        """
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k is how many passages are wanted, and {k!r} is none")
+        asked = await self._embedded(question)
+        statement = search_statement(k, document_ids is not None, since is not None, exact)
+        ids = None if document_ids is None else list(document_ids)
+        parameters = search_parameters(user_id, asked.vector, asked.model, ef_search or EF_SEARCH, ids, since)
+        return [Passage(*row) for row in await self.session.execute(statement, parameters)]
+
+    async def _embedded(self, question: str | Embedding) -> Embedding:
+        if isinstance(question, Embedding):
+            return question
+        if self.session.in_transaction():
+            raise CourseError(
+                "This session is in a transaction, and would keep its connection while the model embeds the question.",
+                "Embed it before: question = await embed_question(text)",
+            )
+        return await embed_question(question)
+
+    async def replace(
+        self, user_id: UUID, documents: Iterable[NewDocument] | AsyncIterable[NewDocument]
+    ) -> list[Stored]:
+        """Store the user's documents, each in place of the one from the same source.
+
+        What is there already with the same text, cut alike, and vectors of the same model stays as it is, but for
+        its title. Passages go by COPY, some 10,000 at a time; other sessions see the old ones until the commit.
+
+        Args:
+            documents: may be a generator, async too, and is not held whole. Of a source that comes twice the later
+                one stays.
+
+        Raises:
+            IntegrityError: there is no such user.
+            DBAPIError: the server refuses a vector or a text.
+            CourseError: the engine was made without ``binary_vectors``.
+        """
+        return await replace_documents(self.session, user_id, documents)
+
+    async def unchanged(self, user_id: UUID, source: str, chunks: Sequence[str], model: str) -> Document | None:
+        """The user's document from ``source`` if ``replace`` would leave it as it is, else None."""
+        document = await self.session.scalar(
+            select(Document).where(
+                Document.user_id == user_id,
+                Document.source == source,
+                Document.status == "ready",
+                Document.content_hash == content_hash(chunks),
+            )
+        )
+        if document is None or not await holds_same(self.session, {document.id: len(chunks)}, model):
+            return None
+        return document
+
+    async def delete_document(self, user_id: UUID, document_id: UUID) -> None:
+        """Delete the user's document with its passages.
+
+        Raises:
+            NotFound: there is none, or it is somebody else's.
+        """
+        statement = delete(Document).where(Document.id == document_id, Document.user_id == user_id)
+        if await self.session.scalar(statement.returning(Document.id)) is None:
+            raise NotFound(Document, document_id)

@@ -1,0 +1,167 @@
+"""Documents with their passages, stored by the thousand: one upsert and one COPY for a batch of many."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, LargeBinary, Text, Uuid, bindparam, delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from course_lib.db import copy_rows
+from course_lib.errors import CourseError
+from course_lib.models import DocumentChunk
+from course_lib.repositories.rag.embedding import Embeddings
+
+BATCH_CHUNKS = 10_000
+"""Passages held at once while a stream of documents is stored: about 20 MB."""
+
+COLUMNS = ["document_id", "chunk_index", "content", "token_count", "embedding", "embedding_model"]
+
+# In order of source, so that two who store the same documents wait for each other and do not deadlock. What stood in
+# the row before is old's, and NULL for a row that is new (PostgreSQL 18).
+_PUT = text("""
+    INSERT INTO documents AS d (user_id, source, title, content_hash, status)
+    SELECT :user_id, source, title, content_hash, 'ready'
+    FROM unnest(:sources, :titles, :hashes) AS given (source, title, content_hash) ORDER BY source
+    ON CONFLICT (user_id, source) DO UPDATE SET
+        title = excluded.title, content_hash = excluded.content_hash, status = 'ready', error = NULL,
+        updated_at = CASE WHEN d.content_hash = excluded.content_hash THEN d.updated_at ELSE now() END
+    RETURNING d.source, d.id, old.id IS NULL AS is_new,
+        old.content_hash = new.content_hash AND old.status = 'ready' AS is_same
+""").bindparams(
+    bindparam("user_id", type_=Uuid()),
+    bindparam("sources", type_=ARRAY(Text())),
+    bindparam("titles", type_=ARRAY(Text())),
+    bindparam("hashes", type_=ARRAY(LargeBinary())),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class NewDocument:
+    """A document to be stored: where it comes from, its title, its passages in order, and their vectors.
+
+    Raises:
+        CourseError: it has no passages, or not one vector for each.
+    """
+
+    source: str
+    title: str
+    chunks: Sequence[str]
+    embeddings: Embeddings
+
+    def __post_init__(self) -> None:
+        if not self.chunks:
+            raise CourseError(f"{self.source} has no passages, so nothing of it could be found.", "Leave it out.")
+        if len(self.chunks) != len(self.embeddings):
+            raise CourseError(
+                f"{self.source} has {len(self.chunks)} passages and {len(self.embeddings)} vectors.",
+                "Embed what is stored: NewDocument(source, title, chunks, await embed(chunks))",
+            )
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        return content_hash(self.chunks)
+
+    def rows(self, document_id: UUID) -> Iterator[tuple[Any, ...]]:
+        """Its passages as values for ``COLUMNS``."""
+        model = self.embeddings.model
+        passages = zip(self.chunks, self.embeddings.token_counts, self.embeddings.vectors, strict=True)
+        for index, (content, tokens, vector) in enumerate(passages):
+            yield document_id, index, content, tokens, vector, model
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of a document. ``changed`` is False for one that was there already, word for word."""
+
+    id: UUID
+    source: str
+    changed: bool
+
+
+def content_hash(chunks: Sequence[str]) -> bytes:
+    """32 bytes that are other bytes for another text. Where the text was cut is compared by counting passages."""
+    return sha256("\n\n".join(chunks).encode()).digest()
+
+
+async def replace_documents(
+    session: AsyncSession, user_id: UUID, documents: Iterable[NewDocument] | AsyncIterable[NewDocument]
+) -> list[Stored]:
+    """``RagRepository.replace``."""
+    stored = []
+    async for batch in _batches(documents):
+        stored += await _replace_batch(session, user_id, batch)
+    return stored
+
+
+async def holds_same(session: AsyncSession, documents: dict[UUID, int], model: str) -> set[UUID]:
+    """Those of ``documents`` that have so many passages, all with vectors of ``model``."""
+    counts = (
+        select(DocumentChunk.document_id, func.count())
+        .where(DocumentChunk.document_id.in_(documents))
+        .group_by(DocumentChunk.document_id)
+        .having(func.bool_and(DocumentChunk.embedding_model == model))
+    )
+    return {key for key, count in await session.execute(counts) if documents[key] == count}
+
+
+async def _batches(documents: Iterable[NewDocument] | AsyncIterable[NewDocument]) -> AsyncIterator[list[NewDocument]]:
+    """As many as fit; a source that comes twice begins a new batch, because an upsert touches a row only once."""
+    batch: dict[str, NewDocument] = {}
+    size = 0
+    async for document in _streamed(documents):
+        if document.source in batch or size >= BATCH_CHUNKS:
+            yield list(batch.values())
+            batch, size = {}, 0
+        batch[document.source] = document
+        size += len(document.chunks)
+    if batch:
+        yield list(batch.values())
+
+
+async def _streamed(documents: Iterable[NewDocument] | AsyncIterable[NewDocument]) -> AsyncIterator[NewDocument]:
+    if isinstance(documents, AsyncIterable):
+        async for document in documents:
+            yield document
+    else:
+        for document in documents:
+            yield document
+
+
+async def _replace_batch(session: AsyncSession, user_id: UUID, batch: Sequence[NewDocument]) -> list[Stored]:
+    put = await session.execute(
+        _PUT,
+        {
+            "user_id": user_id,
+            "sources": [document.source for document in batch],
+            "titles": [document.title for document in batch],
+            "hashes": [document.content_hash for document in batch],
+        },
+    )
+    found = {row.source: row for row in put}
+    same = await _unchanged(session, batch, {source: row.id for source, row in found.items() if row.is_same})
+    changed = [document for document in batch if found[document.source].id not in same]
+    outdated = [found[document.source].id for document in changed if not found[document.source].is_new]
+    if outdated:
+        await session.execute(delete(DocumentChunk).where(DocumentChunk.document_id.in_(outdated)))
+    rows = (row for document in changed for row in document.rows(found[document.source].id))
+    if changed:
+        await copy_rows(session, DocumentChunk, COLUMNS, rows)
+    return [Stored(found[d.source].id, d.source, found[d.source].id not in same) for d in batch]
+
+
+async def _unchanged(session: AsyncSession, batch: Sequence[NewDocument], same_text: dict[str, UUID]) -> set[UUID]:
+    """Of documents whose text is the same, those whose passages and vectors can stay."""
+    sizes: dict[str, dict[UUID, int]] = {}
+    for document in batch:
+        if document.source in same_text:
+            sizes.setdefault(document.embeddings.model, {})[same_text[document.source]] = len(document.chunks)
+    kept: set[UUID] = set()
+    for model, documents in sizes.items():
+        kept |= await holds_same(session, documents, model)
+    return kept
