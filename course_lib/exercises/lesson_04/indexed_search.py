@@ -1,0 +1,69 @@
+"""4.2: the same search, written so that the index can answer it."""
+
+from __future__ import annotations
+
+from secrets import randbelow
+from typing import ClassVar
+
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.lesson_04 import searching
+from course_lib.exercises.lesson_04.searching import Searches, nearest, some_queries
+
+SEARCHES = 5
+
+
+class IndexedSearch(Exercise):
+    """ORDER BY distance, upwards, with LIMIT."""
+
+    id = "4.2"
+    title = "The index nobody used"
+    answer = "search"
+    recipe = "vectors"
+    minutes = 8
+    level = "mid"
+    hints: ClassVar = (
+        "Look at the plan of the statement above: `print(await explain(session, statement))`. Then try other orders "
+        "until it shows an Index Scan.",
+        "An index on vectors knows one thing: rows in the order of `column <=> vector`, nearest first. It does not "
+        "know that 1 minus something, downwards, is the same order.",
+        "Order by `DocumentChunk.embedding.cosine_distance(vector)` itself, with `limit(k)`, and select 1 minus it.",
+    )
+    why = (
+        "The planner does no algebra: it takes the index for `ORDER BY embedding <=> vector LIMIT k` and for nothing "
+        "else, so the order is by the bare distance and the similarity is computed for the k rows that come. The "
+        "operator has to be the one of the index's operator class. Nothing fails otherwise: the answer is right, and "
+        "every row is read for it."
+    )
+    follow_up = "How would you notice in production that no query uses an index that costs a gigabyte of memory?"
+    mistakes: ClassVar = {
+        "nothing returned": "`search` returned None. | Did you forget `return`?",
+        "not a list": "`search` returned {kind}, and a list was asked for. | `.all()` makes a list of a result.",
+        "not pairs": "The list holds {kind}, and pairs of an id and a number were asked for. "
+        "| `(id, similarity)`: select two columns, and use `execute`.",
+        "twice": "{count} chunk(s) came twice. | Is there a join that multiplies rows?",
+        "distance": "The numbers beside the ids are distances: the first is {first:.3f}. | Similarity is 1 minus it.",
+        "wrong numbers": "{count} of {n} numbers are not the cosine similarity of the chunk beside them. "
+        "| 1 minus the cosine distance, whatever you order by.",
+        "wrong length": "{count} chunk(s) came back for k = {k}. | `limit(k)`.",
+        "order": "The chunks did not come most similar first. | Order by the distance, upwards.",
+        "far": "{right} of {n} chunks that came are among the nearest. "
+        "| The greatest similarity is the smallest distance.",
+        "another operator": searching.ANOTHER_OPERATOR,
+        "downwards": searching.DOWNWARDS,
+        "no limit": searching.NO_LIMIT,
+        "index not used": searching.INDEX_NOT_USED,
+        "setting stays": searching.SETTING_STAYS,
+    }
+
+    async def judge(self, attempt: Attempt) -> None:
+        searches = await Searches.begin(attempt)
+        for vector in some_queries(SEARCHES):
+            k = 5 + randbelow(10)
+            found = await searches.ask(vector, k)
+            attempt.expect(len(found) == k, "wrong length", count=len(found), k=k)
+            searches.add_right(found, await nearest(attempt, vector, k))
+            searches.compare_order(found)
+        enough = searching.ENOUGH * searches.wanted
+        attempt.expect(searches.right >= enough, "far", right=searches.right, n=searches.wanted)
+        await searches.look_at_the_index()

@@ -1,0 +1,226 @@
+"""Answers to 4.5, as little as is enough."""
+
+from __future__ import annotations
+
+import numpy as np
+from sqlalchemy import func, literal_column, select, text
+
+from course_lib.instruments import recall
+from course_lib.models import DocumentChunk
+from tests.exercises.written import Answers
+
+ANSWERS = Answers("4.5")
+FRESH = {"plan_cache_mode": "force_custom_plan"}
+
+
+async def under(session, **settings):
+    names = {name.replace("__", "."): str(value) for name, value in settings.items()}
+    await session.execute(select(*[func.set_config(name, value, True) for name, value in names.items()]))
+
+
+async def ids(session, queries, k):
+    distances = map(DocumentChunk.embedding.cosine_distance, queries)
+    near = [select(DocumentChunk.id).order_by(distance).limit(k) for distance in distances]
+    return [set((await session.scalars(statement)).all()) for statement in near]
+
+
+async def literally(session, queries, k):
+    """The limit written into the statement, so that a plan for any parameters costs no more than one for these."""
+    return await ids(session, queries, literal_column(str(k)))
+
+
+def share(found, exact):
+    return sum(len(one & other) for one, other in zip(found, exact, strict=True)) / sum(map(len, exact))
+
+
+async def least(session, queries, k, target, exact, values=range(1, 401)):
+    """The first of the values that reaches the target, by halving."""
+    low, high = 0, len(values) - 1
+    while low < high:
+        middle = (low + high) // 2
+        await under(session, hnsw__ef_search=values[middle])
+        if share(await ids(session, queries, k), exact) >= target:
+            high = middle
+        else:
+            low = middle + 1
+    return values[low]
+
+
+async def exactly(session, queries, k):
+    await under(session, **FRESH, enable_indexscan="off")
+    exact = await ids(session, queries, k)
+    await under(session, enable_indexscan="on")
+    return exact
+
+
+@ANSWERS.right
+async def halving(session, queries, k, target):
+    return await least(session, queries, k, target, await exactly(session, queries, k))
+
+
+@ANSWERS.right
+async def in_steps_of_ten(session, queries, k, target):
+    return await least(session, queries, k, target, await exactly(session, queries, k), range(10, 401, 10))
+
+
+@ANSWERS.right
+async def in_two_transactions(session, queries, k, target):
+    async with session.begin():
+        exact = await exactly(session, queries, k)
+    async with session.begin():
+        await under(session, **FRESH)
+        return await least(session, queries, k, target, exact)
+
+
+@ANSWERS.right
+async def upwards(session, queries, k, target):
+    exact = await exactly(session, queries, k)
+    value = 20
+    while True:
+        await session.execute(text(f"SET LOCAL hnsw.ef_search = {value}"))
+        shares = [len(one & other) / k for one, other in zip(await ids(session, queries, k), exact, strict=True)]
+        if sum(shares) / len(shares) >= target:
+            return value
+        value = value * 21 // 20 + 1
+
+
+@ANSWERS.right
+async def exact_by_numpy(session, queries, k, target):
+    rows = (await session.execute(select(DocumentChunk.id, DocumentChunk.embedding))).all()
+    matrix = np.array([embedding for _, embedding in rows], dtype=np.float32)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    near = np.argsort(-(np.array(queries, dtype=np.float32) @ matrix.T), axis=1)[:, :k]
+    exact = [{rows[place][0] for place in places} for places in near]
+    return await least(session, queries, k, target, exact)
+
+
+@ANSWERS.right
+async def exact_by_another_expression(session, queries, k, target):
+    """One that no index knows, so nothing needs to be switched off."""
+    exact = []
+    for vector in queries:
+        similarity = 1 - DocumentChunk.embedding.cosine_distance(vector)
+        found = await session.scalars(select(DocumentChunk.id).order_by(similarity.desc()).limit(k))
+        exact.append(set(found.all()))
+    return await least(session, queries, k, target, exact)
+
+
+@ANSWERS.right
+async def in_savepoints(session, queries, k, target):
+    async with session.begin_nested() as scope:
+        exact = await exactly(session, queries, k)
+        value = await least(session, queries, k, target, exact)
+        await scope.rollback()
+    return value
+
+
+@ANSWERS.right
+async def by_the_instrument(session, queries, k, target):
+    low, high = 1, 400
+    while low < high:
+        middle = (low + high) // 2
+        measured = await recall(session.bind, DocumentChunk.embedding, queries, k, ef_search=middle)
+        low, high = (low, middle) if measured.recall >= target else (middle + 1, high)
+    return low
+
+
+@ANSWERS.wrong("nothing returned")
+async def forgot_return(session, queries, k, target):
+    await exactly(session, queries, k)
+
+
+@ANSWERS.wrong("not a number")
+async def a_recall(session, queries, k, target):
+    return share(await ids(session, queries, k), await exactly(session, queries, k))
+
+
+@ANSWERS.wrong("not a number")
+async def out_of_range(session, queries, k, target):
+    return 401
+
+
+@ANSWERS.wrong("no parameters")
+async def set_with_a_parameter(session, queries, k, target):
+    await session.execute(text("SET LOCAL hnsw.ef_search = :value"), {"value": 100})
+
+
+@ANSWERS.wrong("setting stays")
+async def for_the_session(session, queries, k, target):
+    value = await halving(session, queries, k, target)
+    await session.execute(text(f"SET hnsw.ef_search = {value}"))
+    await session.commit()
+    return value
+
+
+@ANSWERS.wrong("setting stays")
+async def not_switched_on_again(session, queries, k, target):
+    await session.execute(text("SET enable_indexscan = off"))
+    await session.commit()
+    return 100
+
+
+@ANSWERS.wrong("not exact")
+async def never_switched_off(session, queries, k, target):
+    return await least(session, queries, k, target, await ids(session, queries, k))
+
+
+@ANSWERS.wrong("not exact")
+async def the_same_twice(session, queries, k, target):
+    for value in range(5, 401, 5):
+        await under(session, hnsw__ef_search=value)
+        if share(await ids(session, queries, k), await ids(session, queries, k)) >= target:
+            return value
+    return 400
+
+
+@ANSWERS.wrong("not exact")
+async def by_a_plan_made_before(session, queries, k, target):
+    for value in range(10, 401, 10):
+        await under(session, hnsw__ef_search=value, enable_indexscan="on")
+        found = await literally(session, queries, k)
+        await under(session, enable_indexscan="off")
+        if share(found, await literally(session, queries, k)) >= target:
+            return value
+    return 400
+
+
+@ANSWERS.wrong("index not used")
+async def never_switched_on(session, queries, k, target):
+    await under(session, **FRESH, enable_indexscan="off")
+    return await least(session, queries, k, target, await ids(session, queries, k))
+
+
+@ANSWERS.wrong("index not used")
+async def by_an_exact_plan_made_before(session, queries, k, target):
+    await under(session, enable_indexscan="off")
+    exact = await literally(session, queries, k)
+    await under(session, enable_indexscan="on")
+    for value in (40, 80, 160, 320):
+        await under(session, hnsw__ef_search=value)
+        if share(await literally(session, queries, k), exact) >= target:
+            return value
+    return 400
+
+
+@ANSWERS.wrong("too small")
+async def the_default(session, queries, k, target):
+    exact = await exactly(session, queries, k)
+    await ids(session, queries, k)
+    return 40 if exact else 0
+
+
+@ANSWERS.wrong("too small")
+async def of_the_first_queries(session, queries, k, target):
+    exact = await exactly(session, queries, k)
+    return max(1, await least(session, queries, k, target, exact) // 2)
+
+
+@ANSWERS.wrong("too large")
+async def the_greatest(session, queries, k, target):
+    return 400
+
+
+@ANSWERS.wrong("too large")
+async def doubled(session, queries, k, target):
+    exact = await exactly(session, queries, k)
+    return min(400, 2 * await least(session, queries, k, target, exact))
