@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from course_lib.exercises.asking import article, is_list
 from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
+from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong
 from course_lib.exercises.lesson_03.races import sessions_of
 from course_lib.exercises.lesson_04.two_models import CREATE, EmbeddingFailed, Model, cosine_distance
 from course_lib.exercises.staging import add_rows
@@ -141,6 +141,8 @@ class _Move:
             return await getattr(program, method)(*arguments)
         except Wrong as wrong:
             raise self.problem or wrong from wrong.__cause__
+        except NotAttempted:
+            raise
         except Exception as error:
             self.problem = self.problem or self.attempt.raised(method, error)
             raise self.problem from error
