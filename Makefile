@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 UV     := $(shell command -v uv 2>/dev/null)
 ARGS   ?=
 
-.PHONY: lab test lint notebooks exercises bench doctor clean lock setup
+.PHONY: lab test lint notebooks exercises bench compare doctor clean lock setup
 
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
@@ -26,6 +26,13 @@ exercises: $(READY)  ## make exercises/ from solutions/
 
 bench: $(READY)      ## measure, and write bench-results/
 	@$(BIN)/course bench $(ARGS)
+
+compare: $(READY)    ## install the engines that bench sets beside pgvector
+ifneq ($(UV),)
+	@$(UV) pip install --quiet --python $(BIN)/python -e '.[compare]'
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[compare]'
+endif
 
 doctor: $(READY)     ## what is missing, and how to mend it
 	@$(BIN)/course doctor

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from course_lib.bench.report import Measurement, write_report
 from course_lib.data.fresh import fresh_database
 from course_lib.db import make_engine
-from course_lib.instruments import QueryLog, Stage, network_delay
+from course_lib.instruments import PoolGauge, QueryLog, Stage, network_delay
 
 STATEMENTS = 200
 ONE = text("SELECT name FROM users LIMIT 1")
@@ -31,6 +31,8 @@ async def _measure(runs: int) -> None:
             found = [
                 await _of("200 statements, bare", runs, lambda: _send(engine)),
                 await _of("200 statements in a QueryLog", runs, lambda: _logged(engine), "each with its line of code"),
+                await _of("200 sessions of one statement, bare", runs, lambda: _check_out(engine)),
+                await _of("200 sessions of one statement in a PoolGauge", runs, lambda: _gauged(engine)),
                 await _of("200 statements through network_delay(0)", runs, lambda: _proxied(engine), "starts a proxy"),
                 await _of("peer: 200 statements of two sessions by hand", runs, lambda: _by_hand(engine)),
                 await _of("200 steps of two actors on a Stage", runs, lambda: _staged(engine), "settles after each"),
@@ -59,6 +61,17 @@ async def _send(engine: AsyncEngine) -> None:
 async def _logged(engine: AsyncEngine) -> None:
     with QueryLog(engine):
         await _send(engine)
+
+
+async def _check_out(engine: AsyncEngine) -> None:
+    for _ in range(STATEMENTS):
+        async with AsyncSession(engine) as session:
+            await session.execute(ONE)
+
+
+async def _gauged(engine: AsyncEngine) -> None:
+    with PoolGauge(engine):
+        await _check_out(engine)
 
 
 async def _proxied(engine: AsyncEngine) -> None:

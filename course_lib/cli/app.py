@@ -131,11 +131,15 @@ def exercises() -> None:
 
 
 @app.command()
-def bench(quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions.")] = False) -> None:
-    """Measure starting, opening, checking and watching, against the peers and the limits; write bench-results/."""
-    from course_lib.bench import checks, foundation, instruments, lessons
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions and rows.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="A part, for example vectors; may be given again.")] = None,
+    rows: Annotated[list[int] | None, typer.Option(help="A size for vectors; may be given again.")] = None,
+) -> None:
+    """Measure everything against the peers and the limits, and write bench-results/.
 
-    foundation.measure(quick)
-    checks.measure(quick)
-    instruments.measure(quick)
-    lessons.measure(quick)
+    With sizes: course bench --only vectors --rows 100000 --rows 500000 --rows 1000000
+    """
+    from course_lib.cli.bench import run_bench
+
+    run_bench(quick, only or [], rows or [])

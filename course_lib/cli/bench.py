@@ -1,0 +1,32 @@
+"""``course bench``: which parts, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from course_lib.errors import CourseError
+
+PARTS = ("foundation", "checks", "instruments", "loading", "searching", "pools", "vectors", "lessons")
+"""Modules of ``course_lib.bench``, each with ``measure(quick)``; those that take longest come last."""
+LEAST_ROWS = 2_000  # a tenth of a percent of fewer is no tenant
+
+
+def run_bench(quick: bool, only: Sequence[str], rows: Sequence[int]) -> None:
+    """Measure all parts, or ``only`` some; ``rows`` are sizes for vectors.
+
+    Raises:
+        CourseError: a part is unknown, or a size too small.
+    """
+    unknown = [part for part in only if part not in PARTS]
+    if unknown:
+        raise CourseError(f"There is no part {unknown[0]!r} to measure.", f"Choose of: {', '.join(PARTS)}")
+    if any(size < LEAST_ROWS for size in rows):
+        raise CourseError(f"Vectors are measured from {LEAST_ROWS:,} rows on.", "Try: --rows 100000")
+    parts = only or (["vectors"] if rows else PARTS)
+    for part in parts:
+        module = import_module(f"course_lib.bench.{part}")
+        if part == "vectors":
+            module.measure(quick, rows)
+        else:
+            module.measure(quick)
