@@ -32,3 +32,11 @@ async def engine(seeded_url: URL) -> AsyncIterator[AsyncEngine]:
     engine = make_engine(seeded_url)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+async def binary(seeded_url: URL) -> AsyncIterator[AsyncEngine]:
+    """Another engine on the same database, whose vectors travel in binary."""
+    engine = make_engine(seeded_url, binary_vectors=True)
+    yield engine
+    await engine.dispose()

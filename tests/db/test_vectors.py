@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -27,14 +26,6 @@ FORMS = {
     "every second of a wider array": lambda values: np.repeat(np.array(values, dtype=np.float32), 2)[::2],
     "Vector": lambda values: Vector(list(values)),
 }
-
-
-@pytest.fixture
-async def binary(seeded_url: URL) -> AsyncIterator[AsyncEngine]:
-    """Of the same database as ``engine``."""
-    engine = make_engine(seeded_url, binary_vectors=True)
-    yield engine
-    await engine.dispose()
 
 
 async def a_chunk(engine: AsyncEngine) -> DocumentChunk:

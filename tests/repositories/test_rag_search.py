@@ -40,13 +40,6 @@ def vectors(count: int, seed: int) -> Vectors:
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-@pytest.fixture
-async def binary(seeded_url: URL) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(seeded_url, binary_vectors=True)
-    yield engine
-    await engine.dispose()
-
-
 async def build_library(url: URL) -> None:
     """The owners' documents, vectors independent of the owner, and the index."""
     engine = make_engine(url, binary_vectors=True)

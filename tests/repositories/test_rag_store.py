@@ -10,11 +10,11 @@ import httpx2
 import numpy as np
 import openai
 import pytest
-from sqlalchemy import URL, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from course_lib.db import make_engine, make_session_factory
+from course_lib.db import make_session_factory
 from course_lib.errors import CourseError
 from course_lib.instruments import QueryLog
 from course_lib.llm import EMBEDDING_MODEL, OfflineTransport, openai_client
@@ -33,13 +33,6 @@ from course_lib.repositories.rag import (
 )
 
 TEXTS = ["Ropes are kept dry.", "A wet rope freezes overnight.", "Knots are checked by the second climber."]
-
-
-@pytest.fixture
-async def binary(seeded_url: URL) -> AsyncIterator[AsyncEngine]:
-    engine = make_engine(seeded_url, binary_vectors=True)
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ async def create_index(
 
     Args:
         m: links of each vector; ef_construction: candidates while building. pgvector's defaults.
-        memory: for the graph while it is built, 1.3 KB a vector; with less the build takes several times as long.
+        memory: for the graph while it is built, 1.7 KB a vector; with less the build takes several times as long.
         concurrently: False locks the table against writing instead.
 
     Returns:
