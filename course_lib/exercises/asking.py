@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from course_lib.exercises.attempt import POOL, Attempt
+from course_lib.exercises.attempt import POOL, Attempt, sqlstate_of
 from course_lib.exercises.exercise import Wrong
 from course_lib.instruments import QueryLog, network_delay
 from course_lib.instruments.network import Network
@@ -130,7 +130,7 @@ def calling_it(
     except Wrong as wrong:
         error = wrong.__cause__
         if wrong.mistake == "raised" and isinstance(error, causes or Exception):
-            code = getattr(getattr(error, "orig", None), "sqlstate", None)
+            code = sqlstate_of(error)
             if not saying or saying == code or saying in str(error):
                 raise attempt.wrong(mistake, error=type(error).__name__, **numbers) from error
         raise

@@ -242,6 +242,12 @@ def _article(value: Any) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
+def sqlstate_of(error: BaseException | None) -> str | None:
+    """The SQLSTATE that an error carries, None for one that is not the server's."""
+    code: str | None = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return code
+
+
 def first_line(error: BaseException) -> str:
     """What the server or Python says of an error, on one line and without the driver's class."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines()

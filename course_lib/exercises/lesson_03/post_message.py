@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from course_lib.db import make_engine, make_session_factory
 from course_lib.exercises.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, article, calling_it
-from course_lib.exercises.attempt import POOL, Attempt
+from course_lib.exercises.attempt import POOL, Attempt, sqlstate_of
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.races import sessions_of
 from course_lib.exercises.lesson_03.turns import Race, run_race
@@ -216,7 +216,7 @@ class PostMessage(Exercise):
 
 def _named(attempt: Attempt, wrong: Wrong, overtaken: int) -> Wrong:
     """What an error while twenty posted says about the answer."""
-    code = getattr(getattr(wrong.__cause__, "orig", None), "sqlstate", None)
+    code = sqlstate_of(wrong.__cause__)
     numbers: dict[str, Any] = {"n": AT_ONCE, "error": type(wrong.__cause__).__name__}
     if wrong.mistake != "raised":
         return wrong

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import Connection, event, text
 
 from course_lib.exercises.asking import BLOCKED
-from course_lib.exercises.attempt import QUERY_CANCELED, Attempt
+from course_lib.exercises.attempt import QUERY_CANCELED, Attempt, sqlstate_of
 from course_lib.exercises.lesson_03.races import sessions_of
 
 PATIENCE = 1.2  # seconds without a statement, after which a call is held up by something outside the database
@@ -177,13 +177,9 @@ class Race:
         """What the calls returned. Raises the first error among them that says more than that it waited too long."""
         outcomes = await self.outcomes()
         errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        for error in sorted(errors, key=lambda error: _sqlstate(error) == QUERY_CANCELED):
+        for error in sorted(errors, key=lambda error: sqlstate_of(error) == QUERY_CANCELED):
             raise error
         return outcomes
-
-
-def _sqlstate(error: BaseException) -> str | None:
-    return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 async def _wait(turn: asyncio.Future[None]) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from course_lib.exercises.asking import NOT_AVAILABLE
-from course_lib.exercises.attempt import QUERY_CANCELED, Attempt
+from course_lib.exercises.attempt import QUERY_CANCELED, Attempt, sqlstate_of
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_05.engines import engine_of, try_out
 from course_lib.exercises.staging import add_user
@@ -167,7 +167,7 @@ class _Trial:
         try:
             await _steadily(work)
         except Exception as error:
-            if _code(error) == QUERY_CANCELED:
+            if sqlstate_of(error) == QUERY_CANCELED:
                 found = used.first["statement_timeout"]
                 raise self.attempt.wrong("stopped too early", limit=self.statement, took=took, found=found) from error
             kind = type(error).__name__
@@ -183,7 +183,7 @@ class _Trial:
         try:
             await _steadily(sleep)
         except Exception as error:
-            if _code(error) == QUERY_CANCELED:
+            if sqlstate_of(error) == QUERY_CANCELED:
                 return
             raise self.attempt.wrong("not by the server", error=type(error).__name__) from error
         raise await self._wrong(
@@ -205,7 +205,7 @@ class _Trial:
             waited, in_time = round((perf_counter() - began) * 1000), touching.done()
             await judge.rollback()
         (error,) = await asyncio.gather(touching, return_exceptions=True)
-        code = _code(error)
+        code = sqlstate_of(error)
         if in_time and code == NOT_AVAILABLE:
             return
         if in_time and code is None:
@@ -230,7 +230,7 @@ class _Trial:
                 await judge.execute(TOUCH, {"id": used.row})
             return
         except DBAPIError as error:
-            if _code(error) != NOT_AVAILABLE:
+            if sqlstate_of(error) != NOT_AVAILABLE:
                 raise
         finally:
             await connection.invalidate()
@@ -256,12 +256,6 @@ async def _steadily(work: Callable[[], Awaitable[T]]) -> T:
             if not error.connection_invalidated:
                 raise
     return await work()
-
-
-def _code(error: BaseException | None) -> str | None:
-    """The SQLSTATE that an error carries, None for one that is not the server's."""
-    code: str | None = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return code
 
 
 async def _restore_role(attempt: Attempt, before: list[str]) -> None:
