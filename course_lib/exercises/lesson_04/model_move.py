@@ -16,6 +16,7 @@ from course_lib.exercises.staging import add_rows
 
 METHODS = ("store", "backfill", "switch", "search")
 BATCH, K = 8, 5
+BATCHES = 10  # and a part of one: more than the failure leaves to an answer that stops after some
 NEAR = 1e-3  # vectors are stored in four bytes a number
 ROWS = "SELECT id, content, embedding_next IS NULL AS waits FROM passages ORDER BY id"
 COUNT = "SELECT count(*) FROM passages"
@@ -110,7 +111,7 @@ class _Move:
     async def run(self) -> None:
         self.old.before, self.next.before = self._watch_old, self._watch_next
         self.one, self.other = await self._program(), await self._program()
-        texts = _new_texts(4 * BATCH + randbelow(BATCH))
+        texts = _new_texts(BATCHES * BATCH + 1 + randbelow(BATCH))
         await add_rows(self.attempt, "passages", [{"content": t, "embedding": str(self.old.vector(t))} for t in texts])
         await self._search("Before the move", self.one)
         await self._switch(self.one)
@@ -194,6 +195,8 @@ class _Move:
             except Wrong as wrong:
                 if not isinstance(wrong.__cause__, EmbeddingFailed):
                     raise
+            if not self.failed:
+                break  # it has come to its end, and nothing stood in its way
         again = sum(text in done for text in self.next.embedded[began:])
         self.attempt.expect(not again, "starts over", count=again)
         waiting = await self.attempt.value(WAITING)

@@ -225,6 +225,25 @@ class OneBatchAndDone(Right):
                 await self.write(sessions, rows, await self.next([row.content for row in rows]))
 
 
+@ANSWERS.wrong("left behind")
+class StopsAfterFive(Right):
+    async def backfill(self, sessions, batch):
+        for _ in range(5):
+            if rows := await self.waiting(sessions, batch):
+                await self.write(sessions, rows, await self.next([row.content for row in rows]))
+
+
+@ANSWERS.wrong("left behind")
+class GivesUpQuietly(Right):
+    async def backfill(self, sessions, batch):
+        for _ in range(3):
+            try:
+                if rows := await self.waiting(sessions, batch):
+                    await self.write(sessions, rows, await self.next([row.content for row in rows]))
+            except RuntimeError:
+                return
+
+
 @ANSWERS.wrong("other vectors")
 class OutOfStep(Right):
     async def write(self, sessions, rows, vectors):
