@@ -6,7 +6,7 @@ import atexit
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import psycopg
@@ -23,6 +23,10 @@ from course_lib.postgres.lost import explain_lost_server
 
 _open: dict[str, Lesson] = {}
 _PROCESS = os.getpid()
+MAY = """
+    SELECT quote_ident(rolname), rolsuper OR (rolcreaterole AND :attribute = 'CREATEROLE')
+    FROM pg_roles WHERE rolname = current_user
+"""
 
 
 @dataclass
@@ -78,6 +82,19 @@ class Lesson:
         """
         async with self.engine.begin() as connection:
             return Rows.of(await connection.execute(text(statement), values))
+
+    async def require(self, attribute: Literal["SUPERUSER", "CREATEROLE"]) -> None:
+        """Go on only where your role has what this section needs beyond CREATEDB. A superuser has all.
+
+        Raises:
+            CourseError: on a server of your own, it has not.
+        """
+        ((role, has_it),) = await self.sql(MAY, attribute=attribute)
+        if not has_it:
+            raise CourseError(
+                f"The role {role} lacks the attribute {attribute}, which this section needs and no other does.",
+                f"Go on with the next section, unset DATABASE_URL, or ask for: ALTER ROLE {role} {attribute};",
+            )
 
     async def close(self) -> None:
         """Give the connections back and drop the database. Opening the lesson again does this first."""

@@ -124,7 +124,7 @@ class Attempt:
 
     def raised(self, name: str, error: BaseException) -> Wrong:
         """The mistake of having raised ``error``, to be raised."""
-        code = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+        code = sqlstate_of(error)
         where = failing_line(error, self.answer)
         if code == QUERY_CANCELED:
             sentence = (
@@ -162,7 +162,7 @@ class Attempt:
             async with self._observer.begin() as connection:
                 return Rows.of(await connection.execute(text(statement), values))
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) not in MISSING:
+            if sqlstate_of(error) not in MISSING:
                 raise
             sentence = f"After your answer the database is no longer whole: {first_line(error)}."
             raise Wrong("database broken", sentence, "Something was dropped or renamed.") from error

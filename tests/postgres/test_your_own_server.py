@@ -195,6 +195,28 @@ async def test_a_role_without_createdb_is_told_what_to_ask_for(your_server: Your
     your_server.execute('DROP ROLE "odd Name"')
 
 
+async def test_a_section_that_needs_more_than_createdb_says_so_before_it_starts(
+    your_server: YourServer, point_at: PointAt
+) -> None:
+    point_at(your_server.url())
+    lesson = await open_lesson("05", "migrated")  # an administrator has all
+    await lesson.require("SUPERUSER")
+    await lesson.require("CREATEROLE")
+    await lesson.close()
+    your_server.execute("CREATE ROLE \"odd Name\" LOGIN CREATEDB CREATEROLE PASSWORD 'word'")
+    point_at(your_server.url("odd%20Name", "word"))
+    lesson = await open_lesson("05", "migrated")
+    await lesson.require("CREATEROLE")
+    with pytest.raises(CourseError, match="SUPERUSER") as caught:
+        await lesson.require("SUPERUSER")
+    assert "next section" in caught.value.mend and 'ALTER ROLE "odd Name" SUPERUSER;' in caught.value.mend
+    your_server.execute('ALTER ROLE "odd Name" NOCREATEROLE')
+    with pytest.raises(CourseError, match="CREATEROLE"):
+        await lesson.require("CREATEROLE")
+    await lesson.close()
+    your_server.execute('DROP ROLE "odd Name"')
+
+
 async def test_a_role_that_may_not_create_the_extension_until_an_administrator_does(
     folder: Path, point_at: PointAt
 ) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, SQLA
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.exercises.asking import article, calling_it
-from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.attempt import Attempt, sqlstate_of
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.staging import add_rows, add_user, new_name
 from course_lib.models import Document
@@ -125,7 +125,7 @@ class ImportDocuments(Exercise):
             yield
         except (Wrong, SQLAlchemyError) as caught:
             error = caught.__cause__ if isinstance(caught, Wrong) else caught
-            aborted = isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") == ABORTED
+            aborted = sqlstate_of(error) == ABORTED
             closed = isinstance(error, InvalidRequestError) and "already begun" not in str(error)
             if aborted or closed or error is caught:
                 kind = type(getattr(error, "orig", None) or error).__name__

@@ -5,11 +5,9 @@ from __future__ import annotations
 from secrets import randbelow, token_hex
 from typing import Any, ClassVar
 
-from sqlalchemy.exc import DBAPIError
-
 from course_lib.db import make_session_factory
 from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, UNIQUE, article
-from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.attempt import Attempt, sqlstate_of
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.conflicts import (
     MARKS,
@@ -115,7 +113,7 @@ class RunWithRetry(Exercise):
     def _diagnose(self, attempt: Attempt, work: Work, wrong: Wrong) -> None:
         """An error came out where another try would have ended well."""
         error = wrong.__cause__
-        code = _sqlstate(error)
+        code = sqlstate_of(error)
         numbers = {"error": type(error).__name__, "calls": work.calls}
         attempt.expect(not work.reused, "same transaction", calls=work.calls)
         if code == DEADLOCK:
@@ -148,7 +146,7 @@ class RunWithRetry(Exercise):
         if raised is None:
             raise attempt.wrong("error swallowed", error=error, said=article(said))
         cause = raised.__cause__
-        as_it_is = cause is work.errors[0] if work.errors else _sqlstate(cause) == UNIQUE
+        as_it_is = cause is work.errors[0] if work.errors else sqlstate_of(cause) == UNIQUE
         attempt.expect(as_it_is, "another error", error=error, raised=article(cause))
 
     async def _run(self, attempt: Attempt, work: Work, **attempts: Any) -> tuple[Any, Wrong | None]:
@@ -160,7 +158,3 @@ class RunWithRetry(Exercise):
             if wrong.mistake != "raised" or not work.calls:
                 raise
             return None, wrong
-
-
-def _sqlstate(error: BaseException | None) -> str | None:
-    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None

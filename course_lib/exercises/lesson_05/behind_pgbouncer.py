@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.attempt import Attempt, sqlstate_of
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_05.engines import engine_of, try_out
 from course_lib.exercises.lesson_05.server_connections import (
@@ -142,7 +142,7 @@ class _Trial:
                 found = (await connection.execute(text(LIMIT))).scalar()
                 await connection.execute(text(f"SELECT n + :more AS n{new} FROM counter"), {"more": 1})
         except DBAPIError as error:
-            code = getattr(error.orig, "sqlstate", None)
+            code = sqlstate_of(error)
             if code not in (MISSING, TAKEN):
                 raise
             name = "statement missing" if code == MISSING else "name taken"
