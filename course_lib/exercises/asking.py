@@ -21,6 +21,7 @@ CARDINALITY, NOT_NULL, UNIQUE, CHECK = "21000", "23502", "23505", "23514"  # SQL
 DEADLOCK, SERIALIZATION, NOT_AVAILABLE = "40P01", "40001", "55P03"  # and of what it gives up because of others
 
 PATIENCE = 0.8  # seconds for the learner's sessions to reach a lock
+LONGEST = 2.0  # seconds: a statement that stands at a lock for three is cancelled
 LOOKS = 100  # and at least so often do we look: on a busy machine both sides are slow alike
 BLOCKED = """
     SELECT count(*) FROM pg_stat_activity
@@ -104,10 +105,10 @@ async def until_blocked(attempt: Attempt, running: asyncio.Future[Any], count: i
     process has not run since.
     """
     clock = asyncio.get_running_loop().time
-    deadline, looks = clock() + PATIENCE, 0
+    start, looks = clock(), 0
     async with attempt.judge_session() as eyes:
         await eyes.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # a transaction would see one moment
-        while not running.done() and (clock() < deadline or looks < LOOKS):
+        while not running.done() and clock() - start < (PATIENCE if looks >= LOOKS else LONGEST):
             if await eyes.scalar(text(BLOCKED)) >= count:
                 return True
             if any(statement.sqlstate == NOT_AVAILABLE for statement in attempt.log.statements):

@@ -220,7 +220,8 @@ class Attempt:
         patience = time.monotonic() + GOODBYE_SECONDS
         while True:
             others = await self.sql(
-                "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "AND backend_type = 'client backend'"
             )
             if not len(others) or time.monotonic() > patience:
                 return others

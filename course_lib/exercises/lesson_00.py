@@ -98,8 +98,8 @@ class TitlesOf(Exercise):
             raise (attempt.wrong("injection") if wrong.mistake == "raised" else wrong) from wrong
 
     async def _add_documents(self, attempt: Attempt, email: str) -> None:
-        for _ in range(3):
-            title = f"{choice('AFKPZ')} note {token_hex(3)}"
+        for letter in ("Z", choice("FKP"), "A"):  # stored in no order, whoever is drawn
+            title = f"{letter} note {token_hex(3)}"
             await attempt.sql(
                 """
                 INSERT INTO documents (user_id, source, title)
@@ -145,9 +145,20 @@ class Nearest(Exercise):
     }
 
     async def judge(self, attempt: Attempt) -> None:
-        n = 2 + randbelow(4)
-        email = await attempt.value("SELECT email FROM users ORDER BY random() LIMIT 1")
-        vector = await attempt.value("SELECT embedding::text FROM document_chunks ORDER BY random() LIMIT 1")
+        emails = await attempt.sql("SELECT email FROM users ORDER BY random() LIMIT 2")
+        for email, n in zip(emails.column("email"), (4, 5 + randbelow(3)), strict=True):
+            await self._search(attempt, email, n)
+
+    async def _search(self, attempt: Attempt, email: str, n: int) -> None:
+        """The nearest of one's own to a passage of somebody else, so that not all of the nearest are one's own."""
+        vector = await attempt.value(
+            """
+            SELECT embedding::text FROM document_chunks AS c
+            JOIN documents AS d ON d.id = c.document_id JOIN users AS u ON u.id = d.user_id
+            WHERE email <> :email ORDER BY random() LIMIT 1
+            """,
+            email=email,
+        )
         own = await attempt.sql(
             """
             SELECT content, embedding <=> CAST(:vector AS vector) AS distance FROM document_chunks AS c

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from hashlib import sha256
+from itertools import zip_longest
 from secrets import token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -234,8 +235,8 @@ def _name(wrong: Wrong) -> str:
 
 def _random_bits(keys: list[str]) -> float:
     """How many bits of a key look random: the signs at places that vary, by the number of signs in use there."""
-    varying = [place for place in zip(*keys, strict=False) if len(set(place)) > 1]
-    signs = {sign for place in varying for sign in place}
+    varying = [place for place in zip_longest(*keys, fillvalue="") if len(set(place)) > 1]
+    signs = {sign for place in varying for sign in place} - {""}
     return len(varying) * math.log2(max(1, len(signs)))
 
 

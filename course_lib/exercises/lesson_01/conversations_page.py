@@ -191,14 +191,17 @@ def _conversations(user_id: UUID, limit: int) -> list[dict[str, Any]]:
     """Newest first; some of the same moment, across the ends of pages too; updated in another order than created."""
     start = datetime.now(UTC) - timedelta(days=30)
     moments = [start - timedelta(hours=7 * place, microseconds=randbelow(10**9)) for place in range(PAGES * limit)]
-    for first in (2 * limit, *(page * limit - 2 for page in range(1, PAGES, 2))):
+    for first in (2 * limit, 4 * limit, 6 * limit, *(page * limit - 2 for page in range(1, PAGES, 2))):
         moments[first : first + TIES] = [moments[first]] * TIES
     rows = [
         {"id": uuid4(), "user_id": user_id, "title": f"Question {place}", "created_at": moment}
         | {"updated_at": moment + timedelta(hours=randbelow(600))}
         for place, moment in enumerate(moments)
     ]
-    return sorted(rows, key=lambda row: (row["created_at"], row["id"]), reverse=True)
+    rows.sort(key=lambda row: (row["created_at"], row["id"]), reverse=True)
+    rows[limit + 1]["id"] = UUID(int=2**128 - 1 - randbelow(2**64))  # ids alone do not lead on from the first page
+    rows[limit + 2]["id"] = UUID(int=randbelow(2**64))
+    return rows
 
 
 def _shuffled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ class RecentConversations(Exercise):
     }
 
     async def judge(self, attempt: Attempt) -> None:
-        n = 8 + randbelow(5)
+        n = 12 + randbelow(5)
         mine, stranger = await add_user(attempt), await add_user(attempt)
         rows = _conversations(mine, n)
         await add_rows(attempt, "conversations", rows + _conversations(stranger, n))

@@ -30,6 +30,7 @@ class SaveDocuments(Exercise):
     minutes = 15
     points = 3
     level = "mid"
+    seconds = 15.0  # thousands of rows, on a machine that may be busy
     hints: ClassVar = (
         "One source twice in one batch: PostgreSQL will not change a row twice in one statement. Which of the two do "
         "you "

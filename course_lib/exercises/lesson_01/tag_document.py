@@ -72,7 +72,7 @@ class TagDocument(Exercise):
         key = f"{choice(('topic', 'source', 'team'))}_{token_hex(2)}"
         await self._tags(attempt, id, key, f"value {token_hex(2)}")
         await self._tags(attempt, id, key, choice(([1 + randbelow(9), "two"], {"year": 2000 + randbelow(99)})))
-        await self._tags(attempt, id, "pages", 1 + randbelow(900))
+        await self._tags(attempt, id, "pages", 100 + randbelow(900))
         attempt.expect(await other_rows(attempt, "documents", "id", id) == others, "other documents")
         attempt.expect(await _all_but_meta(attempt, id) == rest, "more than meta")
         key = f"Maeve's, {{{token_hex(2)}}}: 100%"

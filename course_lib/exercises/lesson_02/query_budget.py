@@ -53,6 +53,7 @@ class QueryBudget(Exercise):
     minutes = 15
     points = 3
     level = "senior"
+    seconds = 15.0  # a dozen tests, with hundreds of statements
     hints: ClassVar = (
         "The test has to call the function with a session on the engine it is given, and count what that engine sends "
         "meanwhile. Which instrument does that?",
@@ -100,7 +101,7 @@ class QueryBudget(Exercise):
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
-        sizes = (4 + randbelow(3), 24 + randbelow(9), 501 + randbelow(40))
+        sizes = (4 + randbelow(3), 30, 501 + randbelow(40))
         few, some, many = [await _stage(attempt, n) for n in sizes]
         trials = [await self._try(attempt, function, *some) for function in (*KEEPING, *BREAKING)]
         trials += [await self._try(attempt, function, *few) for function in (loading.in_a_join, *BREAKING_WHEN_FEW)]

@@ -196,7 +196,7 @@ def _price() -> Price:
 
 
 async def _add_user(attempt: Attempt) -> UUID:
-    return await add_user(attempt, limit=LIMIT, used=5_000 + randbelow(5_000))
+    return await add_user(attempt, limit=LIMIT, used=10_000 + randbelow(5_000))
 
 
 async def _used(attempt: Attempt, user_id: UUID) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from secrets import choice, randbelow, token_hex
+from secrets import SystemRandom, randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -21,6 +21,7 @@ from course_lib.exercises.lesson_03.turns import Race, run_race
 from course_lib.exercises.staging import add_rows, add_user
 
 AT_ONCE = 20
+ROLES = ("user", "assistant", "tool")
 SLEEP = 0.3  # seconds: who pauses longer between two tries is overtaken by all others in that time
 GATE = 20_260_308  # the first half of the keys of advisory locks; the second half is the number of the arrival
 HELD = "held"  # the application_name of connections that stand at the gate
@@ -53,6 +54,7 @@ class PostMessage(Exercise):
     minutes = 12
     points = 2
     level = "mid"
+    seconds = 15.0  # some wrong answers wait for one deadlock after the other
     hints: ClassVar = (
         "Between reading the highest number and storing the next one, somebody else may store theirs. What do all "
         "posts to one conversation have in common, and posts to another one not?",
@@ -122,20 +124,21 @@ class PostMessage(Exercise):
         highest = 4 + randbelow(20)
         await _add_conversation(attempt, user_id, highest + 5 + randbelow(20))
         id = await _add_conversation(attempt, user_id, highest)
-        seq = await self._post(attempt, id)
+        roles = SystemRandom().sample(ROLES, len(ROLES))
+        seq = await self._post(attempt, id, roles[0])
         attempt.expect(seq == highest + 1, "wrong number", highest=highest, seq=seq)
         empty = await _add_conversation(attempt, user_id)
         with calling_it(attempt, "first message", IntegrityError, TypeError, did="raised an error"):
-            seq = await self._post(attempt, empty)
+            seq = await self._post(attempt, empty, roles[1])
         attempt.expect(seq == 1, "first message", did=f"gave the number {seq}")
         await attempt.sql("DELETE FROM messages WHERE conversation_id = :id AND seq IN (2, 3)", id=id)
         left: dict[str, Any] = {"count": highest - 1, "highest": highest + 1}
         with calling_it(attempt, "counted rows", did="raised an error", **left):
-            seq = await self._post(attempt, id)
+            seq = await self._post(attempt, id, roles[2])
         attempt.expect(seq == highest + 2, "counted rows", did=f"gave the number {seq}", **left)
 
-    async def _post(self, attempt: Attempt, id: UUID) -> int:
-        role, content = choice(("user", "assistant", "tool")), f"It's {token_hex(4)}: 100%"
+    async def _post(self, attempt: Attempt, id: UUID, role: str) -> int:
+        content = f"It's {token_hex(4)}: 100%"
         seq = await attempt.call(sessions_of(attempt), id, role, content)
         attempt.expect(seq is not None, "nothing returned")
         attempt.expect(isinstance(seq, int) and not isinstance(seq, bool), "not a number", kind=article(seq))

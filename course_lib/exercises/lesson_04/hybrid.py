@@ -17,7 +17,7 @@ from course_lib.exercises.staging import add_rows
 from course_lib.llm.names import OFFLINE_EMBEDDING_MODEL
 
 SYNTAX_ERROR = "42601"
-K = 10
+K, FEWER = 10, 7
 FETCHED = 150  # rows that may come to the client for one question; there are 187 chunks
 MARGIN = 0.03  # of the mean reciprocal rank. Usual ways of fusing reach .04 to .09; words joined by AND .025
 ALIKE = 0.75  # of the first three places are as in one half: then the other half counts for next to nothing
@@ -106,23 +106,23 @@ class Hybrid(Exercise):
     async def _ask_odd_ones(self, attempt: Attempt, stage: _Stage) -> None:
         vector = stage.vectors[0]
         with calling_it(attempt, "signs", saying=SYNTAX_ERROR, question=SIGNS):
-            await self._ask(attempt, SIGNS, vector)
+            await self._ask(attempt, SIGNS, vector, k=FEWER)
         count = len(await self._ask(attempt, WORDLESS, vector, short_is_wrong=False))
         attempt.expect(count == K, "no words", question=WORDLESS, count=count, k=K)
 
     async def _ask(
-        self, attempt: Attempt, question: str, vector: list[float], short_is_wrong: bool = True
+        self, attempt: Attempt, question: str, vector: list[float], short_is_wrong: bool = True, k: int = K
     ) -> list[UUID]:
         with calling_it(attempt, "signs", saying=SYNTAX_ERROR, question=question):
-            found = expect_list(attempt, await ask(attempt, question, vector, K))
+            found = expect_list(attempt, await ask(attempt, question, vector, k))
         odd = [id for id in found if not isinstance(id, UUID)]
         attempt.expect(not odd, "not ids", kind=article(odd[0]) if odd else "")
         attempt.expect(len(set(found)) == len(found), "twice", count=len(found) - len(set(found)))
-        attempt.expect(len(found) <= K, "too many", count=len(found), k=K)
+        attempt.expect(len(found) <= k, "too many", count=len(found), k=k)
         rows = fetched(attempt.log)
         attempt.expect(rows <= FETCHED, "reads everything", rows=rows)
         if short_is_wrong:
-            attempt.expect(len(found) == K, "short", question=question, count=len(found), k=K)
+            attempt.expect(len(found) == k, "short", question=question, count=len(found), k=k)
         return list(found)
 
     async def _compare(self, attempt: Attempt, stage: _Stage, found: list[list[UUID]]) -> None:

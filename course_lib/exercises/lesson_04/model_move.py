@@ -11,11 +11,12 @@ from course_lib.exercises.asking import article, is_list
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong
 from course_lib.exercises.lesson_03.races import sessions_of
+from course_lib.exercises.lesson_04.stored_passages import K, Passages, new_texts
 from course_lib.exercises.lesson_04.two_models import CREATE, EmbeddingFailed, Model, cosine_distance
 from course_lib.exercises.staging import add_rows
 
 METHODS = ("store", "backfill", "switch", "search")
-BATCH, K = 8, 5
+BATCH = 8
 BATCHES = 10  # and a part of one: more than the failure leaves to an answer that stops after some
 NEAR = 1e-3  # vectors are stored in four bytes a number
 ROWS = "SELECT id, content, embedding_next IS NULL AS waits FROM passages ORDER BY id"
@@ -83,6 +84,8 @@ class ModelMove(Exercise):
         "| The question and the column have to be of the same model, in every row.",
         "missing": "{when}, `search` did not find passages that have no second vector yet. "
         "| Until the switch, everybody searches by the old vectors.",
+        "not by the row": "{when}, `search` goes by the new vectors. "
+        "| All passages have them by now, and still it is the row in `search_model` that says which are in use.",
         "still old": "After the switch, `search` goes by the old vectors. | Where does it learn that things changed?",
         "remembered": "After the switch, the program that switched searches by the new vectors, and another one by the "
         "old. | What decides has to be read from the database, each time.",
@@ -111,11 +114,12 @@ class _Move:
     async def run(self) -> None:
         self.old.before, self.next.before = self._watch_old, self._watch_next
         self.one, self.other = await self._program(), await self._program()
-        texts = _new_texts(BATCHES * BATCH + 1 + randbelow(BATCH))
+        texts = new_texts(BATCHES * BATCH + 1 + randbelow(BATCH - 1))
         await add_rows(self.attempt, "passages", [{"content": t, "embedding": str(self.old.vector(t))} for t in texts])
         await self._search("Before the move", self.one)
         await self._switch(self.one)
         await self._backfill()
+        await self._search("Before the switch", self.other)
         await self._store(self.one, 1)
         await self._switch(self.one)
         await self._store(self.other, 2)
@@ -208,7 +212,7 @@ class _Move:
     async def _store(self, program: Any, count: int) -> None:
         before = await self.attempt.value(COUNT)
         async with self.attempt.session() as session:
-            await self._call(program, "store", session, _new_texts(count))
+            await self._call(program, "store", session, new_texts(count))
             await session.commit()
         stored = await self.attempt.value(COUNT) - before
         self._expect(stored == count, "not stored", count=stored, wanted=count)
@@ -226,41 +230,22 @@ class _Move:
         self.switched = said
 
     async def _search(self, when: str, program: Any) -> None:
-        question = _new_texts(1)[0]
+        rows = Passages(self.old, self.next, await self.attempt.sql(ROWS))
+        question = rows.telling_question()
         async with self.attempt.session() as session:
             found = await self._call(program, "search", session, question, K)
         self._expect(found is not None, "nothing returned")
         self._expect(is_list(found), "not a list", kind=article(found))
         odd = [article(id) for id in found if not isinstance(id, int)]
         self._expect(not odd, "not a list", kind=f"a list with {odd[0]}" if odd else "")
-        await self._compare(when, question, list(found))
+        self._compare(when, rows, question, list(found))
 
-    async def _compare(self, when: str, question: str, found: list[int]) -> None:
-        rows = [(id, content, waits) for id, content, waits in await self.attempt.sql(ROWS)]
-        old, next_ = self.old.vector, self.next.vector
-        stored = {id: (old(content), None if waits else next_(content)) for id, content, waits in rows}
-        old_ones = {id: one for id, (one, _) in stored.items()}
-        by_old = _nearest(old(question), old_ones)
-        new_ones = {id: new for id, (_, new) in stored.items() if new is not None}
-        by_next = _nearest(next_(question), new_ones)
-        if found == (by_next if self.switched else by_old):
+    def _compare(self, when: str, rows: Passages, question: str, found: list[int]) -> None:
+        by_old, by_next = rows.by_old(question), rows.by_next(question)
+        wanted = by_next if self.switched else by_old
+        if found == wanted:
             return
-        self._expect(found != by_next, "missing", when=when)
+        self._expect(found != by_next, "missing" if rows.some_wait else "not by the row", when=when)
         self._expect(found != by_old, "still old")
-        either = {id: new or one for id, (one, new) in stored.items()}
-        mixtures = [_nearest(old(question), either), _nearest(next_(question), either)]
-        mixtures += [
-            _nearest(old(question), new_ones),
-            _nearest(next_(question), {id: v[0] for id, v in stored.items()}),
-        ]
-        self._expect(found not in mixtures, "mixed", when=when)
-        right = len(set(found) & set(by_next if self.switched else by_old))
-        self._expect(False, "wrong passages", when=when, count=len(found), right=right, n=K)
-
-
-def _nearest(question: list[float], vectors: dict[int, list[float]]) -> list[int]:
-    return sorted(vectors, key=lambda id: cosine_distance(question, vectors[id]))[:K]
-
-
-def _new_texts(count: int) -> list[str]:
-    return [f"passage {token_hex(6)}" for _ in range(count)]
+        self._expect(found not in rows.mixtures(question), "mixed", when=when)
+        self._expect(False, "wrong passages", when=when, count=len(found), right=len(set(found) & set(wanted)), n=K)

@@ -83,12 +83,12 @@ class RowSecurity(Exercise):
         "| Does the policy compare what `enter` sets, and as the same type?",
         "others seen": "After `enter`, {count} rows of `{table}` can be read that belong to other users. "
         "| Whose chunk is it? That is written in its document.",
-        "own write refused": "After `enter`, the user cannot add {what} of their own: {error}. "
+        "own write refused": "After `enter`, the user cannot {what} of their own: {error}. "
         "| A policy FOR SELECT allows reading, and nothing else.",
         "written for others": "After `enter` with one user's id, {what} was let in. "
         "| `WITH CHECK` is asked of new rows. Left out, it is the same as USING.",
-        "others changed": "After `enter`, an UPDATE without a WHERE changed {count} rows of `{table}` that belong to "
-        "other users. | Policies may differ by command: which one holds for UPDATE?",
+        "others changed": "After `enter`, {command} without a WHERE took {count} rows of `{table}` that belong to "
+        "other users. | Policies may differ by command: which one holds for this?",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -224,11 +224,14 @@ class _Trial:
     async def _writes(self, user_id: UUID, other: UUID) -> None:
         mine, theirs = (min(self.world.rows["documents"][owner]) for owner in (user_id, other))
         for what, statement, values in (
-            ("a document", NEW_DOCUMENT, {"user_id": user_id}),
-            ("a chunk", NEW_CHUNK, {"document_id": mine}),
+            ("add a document", NEW_DOCUMENT, {"user_id": user_id}),
+            ("add a chunk", NEW_CHUNK, {"document_id": mine}),
         ):
             error = await self._refusal(user_id, statement, values)
             self.attempt.expect(not error, "own write refused", what=what, error=error)
+        for table, column in (("documents", "title"), ("document_chunks", "content")):
+            await self._changes_only_own(user_id, table, "change", f"UPDATE {table} SET {column} = 'changed'")
+            await self._changes_only_own(user_id, table, "delete", f"DELETE FROM {table}")
         for what, statement, values in (
             ("a new document of another user", NEW_DOCUMENT, {"user_id": other}),
             ("a new chunk in another user's document", NEW_CHUNK, {"document_id": theirs}),
@@ -237,8 +240,6 @@ class _Trial:
         ):  # fmt: skip
             error = await self._refusal(user_id, statement, values)
             self.attempt.expect(bool(error), "written for others", what=what)
-        for table, column in (("documents", "title"), ("document_chunks", "content")):
-            await self._changes_only_own(user_id, table, column)
 
     async def _refusal(self, user_id: UUID, statement: str, values: dict[str, Any]) -> str:
         """What the server said to a statement that was then rolled back; empty if it went through."""
@@ -252,14 +253,17 @@ class _Trial:
                 await session.rollback()
         return ""
 
-    async def _changes_only_own(self, user_id: UUID, table: str, column: str) -> None:
+    async def _changes_only_own(self, user_id: UUID, table: str, what: str, statement: str) -> None:
+        """``statement`` reads no column: then the policies for SELECT are not asked."""
+        own = len(self.world.rows[table][user_id])
         async with self.attempt.session() as session:
             await self._enter(session, user_id)
-            # reads no column: then the policies for SELECT are not asked
-            changed = await session.execute(text(f"UPDATE {table} SET {column} = 'changed'"))
+            taken = (await session.execute(text(statement))).rowcount  # type: ignore[attr-defined]
             await session.rollback()
-        others = changed.rowcount - len(self.world.rows[table][user_id])  # type: ignore[attr-defined]
-        self.attempt.expect(others <= 0, "others changed", table=table, count=others)
+        command = {"change": "an UPDATE", "delete": "a DELETE"}[what]
+        self.attempt.expect(taken <= own, "others changed", command=command, table=table, count=taken - own)
+        kind, error = table.removeprefix("document_"), f"{command} without a WHERE took {taken} of {own}"
+        self.attempt.expect(taken == own, "own write refused", what=f"{what} all {kind}", error=error)
 
 
 async def _ids(session: AsyncSession, table: str) -> set[UUID]:

@@ -22,7 +22,7 @@ NEAREST = """
     ORDER BY embedding <=> CAST(:vector AS vector) LIMIT :count
 """
 THESE = "SELECT id, 1 - (embedding <=> CAST(:vector AS vector)) FROM document_chunks WHERE id = ANY(:ids)"
-ENOUGH = 0.3  # of the truly nearest. The index finds .8 of them, though of single queries hardly one
+ENOUGH = 0.2  # of the truly nearest. The index finds .8 of them, though of single queries hardly one
 OTHER_OPERATORS = ("<->", "<#>", "<+>")
 
 ANOTHER_OPERATOR = (

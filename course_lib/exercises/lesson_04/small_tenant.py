@@ -55,6 +55,7 @@ class SmallTenant(Exercise):
     title = "All ten for a small tenant"
     answer = "search_for_user"
     recipe = "vectors"
+    seconds = 20.0  # who sorts in Python fetches a hundred thousand rows
     minutes = 15
     points = 2
     level = "senior"

@@ -10,7 +10,7 @@ from course_lib.exercises.asking import article, ask, calling_it
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_04.searching import some_queries
-from course_lib.exercises.lesson_04.server_counts import Counts, count_scans
+from course_lib.exercises.lesson_04.server_counts import Counts, count_scans, count_searches
 from course_lib.instruments.recall_at_k.measure import recalls
 from course_lib.instruments.recall_at_k.question import ask as question_of
 from course_lib.instruments.recall_at_k.settings import search_settings
@@ -19,6 +19,7 @@ from course_lib.models import DocumentChunk
 QUERIES, K = 15, 10
 TARGETS = (0.93, 0.95)  # of 150 rows neither is a whole number, so rounding decides nothing
 MOST = 400
+DEFAULT, GREAT = 40, 320  # the task is to find a value between them
 SMALLER = (0.9, 0.8)  # shares of the value that must not all do: recall does not grow evenly
 SYNTAX_ERROR = "42601"
 HAIR = 1e-6
@@ -58,6 +59,8 @@ class SmallestEf(Exercise):
         "nothing returned": "`smallest_ef_search` returned None. | Did you forget `return`?",
         "not a number": "`smallest_ef_search` returned {kind}, and an int from 1 to 400 was asked for. "
         "| The value, not its recall.",
+        "not measured": "`smallest_ef_search` said {value}, and neither searched by the index nor looked at all rows. "
+        "| Each set of queries has its own value, and only measuring tells.",
         "no parameters": "The server found a syntax error in a statement of `smallest_ef_search`. "
         "| `SET` takes no parameters. `set_config(name, value, true)` is a function, and takes them.",
         "setting stays": "After the call {settings} stays changed on the connection, for whoever gets it next. "
@@ -75,29 +78,43 @@ class SmallestEf(Exercise):
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
-        queries, target = some_queries(QUERIES), choice(TARGETS)
+        target = choice(TARGETS)
+        queries = await self._queries(attempt, target)
         before = await count_scans(attempt)
+        await attempt.engine.dispose()  # no statement of ours is prepared on the connections of the answer
         with calling_it(attempt, "no parameters", saying=SYNTAX_ERROR):
             value = await ask(attempt, queries, K, target)
         attempt.expect(value is not None, "nothing returned")
         is_int = isinstance(value, Integral) and not isinstance(value, bool) and 1 <= int(value) <= MOST
         attempt.expect(is_int, "not a number", kind=value if isinstance(value, Integral) else article(value))
-        after = await count_scans(attempt)
+        _, after = await count_searches(attempt, before, QUERIES)
         attempt.expect(not after.settings, "setting stays", settings=" and ".join(after.settings))
         await self._measure(attempt, queries, target, int(value), (before, after))
+
+    async def _queries(self, attempt: Attempt, target: float) -> list[list[float]]:
+        """Vectors for which neither the default nor the greatest value is the answer, as rarely it is."""
+        while True:
+            queries = some_queries(QUERIES)
+            default, great = await self._recalls(attempt, queries, DEFAULT, GREAT)
+            if default < target <= great:
+                return queries
+
+    async def _recalls(self, attempt: Attempt, queries: list[list[float]], *values: int) -> list[float]:
+        question = question_of(DocumentChunk.embedding, queries, K, None, "cosine")
+        each = [search_settings(value, None, None, None) for value in values]
+        return [one.recall for one in await recalls(attempt.engine, question, each)]
 
     async def _measure(
         self, attempt: Attempt, queries: list[list[float]], target: float, value: int, counts: tuple[Counts, Counts]
     ) -> None:
         others = sorted({max(1, value - 1), *(max(1, int(share * value)) for share in SMALLER)} - {value})
-        question = question_of(DocumentChunk.embedding, queries, K, None, "cosine")
-        each = [search_settings(ef, None, None, None) for ef in (value, *others)]
-        found, *smaller = [one.recall for one in await recalls(attempt.engine, question, each)]
+        found, *smaller = await self._recalls(attempt, queries, value, *others)
         before, after = counts
         whole, by_index = after.whole - before.whole, after.by_index(before)
         numbers = {"value": value, "recall": found, "whole": whole, "n": QUERIES, "count": by_index, "target": target}
         too_small = found < target - HAIR and value < MOST
         too_large = bool(others) and all(recall >= target for recall in smaller)
+        attempt.expect(whole > 0 or by_index > 0, "not measured", value=value)
         if too_small or too_large:
             attempt.expect(by_index >= QUERIES or too_large or whole == 0, "index not used", **numbers)
             attempt.expect(whole > 0 or by_index == 0, "not exact", **numbers)  # once is enough for who sorts in Python

@@ -19,6 +19,7 @@ from course_lib.exercises.lesson_05.threads import (
     ModelDown,
     Thread,
     add_threads,
+    comes_of,
     new_text,
     out_now,
     plain,
@@ -182,7 +183,7 @@ class AnswerFreely(Exercise):
         try:
             said = await attempt.call(sessions_of(attempt), model, thread.id, thread.question)
         except Wrong as wrong:
-            if wrong.mistake != "raised" or not model.given:
+            if wrong.mistake != "raised" or not comes_of(wrong.__cause__, ModelDown):
                 raise
         else:
             raise attempt.wrong("error swallowed", said=article(said))

@@ -46,6 +46,7 @@ class BackgroundWork(Exercise):
         "nothing returned": "`handle_upload` returned None. | The document's id is known after a flush.",
         "another value": "`handle_upload` returned {kind}, and not the id of the document it stored. "
         "| The document's id, a `UUID`.",
+        "wrong title": "The document was given the title {given!r}, and {title!r} is stored. | As it was given.",
         "waited for": "`process` had not answered yet, and `handle_upload` had not returned either. "
         "| The caller is not to wait for the work: make it a task.",
         "never started": "`handle_upload` had returned, and `process` was not called. "

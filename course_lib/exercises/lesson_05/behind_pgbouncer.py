@@ -81,7 +81,7 @@ class BehindPgBouncer(Exercise):
         await attempt.sql("CREATE TABLE counter (n int NOT NULL)")
         await attempt.sql("INSERT INTO counter VALUES (0)")
         async with server_connections(attempt) as place:
-            await try_out(attempt, _Trial(attempt, place, 1000 + randbelow(5000)).run)
+            await try_out(attempt, _Trial(attempt, place, 1001 + 10 * randbelow(500)).run)
 
 
 class _Trial:

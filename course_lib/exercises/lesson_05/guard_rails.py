@@ -31,6 +31,7 @@ ROLE = """
 NAMES = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 PATIENCE = 2.0  # seconds; only a wrong answer makes us wait for so long
 TRIES = 3
+ONE_AT_A_TIME = 5_07  # an advisory lock: an answer may change its role, which another check must not meet
 T = TypeVar("T")
 
 
@@ -81,6 +82,8 @@ class GuardRails(Exercise):
         "| A limit in the client does nothing for a client that stalls. Set it on the server.",
         "another limit": "With {argument}={limit}, `{name}` is {found} in a transaction. "
         "| Which argument belongs to which setting? All are milliseconds.",
+        "first connection only": "`{name}` was {first} on the engine's first connection, and is {now} on the next one. "
+        "| A pool makes connections as it needs them. Each of them has to begin with the limits.",
         "gone": "`{name}` was {first} in the connection's first transaction, and {later} in a later one. "
         "| A SET in a transaction that is rolled back is undone.",
         "for everybody": "A connection that is not the engine's finds {now} in `{name}`, where it was {before}. "
@@ -88,11 +91,13 @@ class GuardRails(Exercise):
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
-        before = await attempt.sql(ROLE)
-        try:
-            await try_out(attempt, lambda: _Trial(attempt).run())
-        finally:
-            await _restore_role(attempt, before.column("setting"))
+        async with attempt.database.server.connection() as alone:  # the lock goes with its connection
+            await alone.execute("SELECT pg_advisory_lock($1)", ONE_AT_A_TIME)
+            before = await attempt.sql(ROLE)
+            try:
+                await try_out(attempt, lambda: _Trial(attempt).run())
+            finally:
+                await _restore_role(attempt, before.column("setting"))
 
 
 @dataclass
@@ -121,14 +126,25 @@ class _Trial:
             used = [await stack.enter_async_context(self._used_engine()) for _ in checks]
             running = (check(one) for check, one in zip(checks, used, strict=True))
             results = await asyncio.gather(*running, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        for argument, name in zip(("statement", "lock", "idle"), NAMES, strict=False):
-            limit, found = getattr(self, argument), used[0].first[name]
-            self.attempt.expect(found == limit, "another limit", argument=argument, limit=limit, name=name, found=found)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            await self._holds_everywhere(used[0])
         for name, now in await self.attempt.sql(LIMITS):
             self.attempt.expect(now == before[name], "for everybody", name=name, now=now, before=before[name])
+
+    async def _holds_everywhere(self, used: _Used) -> None:
+        """The limits are those that were asked for, on the connections to come as well."""
+        await used.engine.dispose()
+        later = await self._limits(used.engine)
+        for argument, name in zip(("statement", "lock", "idle"), NAMES, strict=False):
+            limit, first, now = getattr(self, argument), used.first[name], later[name]
+            self.attempt.expect(first == limit, "another limit", argument=argument, limit=limit, name=name, found=first)
+            self.attempt.expect(now == first, "first connection only", name=name, first=first, now=now)
+
+    async def _limits(self, engine: AsyncEngine) -> dict[str, int]:
+        async with engine.connect() as connection:
+            return dict((await connection.execute(text(LIMITS))).tuples().all())
 
     @asynccontextmanager
     async def _used_engine(self) -> AsyncIterator[_Used]:
@@ -141,16 +157,14 @@ class _Trial:
                     await connection.execute(TOUCH, {"id": row})
                     return dict((await connection.execute(text(LIMITS))).tuples().all())
 
-            first = await _steadily(change_and_leave)
+            first = await _steadily(change_and_leave, QUERY_CANCELED)
             changes = await self.attempt.value("SELECT tokens_used FROM users WHERE id = :id", id=row)
             self.attempt.expect(changes == 0, "autocommit")
             yield _Used(engine, row, first)
 
     async def _wrong(self, used: _Used, name: str, mistake: str, **numbers: object) -> Wrong:
         """The mistake, unless the setting has only been lost on the way."""
-        async with used.engine.connect() as connection:
-            limits: dict[str, int] = dict((await connection.execute(text(LIMITS))).tuples().all())
-        found = limits[name]
+        found = (await self._limits(used.engine))[name]
         if used.first[name] != found:
             return self.attempt.wrong("gone", name=name, first=used.first[name], later=found)
         return self.attempt.wrong(mistake, found=found, **numbers)
@@ -158,6 +172,7 @@ class _Trial:
     async def _lets_work(self, used: _Used) -> None:
         """A statement takes longer than a transaction may be idle, and is within its own limit."""
         took = (self.idle + self.statement) // 2
+        found = used.first["statement_timeout"]
 
         async def work() -> None:
             async with used.engine.begin() as connection:
@@ -165,16 +180,15 @@ class _Trial:
                 await connection.execute(TOUCH, {"id": used.row})
 
         try:
-            await _steadily(work)
+            await _steadily(work, QUERY_CANCELED if found > took else None)
         except Exception as error:
             if sqlstate_of(error) == QUERY_CANCELED:
-                found = used.first["statement_timeout"]
                 raise self.attempt.wrong("stopped too early", limit=self.statement, took=took, found=found) from error
             kind = type(error).__name__
             raise self.attempt.wrong("worker ended", limit=self.idle, took=took, error=kind) from error
 
     async def _stops_a_statement(self, used: _Used) -> None:
-        took = round(self.statement * 2.5)
+        took = self.statement * 2
 
         async def sleep() -> None:
             async with used.engine.connect() as connection:
@@ -247,13 +261,16 @@ class _Trial:
             yield judge
 
 
-async def _steadily(work: Callable[[], Awaitable[T]]) -> T:
-    """A transaction without a pause of its own. On a busy machine there may be one, and it is ended for it: again."""
+async def _steadily(work: Callable[[], Awaitable[T]], *passing: str | None) -> T:
+    """A transaction without a pause of its own. On a busy machine there may be one, and it is ended for it: again.
+
+    ``passing`` are SQLSTATEs that come of such a pause as well.
+    """
     for _ in range(TRIES - 1):
         try:
             return await work()
         except DBAPIError as error:
-            if not error.connection_invalidated:
+            if not (error.connection_invalidated or sqlstate_of(error) in passing):
                 raise
     return await work()
 

@@ -15,6 +15,7 @@ from course_lib.exercises.lesson_05.threads import (
     ModelDown,
     Thread,
     add_threads,
+    comes_of,
     new_text,
     out_now,
     plain,
@@ -142,13 +143,15 @@ class StreamFreely(Exercise):
         "not aborted": "The answer was cut off, and its status is {status!r}. | 'aborted': something is missing.",
         "error swallowed": "The model failed, and the reader could take it for the end of the answer. "
         "| After it is stored, the error goes on.",
+        "cancelling swallowed": "The request was cancelled while it waited for piece {next}, and ended as if nothing "
+        "were. | Whoever cancels waits for CancelledError. After it is stored, it goes on.",
         "goes on": "The client closed the stream, and it raised {error}. "
         "| After GeneratorExit nothing can be yielded. Store, and let it end.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
         await read_as_stored(attempt)
-        long, *short = await add_threads(attempt, (4, 2, 2, 2))
+        long, *short = await add_threads(attempt, (4, 2, 0, 2))
         await self._to_the_end(attempt, long)
         async with small_pool(attempt, 1):
             await self._client_leaves(attempt, short[0])
@@ -206,16 +209,14 @@ class StreamFreely(Exercise):
         try:
             await self._run(attempt, read)
         except Wrong as wrong:
-            if wrong.mistake != "raised":
-                raise
-            if not isinstance(wrong.__cause__, ModelDown) and model.taken < TAKEN:
+            if wrong.mistake != "raised" or not comes_of(wrong.__cause__, ModelDown):
                 raise
         answer = await self._answer(attempt, thread, "lost with the model", taken=TAKEN, n=PIECES)
         attempt.expect(not ended, "error swallowed")
         self._look_at_part(attempt, model, answer)
 
     async def _cancelled(self, attempt: Attempt, thread: Thread) -> None:
-        model = StreamedModel(attempt, stops_after=TAKEN)
+        model, ended = StreamedModel(attempt, stops_after=TAKEN), []
 
         async def read() -> None:
             async for _ in self._stream(attempt, model, thread):
@@ -228,12 +229,16 @@ class StreamFreely(Exercise):
             silent.cancel()
             reading.cancel()
             await asyncio.wait({reading})
-            if not reading.cancelled() and (error := reading.exception()):
+            if reading.cancelled():
+                return
+            if error := reading.exception():
                 raise error
+            ended.append(model.silent.is_set())
 
         await self._run(attempt, cancel)
         answer = await self._answer(attempt, thread, "lost with the task", next=TAKEN + 1)
         self._look_at_part(attempt, model, answer)
+        attempt.expect(not any(ended), "cancelling swallowed", next=TAKEN + 1)
 
     # how it is looked at
 

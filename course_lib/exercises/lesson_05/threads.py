@@ -104,6 +104,15 @@ async def small_pool(attempt: Attempt, size: int) -> AsyncIterator[None]:
         attempt.engine = usual
 
 
+def comes_of(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Whether ``error`` is of that kind, or was raised because of one."""
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def plain(messages: object) -> list[dict[str, str]] | None:
     """What the model was given, None if that is no list of dicts with role and content."""
     if not isinstance(messages, Sequence) or isinstance(messages, str):

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import weakref
+from collections.abc import Callable
 from secrets import choice, randbelow, token_hex
 from time import perf_counter
 from typing import Any
@@ -21,7 +22,9 @@ from course_lib.exercises.exercise import Wrong
 
 PATIENCE = 2.0  # seconds; only a wrong answer makes us wait for so long
 TURNS = 20  # of the event loop: more than a task needs to begin
-DOCUMENT = "SELECT id, status, meta, error FROM documents WHERE user_id = :user AND source = :source"
+A_MOMENT = 0.03  # seconds, for a task that pauses before it does
+THE_REST = 0.3  # seconds, for what is stored in another transaction than the status
+DOCUMENT = "SELECT id, status, meta, error, title FROM documents WHERE user_id = :user AND source = :source"
 TAKEN = "INSERT INTO documents (user_id, source, title) VALUES (:user, :source, 'Already here')"
 
 
@@ -34,6 +37,7 @@ class Work:
 
     def __init__(self, source: str) -> None:
         self.source = source
+        self.title = f"Upload {token_hex(3)}"
         self.request: asyncio.Task[Any] | None = None
         self.given: list[Any] = []
         self.called = asyncio.Event()
@@ -66,8 +70,8 @@ class Uploads:
         self.attempt = attempt
         self.user = user
         self.engine = make_engine(attempt.database.url, **POOL)
-        self.begun = False
-        """Whether a task that is not the request's has come to the database or to ``process``."""
+        self.moved: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        """Tasks other than the request's that have come to the database."""
         self.too_early = False
         self.on_its_session = False
 
@@ -102,7 +106,8 @@ class Uploads:
 
     async def _upload(self, work: Work) -> None:
         """A request: its session is closed when the handler has returned."""
-        self.work, self.begun = work, False
+        self.work = work
+        self.moved.clear()
         async with self.attempt.session() as session:
             event.listen(session.sync_session, "after_begin", self._begins)
             try:
@@ -116,13 +121,14 @@ class Uploads:
         assert stored is not None
         self.attempt.expect(said is not None, "nothing returned")
         self.attempt.expect(said == stored[0], "another value", kind=article(said))
+        self.attempt.expect(stored[4] == work.title, "wrong title", given=work.title, title=stored[4])
 
     async def _handle(self, session: AsyncSession, work: Work) -> Any:
         """What the handler returned. It is given up when it waits for ``process``."""
 
         async def handle() -> Any:
             work.request = asyncio.current_task()
-            arguments = session, make_session_factory(self.engine), self.user, work.source, "An upload", work.process
+            arguments = session, make_session_factory(self.engine), self.user, work.source, work.title, work.process
             answered = self.attempt.answer(*arguments)
             return await answered if inspect.isawaitable(answered) else answered
 
@@ -158,7 +164,7 @@ class Uploads:
     async def _succeeds(self, work: Work) -> None:
         result = {"pages": 1 + randbelow(90), "language": choice(["de", "en", "pt"])}
         work.answer(result)
-        status, meta, _ = await self._outcome(work)
+        status, meta, _ = await self._outcome(work, lambda status, meta, _: (status, meta) == ("ready", result))
         self.attempt.expect(status != "processing", "never finished", seconds=PATIENCE, status=status)
         right = (status, meta) == ("ready", result)
         self.attempt.expect(right, "result not stored", result=result, status=status, meta=meta or "nothing")
@@ -166,25 +172,26 @@ class Uploads:
     async def _fails(self, work: Work) -> None:
         error = RuntimeError(f"the model is away, ask for {token_hex(3)}")
         work.answer(error)
-        status, _, stored = await self._outcome(work)
+        status, _, stored = await self._outcome(work, lambda status, _, text: (status, text) == ("failed", str(error)))
         right = (status, stored) == ("failed", str(error))
         self.attempt.expect(right, "failure not stored", error=str(error), status=status, stored=stored)
 
-    async def _outcome(self, work: Work) -> tuple[Any, ...]:
-        """Status, meta and error once the task has stored something, or when patience is at its end."""
-        deadline = perf_counter() + PATIENCE
+    async def _outcome(self, work: Work, right: Callable[[Any, Any, Any], bool]) -> tuple[Any, Any, Any]:
+        """Status, meta and error once they are right, or when patience is at its end."""
+        deadline, changed = perf_counter() + PATIENCE, False
         while True:
             self._uses_its_own_session()
-            stored = await self._stored(work)
-            if stored is None or stored[1] != "processing" or perf_counter() > deadline:
+            _, status, meta, error, _ = await self._stored(work) or (None,) * 5
+            if status != "processing" and not changed:
+                deadline, changed = perf_counter() + THE_REST, True
+            if right(status, meta, error) or perf_counter() > deadline:
                 self._uses_its_own_session()
-                return (stored or (None,) * 4)[1:]
+                return status, meta, error
             await asyncio.sleep(0.01)
 
     async def _one_that_is_refused(self) -> None:
-        work = Work(f"upload/{token_hex(4)}")
+        self.work = work = Work(f"upload/{token_hex(4)}")
         await self.attempt.sql(TAKEN, user=self.user, source=work.source)
-        self.begun = False
         async with self.attempt.session() as session:
             try:
                 said = await self._handle(session, work)
@@ -194,8 +201,7 @@ class Uploads:
                 refused = type(error).__name__
             else:
                 raise self.attempt.wrong("error swallowed", said=article(said))
-        if self.begun:
-            await asyncio.wait({asyncio.ensure_future(work.called.wait())}, timeout=PATIENCE / 4)
+        await asyncio.wait({asyncio.ensure_future(work.called.wait())}, timeout=PATIENCE / 4)
         self.attempt.expect(not work.given, "refused, and started", error=refused)
 
     # -- what is seen --------------------------------------------------------------------------------------
@@ -211,7 +217,8 @@ class Uploads:
         return asyncio.current_task() is self.work.request
 
     def _moves(self, *_: Any) -> None:
-        self.begun = self.begun or not self._in_the_request()
+        if not self._in_the_request() and (task := asyncio.current_task()):
+            self.moved.add(task)
 
     def _begins(self, *_: Any) -> None:
         """While the request runs, a helper task of its own may use its session, as long as the work has not begun."""
@@ -223,12 +230,17 @@ class Uploads:
         self.on_its_session = True
 
     def _commits(self, connection: Connection) -> None:
-        """Before the request's COMMIT is sent, every task that is ready gets its turn."""
-        if self._in_the_request():
-            connection.connection.dbapi_connection.run_async(lambda _: self._look_around())  # type: ignore[union-attr]
+        """Before a COMMIT is sent, every task that is ready gets its turn.
 
-    async def _look_around(self) -> None:
+        It may be the request's COMMIT although a helper task sends it: `async with sessions.begin()` ends in one.
+        """
+        driver = connection.connection.dbapi_connection
+        driver.run_async(lambda _: self._look_around(self._in_the_request()))  # type: ignore[union-attr]
+
+    async def _look_around(self, for_the_request: bool) -> None:
         for _ in range(TURNS):
             await asyncio.sleep(0)
-        if (self.begun or self.work.given) and await self._stored(self.work) is None:
+        await asyncio.sleep(A_MOMENT)
+        begun = self.work.given or (for_the_request and not all(task.done() for task in self.moved))
+        if begun and await self._stored(self.work) is None:
             self.too_early = True

@@ -204,7 +204,7 @@ async def forgot_commit(sessions, conversation_id, role, content):
 
 @ANSWERS.wrong("wrong values")
 async def always_the_user(sessions, conversation_id, role, content):
-    return await conversation_locked(sessions, conversation_id, "system", content)
+    return await conversation_locked(sessions, conversation_id, "user", content)
 
 
 @ANSWERS.wrong("wrong values")

@@ -215,7 +215,12 @@ async def of_the_first_queries(session, queries, k, target):
     return max(1, await least(session, queries, k, target, exact) // 2)
 
 
-@ANSWERS.wrong("too large")
+@ANSWERS.wrong("not measured")
+async def what_it_was_last_time(session, queries, k, target):
+    return 100
+
+
+@ANSWERS.wrong("not measured")
 async def the_greatest(session, queries, k, target):
     return 400
 

@@ -291,6 +291,31 @@ class WhicheverThereIs(Right):
 
 
 @ANSWERS.wrong("mixed")
+class EachByItsOwnModel(Right):
+    """Right by each row, and distances of two models are compared with one another."""
+
+    async def search(self, session, question, k):
+        if await self.current(session) == "next":
+            return await super().search(session, question, k)
+        olds, nexts = await self.old([question]), await self.next([question])
+        distance = func.coalesce(
+            passages.c.embedding_next.cosine_distance(nexts[0]), passages.c.embedding.cosine_distance(olds[0])
+        )
+        return (await session.scalars(select(passages.c.id).order_by(distance).limit(k))).all()
+
+
+@ANSWERS.wrong("not by the row")
+class ByWhatIsThere(Right):
+    """Never writes the row that says what is in use, and never reads it."""
+
+    async def switch(self, session):
+        return not await session.scalar(select(exists().where(passages.c.embedding_next.is_(None))))
+
+    async def current(self, session):
+        return "next" if await self.switch(session) else "old"
+
+
+@ANSWERS.wrong("mixed")
 class TheOldModelForever(Right):
     async def search(self, session, question, k):
         (vector,) = await self.old([question])

@@ -205,6 +205,30 @@ class ReadOnly(Right):
     command = "FOR SELECT"
 
 
+@ANSWERS.wrong("own write refused")
+class NoPolicyForUpdates(Right):
+    commands = ("SELECT", "INSERT", "DELETE")
+
+    async def policies(self, session):
+        for table, own in (("documents", self.own_document), ("document_chunks", self.own_chunk)):
+            for command in self.commands:
+                clause = f"WITH CHECK ({own})" if command == "INSERT" else f"USING ({own})"
+                await session.execute(text(f"CREATE POLICY own_{command} ON {table} FOR {command} {clause}"))
+
+
+@ANSWERS.wrong("own write refused")
+class NoPolicyForDeletes(NoPolicyForUpdates):
+    commands = ("SELECT", "INSERT", "UPDATE")
+
+
+@ANSWERS.wrong("others changed")
+class AnybodyDeletes(NoPolicyForDeletes):
+    async def policies(self, session):
+        await super().policies(session)
+        for table in TABLES:
+            await session.execute(text(f"CREATE POLICY gone ON {table} FOR DELETE USING (true)"))
+
+
 @ANSWERS.wrong("written for others")
 class ChecksNothing(Right):
     async def policies(self, session):

@@ -324,6 +324,30 @@ async def swallows(sessions, ask_model, conversation_id, question):
         return "I am sorry."
 
 
+@ANSWERS.wrong("raised")
+async def says_what_it_never_got(sessions, ask_model, conversation_id, question):
+    async with sessions() as session:
+        messages, last = await history_of(session, conversation_id)
+    try:
+        reply = await ask_model([*messages, {"role": "user", "content": question}])
+    except Exception:
+        messages.clear()
+    await store(sessions, conversation_id, last, question, reply)
+    return reply
+
+
+@ANSWERS.right
+async def another_error_of_the_model(sessions, ask_model, conversation_id, question):
+    async with sessions() as session:
+        messages, last = await history_of(session, conversation_id)
+    try:
+        reply = await ask_model([*messages, {"role": "user", "content": question}])
+    except RuntimeError:
+        raise ConnectionError("try again later") from None
+    await store(sessions, conversation_id, last, question, reply)
+    return reply
+
+
 @ANSWERS.wrong("timed out")
 async def holds_for_known_users_only(sessions, ask_model, conversation_id, question):
     async with sessions() as session:

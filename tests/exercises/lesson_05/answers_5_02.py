@@ -411,6 +411,39 @@ async def ends_as_if_nothing_were(sessions, ask_model, conversation_id, question
         await keep(sessions, conversation_id, last + 1, pieces, status)
 
 
+@ANSWERS.wrong("cancelling swallowed")
+async def will_not_be_stopped(sessions, ask_model, conversation_id, question):
+    messages, last = await begin(sessions, conversation_id, question)
+    pieces, status = [], "aborted"
+    try:
+        async with aclosing(ask_model(messages)) as stream:
+            async for piece in stream:
+                pieces.append(piece)
+                yield piece
+        status = "complete"
+    except asyncio.CancelledError:
+        pass
+    finally:
+        await keep(sessions, conversation_id, last + 1, pieces, status)
+
+
+@ANSWERS.wrong("raised")
+async def knows_no_empty_conversation(sessions, ask_model, conversation_id, question):
+    async with sessions.begin() as session:
+        messages, _ = await history_of(session, conversation_id)
+        mine = select(func.max(Message.seq)).where(Message.conversation_id == conversation_id)
+        last = await session.scalar(mine) + 1
+        session.add(turn(conversation_id, last, "user", question))
+    pieces, status = [], "aborted"
+    try:
+        async for piece in ask_model([*messages, {"role": "user", "content": question}]):
+            pieces.append(piece)
+            yield piece
+        status = "complete"
+    finally:
+        await keep(sessions, conversation_id, last + 1, pieces, status)
+
+
 @ANSWERS.wrong("goes on")
 async def says_goodbye(sessions, ask_model, conversation_id, question):
     messages, last = await begin(sessions, conversation_id, question)

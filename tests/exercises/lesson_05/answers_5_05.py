@@ -109,6 +109,25 @@ def one_for_all(url, limit, max_age):
     return create_async_engine(url, poolclass=StaticPool, pool_pre_ping=True, pool_recycle=max_age)
 
 
+@ANSWERS.wrong("too few")
+def half_of_it_overflow(url, limit, max_age):
+    return create_async_engine(
+        url, pool_size=limit // 2, max_overflow=limit // 2, pool_pre_ping=True, pool_recycle=max_age
+    )
+
+
+@ANSWERS.wrong("too many")
+def size_forgotten(url, limit, max_age):
+    return create_async_engine(url, max_overflow=0, pool_pre_ping=True, pool_recycle=max_age)
+
+
+@ANSWERS.wrong("too few")
+def at_most_five(url, limit, max_age):
+    return create_async_engine(
+        url, pool_size=min(limit, 5), max_overflow=0, pool_pre_ping=True, pool_recycle=max_age, pool_timeout=0.2
+    )
+
+
 @ANSWERS.wrong("too many")
 def default_overflow(url, limit, max_age):
     return create_async_engine(url, pool_size=limit, pool_pre_ping=True, pool_recycle=max_age)

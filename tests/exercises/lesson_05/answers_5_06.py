@@ -217,6 +217,34 @@ async def an_error_of_its_own(session, sessions, user_id, source, title, process
 everlasting = []
 
 
+@ANSWERS.right
+async def flushed_under_a_time_limit(session, sessions, user_id, source, title, process):
+    document = Document(user_id=user_id, source=source, title=title, status="processing")
+    session.add(document)
+    await asyncio.wait_for(session.flush(), 5)
+    await session.commit()
+    keep(asyncio.create_task(work(sessions, document.id, process)))
+    return document.id
+
+
+@ANSWERS.right
+async def stored_in_two_steps(session, sessions, user_id, source, title, process):
+    document = await store(session, user_id, source, title)
+
+    async def background():
+        try:
+            meta = await process(document.id)
+        except Exception as error:
+            await finish(sessions, document.id, status="failed")
+            await finish(sessions, document.id, error=str(error))
+        else:
+            await finish(sessions, document.id, status="ready")
+            await finish(sessions, document.id, meta=meta)
+
+    keep(asyncio.create_task(background()))
+    return document.id
+
+
 @ANSWERS.wrong("not stored")
 async def left_to_the_caller(session, sessions, user_id, source, title, process):
     document = Document(user_id=user_id, source=source, title=title, status="processing")
@@ -236,6 +264,11 @@ async def forgotten_return(session, sessions, user_id, source, title, process):
 async def the_task_returned(session, sessions, user_id, source, title, process):
     document = await store(session, user_id, source, title)
     return keep(asyncio.create_task(work(sessions, document.id, process)))
+
+
+@ANSWERS.wrong("wrong title")
+async def named_after_its_source(session, sessions, user_id, source, title, process):
+    return await committed_kept_and_apart(session, sessions, user_id, source, source, process)
 
 
 @ANSWERS.wrong("waited for")
@@ -308,6 +341,30 @@ async def task_that_looks_first(session, sessions, user_id, source, title, proce
         await work(sessions, document.id, process)
 
     keep(asyncio.create_task(background()))
+    await session.commit()
+    return document.id
+
+
+@ANSWERS.wrong("started too early")
+async def kept_inside_of_the_transaction(session, sessions, user_id, source, title, process):
+    async with sessions.begin() as own:
+        statement = insert(Document).values(user_id=user_id, source=source, title=title, status="processing")
+        document_id = await own.scalar(statement.returning(Document.id))
+        keep(asyncio.create_task(work(sessions, document_id, process)))
+    return document_id
+
+
+@ANSWERS.wrong("started too early")
+async def takes_a_breath_first(session, sessions, user_id, source, title, process):
+    document = Document(user_id=user_id, source=source, title=title, status="processing")
+    session.add(document)
+    await session.flush()
+
+    async def later():
+        await asyncio.sleep(0.01)
+        await work(sessions, document.id, process)
+
+    keep(asyncio.create_task(later()))
     await session.commit()
     return document.id
 

@@ -218,6 +218,27 @@ def set_local_on_connect(url, statement, lock, idle):
     return on_connect(create_async_engine(url), *sets, commit=False)
 
 
+@ANSWERS.wrong("first connection only")
+async def set_before_it_is_returned(url, statement, lock, idle):
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        for name, value in settings(statement, lock, idle).items():
+            await connection.execute(text(f"SET {name} = {value}"))
+    return engine
+
+
+@ANSWERS.wrong("first connection only")
+def once(url, statement, lock, idle):
+    engine = create_async_engine(url)
+
+    @event.listens_for(engine.sync_engine, "connect", once=True)
+    def limit(connection, record):
+        sets = "; ".join(f"SET {name} = {value}" for name, value in settings(statement, lock, idle).items())
+        connection.run_async(lambda driver: driver.execute(sets))
+
+    return engine
+
+
 @ANSWERS.wrong("for everybody")
 async def on_the_database(url, statement, lock, idle):
     engine = create_async_engine(url)
