@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from secrets import randbelow
@@ -31,7 +31,7 @@ ROLE = """
 NAMES = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
 PATIENCE = 2.0  # seconds; only a wrong answer makes us wait for so long
 TRIES = 3
-ONE_AT_A_TIME = 5_07  # an advisory lock: an answer may change its role, which another check must not meet
+ONE_AT_A_TIME = 507  # an advisory lock: an answer may change its role, which another check must not meet
 T = TypeVar("T")
 
 
@@ -157,7 +157,7 @@ class _Trial:
                     await connection.execute(TOUCH, {"id": row})
                     return dict((await connection.execute(text(LIMITS))).tuples().all())
 
-            first = await _steadily(change_and_leave, QUERY_CANCELED)
+            first = await _steadily(change_and_leave, {QUERY_CANCELED})
             changes = await self.attempt.value("SELECT tokens_used FROM users WHERE id = :id", id=row)
             self.attempt.expect(changes == 0, "autocommit")
             yield _Used(engine, row, first)
@@ -180,7 +180,7 @@ class _Trial:
                 await connection.execute(TOUCH, {"id": used.row})
 
         try:
-            await _steadily(work, QUERY_CANCELED if found > took else None)
+            await _steadily(work, {QUERY_CANCELED} if found > took else ())
         except Exception as error:
             if sqlstate_of(error) == QUERY_CANCELED:
                 raise self.attempt.wrong("stopped too early", limit=self.statement, took=took, found=found) from error
@@ -261,7 +261,7 @@ class _Trial:
             yield judge
 
 
-async def _steadily(work: Callable[[], Awaitable[T]], *passing: str | None) -> T:
+async def _steadily(work: Callable[[], Awaitable[T]], passing: Container[str | None] = ()) -> T:
     """A transaction without a pause of its own. On a busy machine there may be one, and it is ended for it: again.
 
     ``passing`` are SQLSTATEs that come of such a pause as well.
