@@ -69,31 +69,54 @@ async def judge_answer(exercise: Exercise, answer: Any) -> Verdict:
         return Verdict.of(exercise, _stub(exercise))
     with _kept_quiet() as printed, _honest_builtins():
         attempt = Attempt(exercise, answer, await make_database(exercise.lesson, exercise.recipe))
-        try:
-            finding = await _find(exercise, attempt)
-        finally:
-            await attempt.close()
+        finding = await _find(exercise, attempt)
     finding.printed = "\n".join(printed.getvalue().strip().splitlines()[:PRINTED_LINES])
     return Verdict.of(exercise, finding)
 
 
 async def _find(exercise: Exercise, attempt: Attempt) -> Finding:
-    with warnings.catch_warnings(record=True) as caught:
+    """Judge, give everything back, and have what the answer left behind collected while nobody listens."""
+    with _own_garbage(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
-            await attempt.prepare()
-            await exercise.judge(attempt)
-            await attempt.look_for_leftovers()
-            return Finding("right")
-        except NotAttempted:
-            return _stub(exercise)
-        except Wrong as wrong:
-            finding = Finding("wrong", wrong.mistake, wrong.sentence, wrong.look)
+        finding = await _judge(exercise, attempt)
+        if finding.state != "right":
+            gc.unfreeze()  # what a wrong answer left behind may hang on something older
         gc.collect()  # a coroutine that was never awaited says so when it is collected
     forgotten = [str(warning.message) for warning in caught if "never awaited" in str(warning.message)]
-    if forgotten:
+    if forgotten and finding.state == "wrong":
         finding.remarks.append(f"An `await` is missing: {forgotten[0].removeprefix('coroutine ')}.")
     return finding
+
+
+async def _judge(exercise: Exercise, attempt: Attempt) -> Finding:
+    try:
+        await attempt.prepare()
+        await exercise.judge(attempt)
+        await attempt.look_for_leftovers()
+        return Finding("right")
+    except NotAttempted:
+        return _stub(exercise)
+    except Wrong as wrong:
+        return Finding("wrong", wrong.mistake, wrong.sentence, wrong.look)
+    finally:
+        await attempt.close()
+
+
+@contextlib.contextmanager
+def _own_garbage() -> Iterator[None]:
+    """Nothing is collected by chance, which would close an engine that the answer forgot, or not.
+
+    And what was there before is not looked through: that takes a fifth of a second, and is no garbage of the answer.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
 
 
 def _stub(exercise: Exercise) -> Finding:
@@ -107,7 +130,6 @@ def _kept_quiet() -> Iterator[io.StringIO]:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         yield printed
-        gc.collect()
 
 
 @contextlib.contextmanager
