@@ -18,7 +18,6 @@ PATIENCE = 2.0  # seconds for a connection that is to be had; only a wrong answe
 A_MOMENT = 0.1  # in which a pool that makes one connection too many begins to
 OLD, YOUNG = 0.2, 3600.0
 LIMITS = 3, 7  # on either side of the five that SQLAlchemy takes where nothing is said, and odd
-LIMITS = 3, 7  # neither is what SQLAlchemy takes if nothing is said
 TERMINATE = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid = ANY(CAST(:pids AS int[]))
