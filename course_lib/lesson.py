@@ -19,6 +19,7 @@ from course_lib.errors import CourseError
 from course_lib.instruments.rows import Rows
 from course_lib.postgres import Server
 from course_lib.postgres.address import libpq_options, libpq_uri
+from course_lib.postgres.databases import leave
 from course_lib.postgres.lost import explain_lost_server
 
 _open: dict[str, Lesson] = {}
@@ -160,8 +161,6 @@ def _drop_at_exit() -> None:
         return  # a forked child ends; its parent goes on with them
     for lesson in _open.values():
         try:
-            uri = libpq_uri(lesson.server.url)
-            with psycopg.connect(uri, autocommit=True, connect_timeout=2) as connection:
-                connection.execute(f'DROP DATABASE IF EXISTS "{lesson.database}" WITH (FORCE)'.encode())
+            leave(libpq_uri(lesson.server.url), lesson.database)
         except psycopg.Error:
-            continue
+            continue  # the next sweep finds it

@@ -113,5 +113,7 @@ def _kind(database: Database) -> str:
 def _owner(database: Database) -> str:
     if database.mark is None or database.mark.kind == "template":
         return ""
-    state = "ended, swept at the next opening" if database.abandoned() else "running"
-    return f"process {database.mark.pid} on {database.mark.host.partition('/')[0]}, {state}"
+    if not database.droppable:
+        return "yours, since it was renamed: the course keeps it"
+    state = {True: "ended, swept at the next opening", False: "running", None: "of another machine or folder"}
+    return f"process {database.mark.pid} on {database.mark.host}, {state[database.maker_ended()]}"

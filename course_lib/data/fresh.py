@@ -13,6 +13,10 @@ from course_lib.data.seed import build_base, fingerprint
 from course_lib.db import migrate
 from course_lib.errors import CourseError
 from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
+from course_lib.postgres.failures import DOCTOR
+from course_lib.postgres.losing import opening_failure, says_more_when_asked_again
+from course_lib.postgres.server import forget_checked
+from course_lib.postgres.templates import FalseCopy, discard, look_at_copy
 
 
 async def _leave_empty(_: URL) -> None:
@@ -51,17 +55,39 @@ class FreshDatabase:
 async def make_database(lesson: str, recipe: str = "base") -> FreshDatabase:
     """A fresh database for ``lesson``, after sweeping what dead kernels left.
 
+    It is tried again where the server went away meanwhile, or the template turned out to be damaged.
+
     Raises:
         CourseError: the recipe is unknown, or no server can be had.
     """
     if recipe not in RECIPES:
         raise CourseError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(sorted(RECIPES))}")
-    server = await find_server()
+    for last in (False, False, True):
+        server = await find_server()
+        try:
+            return await _make(server, lesson, recipe)
+        except FalseCopy as copy:
+            forget_checked()  # reading it may have cost the server a restart
+            await discard(await find_server(), copy)
+        except Exception as error:
+            if last and (sentence := opening_failure(error)):
+                raise sentence from error
+            if last or not says_more_when_asked_again(error):
+                raise
+        forget_checked()
+    raise CourseError(
+        "A template that was built just now does not hold what was built: the server's disk may be failing.", DOCTOR
+    )
+
+
+async def _make(server: Server, lesson: str, recipe: str) -> FreshDatabase:
+    state = _FINGERPRINTS.get(recipe, fingerprint)()
     async with server.connection() as connection:
-        await sweep(connection)
-        state = _FINGERPRINTS.get(recipe, fingerprint)()
+        await sweep(connection, server.embedded)
         template = await ensure_template(server, connection, recipe, state, RECIPES[recipe])
-        return FreshDatabase(server, await clone(connection, template, lesson))
+        name = await clone(connection, template.name, lesson, server.settings)
+    await look_at_copy(server, name, template)
+    return FreshDatabase(server, name)
 
 
 @asynccontextmanager

@@ -1,156 +1,131 @@
-"""Databases the course makes, marks, and, if they carry its mark, drops.
+"""Databases the course makes, marks, and, if they are its own, drops.
 
-A database is the course's own when its comment says so. Between CREATE DATABASE and COMMENT there is a moment in
-which a kernel can be killed, so CREATE DATABASE itself sets a connection limit nobody else would choose: that
-birthmark and the exact shape of the name stand in for the comment until it is written.
-
-Whether a maker still lives can only be told on its own machine. A host name is not enough for that: on one classroom
-server, two laptops of the same name would sweep each other's databases.
+A database is the course's own when its name has the course's shape, its comment is a mark of the same process, and
+its owner is the role that asks: names and comments alone can be anybody's. Between CREATE DATABASE and COMMENT there
+is a moment in which a kernel can be killed, so CREATE DATABASE itself sets a connection limit nobody else would
+choose: that birthmark and the shape of the name stand in for the comment until it is written.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
-import socket
-import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import cache
-from hashlib import sha256
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import asyncpg
-import psutil
-from filelock import FileLock
+import psycopg
+from sqlalchemy.dialects.postgresql import dialect
 
 from course_lib.errors import CourseError
 from course_lib.postgres.failures import disk_full
-from course_lib.settings import get_settings
+from course_lib.postgres.lives import ended, forget_own_life, own_life
+from course_lib.postgres.marks import LONGEST, Mark
 
-COURSE = "databases-for-ai-engineers"
 BIRTHMARK = 1_202_611  # a CONNECTION LIMIT, far above any max_connections
-GENERATED_NAME = re.compile(r"^(lesson_\w{1,24}|course_build)_(\d{1,9})_([0-9a-f]{4})[0-9a-f]{4}\Z")
+GENERATED_NAME = re.compile(r"^(lesson_[0-9a-z_]{1,24}|course_build)_(\d{1,10})_([0-9a-f]{4})[0-9a-f]{4}\Z")
+TEMPLATE_NAME = re.compile(r"^course_template_[0-9a-z_]{1,24}_[0-9a-f]{12}\Z")
 
 OTHERS_DOING = (
     asyncpg.ObjectInUseError, asyncpg.InvalidCatalogNameError, asyncpg.InternalServerError,  # another was faster
-    asyncpg.InsufficientPrivilegeError,  # or the database is a colleague's
+    asyncpg.InsufficientPrivilegeError,  # a client of another role is connected, whom ours may not disconnect
 )  # fmt: skip
 
-Kind = Literal["lesson", "template", "build"]
+OWN = f"""
+    SELECT datname, datconnlimit, left(shobj_description(d.oid, 'pg_database'), {LONGEST + 1}) AS comment, datistemplate
+    FROM pg_database d JOIN pg_roles r ON r.oid = datdba AND rolname = current_user
+"""
+
+_made: set[str] = set()  # by this process, and not dropped yet
 
 
-@cache
-def this_place() -> str:
-    """The host, and a number that this user's course folder on it was given once: ``penguin/3f9a0c12``."""
-    file, number = get_settings().home.expanduser() / "place", secrets.token_hex(4)
-    with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_name("place.lock")):
-            if not file.exists():
-                file.write_text(number)
-            number = file.read_text()
-    return f"{socket.gethostname()}/{number}"
-
-
-def birth(process: psutil.Process) -> float:
-    """When a process began, on a clock that setting the time does not move: Linux reckons from the boot."""
-    return process.create_time() - (psutil.boot_time() if sys.platform == "linux" else 0)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Who made a database: written as JSON into the database's comment."""
-
-    kind: Kind
-    subject: str
-    host: str
-    pid: int
-    started: float
-    course: str = COURSE
-
-    @classmethod
-    def of_this_process(cls, kind: Kind, subject: str) -> Mark:
-        return cls(kind, subject, this_place(), os.getpid(), birth(psutil.Process()))
-
-    @classmethod
-    def parse(cls, comment: str | None) -> Mark | None:
-        """The mark in a database's comment, or None when the database is not the course's."""
-        try:
-            fields = json.loads(comment or "")
-            mark = cls(**fields) if fields["course"] == COURSE else None
-        except (ValueError, TypeError, KeyError):
-            return None
-        return mark if mark and isinstance(mark.pid, int) and isinstance(mark.started, float | int) else None
-
-    def abandoned(self) -> bool:
-        """True when the process that made the database is gone, as far as this machine can tell."""
-        if self.kind not in ("lesson", "build") or self.host != this_place():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(birth(process) - self.started) < 2
-            return not same or process.status() == psutil.STATUS_ZOMBIE
-        except (psutil.NoSuchProcess, OverflowError):
-            return True
-        except psutil.Error:  # it lives, and is somebody else's
-            return False
+def quoted(name: str) -> str:
+    """A name as it stands in SQL, whatever is in it."""
+    text: str = dialect().identifier_preparer.quote_identifier(name)  # type: ignore[no-untyped-call]
+    return text
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database with the course's mark; ``mark`` is None for one whose maker died before writing it."""
+    """A database of the course. ``mark`` is None for one whose maker died before writing it."""
 
     name: str
     mark: Mark | None
+    template: bool = False
     connections: int = 0
 
-    def abandoned(self) -> bool:
-        if self.mark is not None:
-            return self.mark.abandoned()
+    @property
+    def droppable(self) -> bool:
+        """True while it has the name that the course gave it. One that was renamed is meant to be kept."""
         match = GENERATED_NAME.match(self.name)
-        return match is not None and match[3] == _place_digits() and not psutil.pid_exists(int(match[2]))
+        if self.mark is None:
+            return match is not None
+        if self.mark.kind == "template":
+            return TEMPLATE_NAME.match(self.name) is not None
+        return match is not None and int(match[2]) == self.mark.pid and self.mark.kind in ("lesson", "build")
+
+    def maker_ended(self) -> bool | None:
+        """Whether the process that made it has ended; None when this course folder never knew it."""
+        if self.mark is not None:
+            return self.mark.maker_ended()
+        match = GENERATED_NAME.match(self.name)
+        return ended(int(match[2]), match[3]) if match else None
+
+    def abandoned(self, embedded: bool) -> bool:
+        """True when its maker is surely gone. All who use the embedded server have their file in this folder."""
+        if self.mark is not None and self.mark.kind not in ("lesson", "build"):
+            return False
+        over = self.maker_ended()
+        return embedded if over is None else over
 
 
 def generated_name(subject: str) -> str:
-    """A name nobody else has, for example ``lesson_02_4711_9f3c21aa``: subject, process, place and chance."""
-    return f"{subject}_{os.getpid()}_{_place_digits()}{secrets.token_hex(2)}"
-
-
-def _place_digits() -> str:
-    return sha256(this_place().encode()).hexdigest()[:4]
+    """A name nobody else has, for example ``lesson_02_4711_9f3c21aa``: subject, process, its life, and chance."""
+    return f"{subject}_{os.getpid()}_{own_life()[:4]}{secrets.token_hex(2)}"
 
 
 async def list_databases(connection: asyncpg.Connection[Any]) -> list[Database]:
-    """Every database that carries the course's mark, oldest first."""
-    rows = await connection.fetch(
-        """
-        SELECT datname, datconnlimit, shobj_description(oid, 'pg_database') AS comment,
-               (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid) AS connections
-        FROM pg_database d ORDER BY oid
-        """
-    )
-    found = []
-    for row in rows:
-        mark = Mark.parse(row["comment"])
-        newborn = row["comment"] is None and row["datconnlimit"] == BIRTHMARK and GENERATED_NAME.match(row["datname"])
-        if mark or newborn:
-            found.append(Database(row["datname"], mark, row["connections"]))
-    return found
+    """Every database of the course that belongs to the role of ``connection``, oldest first."""
+    query = f"{OWN} WHERE {BIRTHMARK} = datconnlimit OR shobj_description(d.oid, 'pg_database') <> '' ORDER BY d.oid"
+    found = [database for row in await connection.fetch(query) if (database := _of(row))]
+    if not found:
+        return []
+    used = await connection.fetch("SELECT datname, count(*) AS clients FROM pg_stat_activity GROUP BY datname")
+    clients = {row["datname"]: row["clients"] for row in used}
+    return [replace(database, connections=clients.get(database.name, 0)) for database in found]
 
 
-async def create(connection: asyncpg.Connection[Any], name: str, template: str, mark: Mark) -> None:
-    """CREATE DATABASE from ``template`` by copying files, then mark it.
+def _of(row: Any) -> Database | None:
+    name, limit, comment, template = row
+    mark = Mark.parse(comment)
+    newborn = comment is None and limit == BIRTHMARK and GENERATED_NAME.match(name)
+    return Database(name, mark, template) if mark or newborn else None
+
+
+async def create(
+    connection: asyncpg.Connection[Any],
+    name: str,
+    template: str,
+    mark: Mark,
+    options: str = "",
+    settings: Mapping[str, str] | None = None,
+) -> None:
+    """CREATE DATABASE from ``template`` by copying files; nobody else may connect, and it carries ``mark``.
+
+    Args:
+        options: of CREATE DATABASE, beyond the course's own.
+        settings: what holds in it for the role that logs in, see ``reliance``.
 
     Raises:
-        CourseError: the disk is full, or the template is in use or missing.
+        CourseError: the disk is full, or somebody is connected to the template.
     """
+    _made.add(name)
+    ours = f"STRATEGY FILE_COPY ALLOW_CONNECTIONS false CONNECTION LIMIT {BIRTHMARK}"
     try:
-        await connection.execute(
-            f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY CONNECTION LIMIT {BIRTHMARK}'
-        )
+        await connection.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)} {ours} {options}")
     except asyncpg.ObjectInUseError as error:
         raise CourseError(
             f"Somebody is connected to the database {template}, so it cannot be copied.",
@@ -160,19 +135,49 @@ async def create(connection: asyncpg.Connection[Any], name: str, template: str, 
         if sentence := disk_full(error):
             raise sentence from error
         raise
-    await set_mark(connection, name, mark)
+    await _let_its_owner_in(connection, name, mark, settings or {})
+
+
+async def _let_its_owner_in(
+    connection: asyncpg.Connection[Any], name: str, mark: Mark, settings: Mapping[str, str]
+) -> None:
+    """Mark a database that has just been made and open it, all at once. CREATE DATABASE copies no rights."""
+    database = quoted(name)
+    await connection.execute(
+        "".join(f"ALTER ROLE SESSION_USER IN DATABASE {database} SET {key} = {text};" for key, text in settings.items())
+        + f"REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC;"
+        # the role that logs in may be set to act as another, which then is the owner
+        f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO SESSION_USER;"
+        f"COMMENT ON DATABASE {database} IS {_literal(str(mark))};"
+        f"ALTER DATABASE {database} ALLOW_CONNECTIONS true"
+    )
+
+
+def _literal(text: str) -> str:
+    """A string constant; ``E''`` reads the same whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 async def set_mark(connection: asyncpg.Connection[Any], name: str, mark: Mark) -> None:
-    """Write ``mark`` into the comment of a database we have just made."""
-    text = await connection.fetchval("SELECT quote_literal($1::text)", json.dumps(asdict(mark)))
-    await connection.execute(f'COMMENT ON DATABASE "{name}" IS {text}')
+    """Write ``mark`` into the comment of a database of ours."""
+    await connection.execute(f"COMMENT ON DATABASE {quoted(name)} IS {_literal(str(mark))}")
 
 
-async def clone(connection: asyncpg.Connection[Any], template: str, lesson: str) -> str:
+async def publish(connection: asyncpg.Connection[Any], partial: str, name: str, mark: Mark) -> None:
+    """Turn a finished build into a template, all at once: a builder that is killed leaves a build to sweep."""
+    async with connection.transaction():
+        await connection.execute(f"ALTER DATABASE {quoted(partial)} WITH ALLOW_CONNECTIONS false IS_TEMPLATE true")
+        await set_mark(connection, partial, mark)
+        await connection.execute(f"ALTER DATABASE {quoted(partial)} RENAME TO {quoted(name)}")
+    _made.discard(partial)
+
+
+async def clone(
+    connection: asyncpg.Connection[Any], template: str, lesson: str, settings: Mapping[str, str] | None = None
+) -> str:
     """A fresh database for one lesson in this process. Returns its name."""
     name = generated_name(f"lesson_{lesson}")
-    await create(connection, name, template, Mark.of_this_process("lesson", lesson))
+    await create(connection, name, template, Mark.of_this_process("lesson", lesson), settings=settings)
     return name
 
 
@@ -182,30 +187,58 @@ async def drop(connection: asyncpg.Connection[Any], name: str) -> bool:
     Raises:
         CourseError: the database exists and is not the course's. It stays as it is.
     """
-    if any(database.name == name for database in await list_databases(connection)):
-        await _drop_marked(connection, name)
+    row = await connection.fetchrow(f"{OWN} WHERE datname = $1", name)
+    database = _of(row) if row else None
+    if database and database.droppable:
+        await _drop(connection, database)
         return True
     if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
         raise CourseError(f"The database {name} was not made by the course, so the course leaves it alone.")
     return False
 
 
-async def _drop_marked(connection: asyncpg.Connection[Any], name: str) -> None:
-    template = await connection.fetchval("SELECT datistemplate FROM pg_database WHERE datname = $1", name)
-    if template:
-        await connection.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
-    await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+async def _drop(connection: asyncpg.Connection[Any], database: Database) -> None:
+    if database.template:
+        await connection.execute(f"ALTER DATABASE {quoted(database.name)} IS_TEMPLATE false")
+    await connection.execute(f"DROP DATABASE IF EXISTS {quoted(database.name)} WITH (FORCE)")
+    _made.discard(database.name)
 
 
-async def sweep(connection: asyncpg.Connection[Any]) -> list[str]:
-    """Drop what dead kernels left. Returns the names."""
+async def sweep(connection: asyncpg.Connection[Any], embedded: bool = False) -> list[str]:
+    """Drop what dead kernels left, and give up what a learner has renamed. Returns the names of the dropped.
+
+    Args:
+        embedded: the server is the course's own, so that a maker without a file in this folder is dead.
+    """
     dropped = []
     for database in await list_databases(connection):
-        if not database.abandoned():
+        if not database.abandoned(embedded):
             continue
-        try:
-            await _drop_marked(connection, database.name)
-        except OTHERS_DOING:
-            continue
-        dropped.append(database.name)
+        with suppress(*OTHERS_DOING):
+            if database.droppable:
+                await _drop(connection, database)
+                dropped.append(database.name)
+            else:
+                await _keep(connection, database)
     return dropped
+
+
+async def _keep(connection: asyncpg.Connection[Any], database: Database) -> None:
+    """A learner has given a lesson's database a name of their own: from now on it is theirs."""
+    if database.mark is None or database.mark.kind != "lesson":
+        return
+    await set_mark(connection, database.name, replace(database.mark, kind="kept"))
+    await connection.execute(f"ALTER DATABASE {quoted(database.name)} CONNECTION LIMIT -1")
+    print(f"The database {database.name} is yours now, since it was renamed: the course will not drop it.")
+
+
+def leave(uri: str, name: str) -> None:
+    """Drop a lesson's database while the interpreter ends, when no event loop can be had any more."""
+    with psycopg.connect(uri, autocommit=True, connect_timeout=2) as connection:
+        row = connection.execute(f"{OWN} WHERE datname = %s".encode(), (name,)).fetchone()
+        database = _of(row) if row else None
+        if database and database.droppable:
+            connection.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)".encode())
+    _made.discard(name)
+    if not _made:  # else the file has to tell the next sweep that this process has ended
+        forget_own_life()

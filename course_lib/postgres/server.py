@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,31 @@ from course_lib.postgres.address import libpq_uri, parse_url, spoken
 from course_lib.postgres.binaries import MAJOR, reachable_installation, server_account
 from course_lib.postgres.cluster import Cluster
 from course_lib.postgres.failures import connection_failure
+from course_lib.postgres.losing import server_went_away
+from course_lib.postgres.reliance import DIFFERENT, READ_ONLY, SET, settings_for
 from course_lib.postgres.watchdog import watch
 from course_lib.settings import get_settings
 
 MINIMUM_PGVECTOR = (0, 8, 4)  # older ones can corrupt or lose parts of an HNSW index (pgvector's CHANGELOG)
 CONNECT_SECONDS = 10
+LEAST_CONNECTIONS = 6  # a lesson and a check beside it, measured over all exercises
 SETTLE_SECONDS = 10  # how long the embedded server may take to come back by itself, or to be gone
 NETWORK = ("nfs", "cifs", "smb", "afs", "afpfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "fuse.gluster")
-PASSING = (asyncpg.CannotConnectNowError, ConnectionError, FileNotFoundError)
-"""What a server says that recovers from the loss of a backend, or has been ended since we looked."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A checked PostgreSQL with pgvector. ``url`` is its maintenance database, which is only connected to."""
+    """A checked PostgreSQL with pgvector. ``url`` is its maintenance database, which is only connected to.
+
+    ``settings`` is what a database made on it has to be given because this role's defaults differ, see ``reliance``.
+    """
 
     url: URL
     embedded: bool
     version: str
     pgvector: str
     started: bool = False
+    settings: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def describe(self) -> str:
         """``PostgreSQL 18.4 · pgvector 0.8.5 · embedded``."""
@@ -65,11 +70,15 @@ class Server:
 
 async def connect(url: URL, database: str | None = None) -> asyncpg.Connection[Any]:
     """Connect with asyncpg, putting a refusal into a sentence."""
+    connection: asyncpg.Connection[Any] | None = None
     try:
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+        connection = await asyncpg.connect(
             libpq_uri(url, database), timeout=CONNECT_SECONDS, server_settings={"application_name": "course"}
         )
+        await connection.execute(SET)
     except Exception as error:
+        if connection is not None:
+            connection.terminate()
         failure = connection_failure(error, spoken(url), embedded=not environment_names_a_server())
         if failure is None:
             raise
@@ -134,16 +143,18 @@ async def find_server() -> Server:
     """
     configured = get_settings().database_url
     if configured is not None:
-        return await _checked(parse_url(configured.get_secret_value()), embedded=False, started=False)
+        return await _checked(parse_url(configured.get_secret_value()), embedded=False)
     started = False
     patience = time.monotonic() + SETTLE_SECONDS
     while True:
         cluster, started_now = await asyncio.to_thread(_start_and_watch)
         started = started or started_now
         try:
-            return await _checked(parse_url(cluster.address().dsn), embedded=True, started=started)
+            server = await _checked(parse_url(cluster.address().dsn), embedded=True, process=cluster.process())
+            return replace(server, started=started)
         except CourseError as error:
-            if not isinstance(error.__cause__, PASSING) or time.monotonic() > patience:
+            # it recovers from the loss of a backend, or has been ended since we looked
+            if not server_went_away(error) or time.monotonic() > patience:
                 raise
         await asyncio.sleep(0.05)
 
@@ -156,27 +167,46 @@ def _start_and_watch() -> tuple[Cluster, bool]:
     return cluster, started
 
 
-async def _checked(url: URL, *, embedded: bool, started: bool) -> Server:
+_known: dict[object, Server] = {}
+
+
+def forget_checked() -> None:
+    """Look again at the server when it is next wanted: its answers may have changed."""
+    _known.clear()
+
+
+async def _checked(url: URL, *, embedded: bool, process: psutil.Process | None = None) -> Server:
+    """The server at ``url``, asked once in this process, and again when it is another ``process``."""
+    key = (url, process)
+    if key not in _known:
+        _known[key] = await _ask(url, embedded)
+    return _known[key]
+
+
+async def _ask(url: URL, embedded: bool) -> Server:
     connection = await connect(url)
     try:
         row = await connection.fetchrow(
-            """
+            f"""
             SELECT current_setting('server_version_num')::int AS number,
                    split_part(current_setting('server_version'), ' ', 1) AS version,
                    (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
-                   (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_create,
-                   quote_ident(current_user) AS role
+                   rolcreatedb OR rolsuper AS may_create,
+                   CASE WHEN rolsuper OR rolconnlimit < 0 THEN NULL ELSE rolconnlimit END AS connections,
+                   quote_ident(current_user) AS role,
+                   pg_is_in_recovery() AS standby, ({READ_ONLY}) AS read_only, ({DIFFERENT}) AS different
+            FROM pg_roles WHERE rolname = current_user
             """
         )
     finally:
         await connection.close()
     assert row is not None
     refuse_unfit(row, spoken(url))
-    return Server(url, embedded, row["version"], row["pgvector"], started)
+    return Server(url, embedded, row["version"], row["pgvector"], settings=settings_for(row["different"]))
 
 
 def refuse_unfit(row: asyncpg.Record, where: str) -> None:
-    """Raise the sentence for the first thing that ``row`` (see ``_checked``) shows to be missing."""
+    """Raise the sentence for the first thing that ``row`` (see ``_ask``) shows to be missing."""
     if row["number"] < MAJOR * 10_000:
         raise CourseError(
             f"{where} is PostgreSQL {row['version']}; the course needs {MAJOR} or newer.",
@@ -193,10 +223,21 @@ def refuse_unfit(row: asyncpg.Record, where: str) -> None:
             f"{where} has pgvector {row['pgvector']}; the course needs {needed} or newer.",
             "Update pgvector on that server, or unset DATABASE_URL to use the embedded one.",
         )
+    if row["standby"] or row["read_only"]:
+        kind = "is a standby, which can only be read" if row["standby"] else "is set to read only by who runs it"
+        raise CourseError(
+            f"{where} {kind}; the course creates databases.",
+            "Let DATABASE_URL name a server that can be written, or unset it to use the embedded one.",
+        )
     if not row["may_create"]:
         raise CourseError(
             f"Your role on {where} may not create databases, and every lesson gets a fresh one.",
             f"Ask its administrator for: ALTER ROLE {row['role']} CREATEDB;",
+        )
+    if row["connections"] is not None and row["connections"] < LEAST_CONNECTIONS:
+        raise CourseError(
+            f"Your role on {where} may hold {row['connections']} connections at once; lessons and checks need more.",
+            f"Ask its administrator for: ALTER ROLE {row['role']} CONNECTION LIMIT {LEAST_CONNECTIONS};",
         )
 
 

@@ -13,7 +13,6 @@ import pytest
 
 import course_lib.lesson
 import course_lib.postgres.server
-from course_lib.postgres import databases
 from course_lib.postgres.binaries import wheel_installation
 from course_lib.settings import get_settings
 from tests.postgres.places import YourServer, copy_of_installation, stop_all_below
@@ -34,7 +33,7 @@ def temporary_folder() -> Iterator[Path]:
 @contextlib.contextmanager
 def course_home(home: Path) -> Iterator[Path]:
     """Let this process's course live in ``home``, with the embedded server and no watchdog."""
-    forget = [get_settings, course_lib.postgres.server.embedded_cluster, databases.this_place]
+    forget = [get_settings, course_lib.postgres.server.embedded_cluster]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_HOME", str(home))
         for name in [name for name in os.environ if name.startswith("PG")] + ["DATABASE_URL"]:
@@ -42,6 +41,7 @@ def course_home(home: Path) -> Iterator[Path]:
         patch.setattr(course_lib.postgres.server, "watch", lambda cluster, hours: None)
         for cached in forget:
             cached.cache_clear()
+        course_lib.postgres.server.forget_checked()
         try:
             yield home
         finally:

@@ -22,6 +22,7 @@ from course_lib.postgres.binaries import (
     wheel_installation,
 )
 from course_lib.postgres.cluster import Cluster
+from course_lib.postgres.marks import Mark
 from course_lib.settings import REPOSITORY
 
 OPEN = "import asyncio; from course_lib import open_lesson; lesson = asyncio.run(open_lesson('02', 'migrated'))"
@@ -172,3 +173,17 @@ class YourServer:
             if database == "shop":
                 rows += connection.execute("SELECT id, what FROM orders ORDER BY id").fetchall()
         return rows
+
+
+def dead_process(home: Path | None) -> Mark:
+    """The mark of a process that used the course's folder ``home`` and was killed."""
+    code = """
+import os
+from course_lib.postgres.marks import Mark
+print(Mark.of_this_process("lesson", "02"), flush=True)
+os.kill(os.getpid(), 9)
+"""
+    process = start_python(home, code)
+    mark = Mark.parse(process.communicate(timeout=60)[0].strip())
+    assert mark is not None
+    return mark

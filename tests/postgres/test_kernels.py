@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
+from course_lib.errors import CourseError
 from course_lib.lesson import open_lesson
-from course_lib.postgres import clone, databases, drop, find_server, list_databases, sweep
+from course_lib.postgres import databases, drop, find_server, list_databases, lives, sweep
 from course_lib.postgres.databases import BIRTHMARK
-from tests.postgres.places import cluster_in, count_databases, environment, wait_until
+from course_lib.postgres.marks import Mark
+from tests.postgres.places import cluster_in, count_databases, dead_process, environment, run_python, wait_until
 
 OPEN_IN_CELL = (
     "from course_lib import open_lesson\nlesson = await open_lesson('02', 'migrated')\nprint(lesson.database)"
@@ -106,63 +107,96 @@ async def test_a_killed_kernels_database_is_gone_after_the_next_opening(
     await lesson.close()
 
 
-@pytest.mark.parametrize(
-    ("maker", "swept"),
-    [("dead", True), ("living", False), ("dead, on another machine", False)],
-)
+@pytest.mark.parametrize("maker", ["dead", "living", "dead, of another folder"])
 async def test_a_kernel_killed_between_create_and_comment(
-    shared_home: Path, monkeypatch: pytest.MonkeyPatch, maker: str, swept: bool
+    shared_home: Path, monkeypatch: pytest.MonkeyPatch, maker: str
 ) -> None:
     server = await find_server()
+    pid, life = os.getpid(), lives.own_life()
+    if maker != "living":
+        gone = dead_process(shared_home)
+        pid, life = gone.pid, gone.life
+    if "another" in maker:
+        life = "ffffffff" if life[:4] != "ffff" else "00000000"
+    name = f"lesson_04_{pid}_{life[:4]}0000"
 
     async def killed(*_: object) -> None:
         return
 
     async with server.connection() as connection:
         with monkeypatch.context() as patch:
-            patch.setattr(databases, "set_mark", killed)
-            mark = databases.Mark.of_this_process("lesson", "04")
-            if maker != "living":
-                patch.setattr("os.getpid", lambda: 4194303)
-            if "another" in maker:
-                patch.setattr(databases, "this_place", lambda: "elsewhere/1")
-            name = databases.generated_name("lesson_04")
-            await databases.create(connection, name, "template1", mark)
+            patch.setattr(databases, "_let_its_owner_in", killed)
+            await databases.create(connection, name, "template0", Mark.of_this_process("lesson", "04"))
         query = "SELECT datconnlimit, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1"
         assert tuple(await connection.fetchrow(query, name)) == (BIRTHMARK, None)
-        assert (name in await sweep(connection)) is swept
-        assert (name in [database.name for database in await list_databases(connection)]) is not swept
+        assert (name in await sweep(connection)) is (maker == "dead")
+        assert (name in [database.name for database in await list_databases(connection)]) is (maker != "dead")
         await drop(connection, name)
 
 
-async def test_a_new_process_with_a_dead_kernels_number_does_not_keep_its_database(shared_home: Path) -> None:
-    """Process ids come round again: the mark knows when its process began."""
+async def test_a_maker_that_nobody_knows_is_dead_on_the_embedded_server_only(shared_home: Path) -> None:
+    """All who use the embedded server have a file in its folder, which a loss of power may have taken."""
     server = await find_server()
+    unknown = Mark("lesson", "05", "somewhere", 4194303, "0123abcd")
+    name = "lesson_05_4194303_0123abcd"
     async with server.connection() as connection:
-        name = await clone(connection, "template1", "05")
-        own = databases.Mark.of_this_process("lesson", "05")
+        await databases.create(connection, name, "template0", unknown)
         assert name not in await sweep(connection)
-        earlier = databases.Mark("lesson", "05", own.host, own.pid, own.started - 3600)
-        await databases.set_mark(connection, name, earlier)
+        assert name in await sweep(connection, embedded=True)
+
+
+def test_a_new_process_with_a_dead_kernels_number_does_not_keep_its_database(shared_home: Path) -> None:
+    """Process ids come round again, and in another container they mean another process."""
+    gone = dead_process(shared_home)
+    assert gone.maker_ended() is True
+    assert Mark.of_this_process("lesson", "05").maker_ended() is False
+    assert Mark("lesson", "05", gone.host, os.getpid(), gone.life).maker_ended() is None
+
+
+def test_a_fork_is_a_process_of_its_own(shared_home: Path) -> None:
+    code = """
+import os
+from course_lib.postgres.marks import Mark
+parent = Mark.of_this_process("lesson", "02")
+reading, writing = os.pipe()
+if os.fork() == 0:
+    own = Mark.of_this_process("lesson", "02")
+    os.write(writing, f"{own.life != parent.life} {own.maker_ended()} {parent.maker_ended()}".encode())
+    os._exit(0)
+os.wait()
+print(os.read(reading, 100).decode(), parent.maker_ended())
+"""
+    assert run_python(shared_home, code).split() == ["True", "False", "False", "False"]
+
+
+async def test_another_host_name_changes_nothing(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A laptop in another network, a container that was made again on the same volume."""
+    server = await find_server()
+    gone = dead_process(shared_home)
+    name = f"lesson_05_{gone.pid}_{gone.life[:4]}0000"
+    async with server.connection() as connection:
+        await databases.create(connection, name, "template0", gone)
+        monkeypatch.setattr("socket.gethostname", lambda: "renamed")
         assert name in await sweep(connection)
 
 
-def test_setting_the_clock_does_not_make_a_living_kernel_look_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A laptop wakes, its clock jumps: on Linux the time of boot jumps with it, and every process's start."""
-    mark = databases.Mark.of_this_process("lesson", "05")
-    boot = psutil.boot_time()
-    monkeypatch.setattr(psutil, "boot_time", lambda: boot + 7200)
-    monkeypatch.setattr(
-        psutil.Process, "create_time", lambda self, _real=psutil.Process.create_time: _real(self) + 7200
-    )
-    assert not mark.abandoned()
-
-
-async def test_a_mark_from_another_machine_of_the_same_name_is_left_alone(shared_home: Path) -> None:
-    mark = databases.Mark.of_this_process("lesson", "05")
-    host = mark.host.partition("/")[0]
-    assert databases.Mark("lesson", "05", mark.host, 4194303, 1.0).abandoned()
-    assert not databases.Mark("lesson", "05", f"{host}/ffffffff", 4194303, 1.0).abandoned()
+async def test_a_database_that_was_renamed_is_kept_and_said_so(
+    shared_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = await find_server()
+    gone = dead_process(shared_home)
+    async with server.connection() as connection:
+        await databases.create(connection, f"lesson_05_{gone.pid}_{gone.life[:4]}0000", "template0", gone)
+        await connection.execute(f"ALTER DATABASE lesson_05_{gone.pid}_{gone.life[:4]}0000 RENAME TO my_notes")
+        for said in ("my_notes is yours now", ""):
+            assert await sweep(connection, embedded=True) == []
+            printed = capsys.readouterr().out
+            assert said in printed and bool(said) == bool(printed)
+        (kept,) = [database for database in await list_databases(connection) if database.name == "my_notes"]
+        assert kept.mark and kept.mark.kind == "kept"
+        with pytest.raises(CourseError, match="leaves it alone"):
+            await drop(connection, "my_notes")
+        await connection.execute("DROP DATABASE my_notes")
 
 
 LOST = [

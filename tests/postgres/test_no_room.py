@@ -141,7 +141,7 @@ async def test_a_full_disk_does_not_cost_a_server_its_data(folder: Path) -> None
             async def nothing(url: object) -> None:
                 return
 
-            kept = await ensure_template(server, connection, "kept", fingerprint(), nothing)
+            kept = (await ensure_template(server, connection, "kept", fingerprint(), nothing)).name
             await connection.execute("CHECKPOINT")  # commits are asynchronous here: the last ones may be lost
         cluster = embedded_cluster()
         process = cluster.process()

@@ -14,8 +14,8 @@ from course_lib.data.fresh import RECIPES
 from course_lib.data.seed import fingerprint
 from course_lib.lesson import open_lesson
 from course_lib.postgres import clone, drop, ensure_template, find_server, list_databases, sweep
-from course_lib.postgres.databases import BIRTHMARK, Mark, set_mark
-from tests.postgres.places import cluster_in, count_databases, run_python
+from course_lib.postgres.databases import BIRTHMARK, create
+from tests.postgres.places import cluster_in, count_databases, dead_process, run_python
 
 FORKS = """
 import asyncio, os, time
@@ -87,11 +87,11 @@ async def test_sweeps_and_clones_at_the_same_time_do_not_disturb_each_other(home
     """Six sweepers meet over two dozen dead databases while new ones are made; the living stay."""
     server = await find_server()
     async with server.connection() as connection:
-        template = await ensure_template(server, connection, "migrated", fingerprint(), RECIPES["migrated"])
-        dead = [await clone(connection, template, "07") for _ in range(24)]
-        own = Mark.of_this_process("lesson", "07")
+        template = (await ensure_template(server, connection, "migrated", fingerprint(), RECIPES["migrated"])).name
+        gone = dead_process(home)
+        dead = [f"lesson_07_{gone.pid}_{gone.life[:4]}{number:04x}" for number in range(24)]
         for name in dead:
-            await set_mark(connection, name, Mark("lesson", "07", own.host, 4194303, 1.0))
+            await create(connection, name, template, gone)
 
     async def clean() -> list[str]:
         async with server.connection() as connection:

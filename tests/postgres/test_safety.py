@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import asyncpg
 import pytest
 
-from course_lib.data.seed import fingerprint
 from course_lib.errors import CourseError
 from course_lib.lesson import open_lesson
 from course_lib.postgres import drop, ensure_template, find_server, list_databases, sweep
-from course_lib.postgres.databases import BIRTHMARK, COURSE, Mark
-from course_lib.postgres.templates import KEPT, template_name
-from tests.postgres.places import YourServer, names_in, run_course
+from course_lib.postgres.databases import BIRTHMARK
+from course_lib.postgres.marks import COURSE, Mark
+from course_lib.postgres.templates import KEPT
+from course_lib.settings import get_settings
+from tests.postgres.places import YourServer, dead_process, names_in, run_course
 
 DEAD = 4194303
 PointAt = Callable[[str], None]
@@ -24,14 +24,13 @@ PointAt = Callable[[str], None]
 
 def foreign_databases(own: Mark) -> dict[str, tuple[str | None, int]]:
     """Databases that look like the course's and are not, or that are and must stay: name → comment, limit."""
-    ours = {"course": COURSE, "kind": "lesson", "subject": "02", "host": own.host, "pid": DEAD, "started": 1.0}
+    ours = asdict(own) | {"pid": DEAD}
     return {
         "lesson_02_123_deadbeef": (None, -1),  # our shape of name, nothing else
         "course_template_base_x": (None, -1),
         "course_template_base_0123456789ab": (None, -1),
         "course_build_4194303_deadbeef": (None, -1),
         "birthmark_only": (None, BIRTHMARK),
-        "lesson_02_4194303_0000dead": (None, BIRTHMARK),  # of another place than this
         "lesson_02_4194303_deadbeef\n": (None, BIRTHMARK),
         "Lesson_02_4194303_deadbeef": (None, BIRTHMARK),
         "lesson_02_5_deadbee1": ("the shop's, do not touch", BIRTHMARK),
@@ -42,6 +41,15 @@ def foreign_databases(own: Mark) -> dict[str, tuple[str | None, int]]:
         "lesson_02_5_deadbee6": (json.dumps(ours | {"pid": "many"}), -1),
         "lesson_02_5_deadbee7": (json.dumps(ours | {"more": 1}), -1),
         "lesson_02_5_deadbee8": ("3", -1),
+        "lesson_02_5_deadbee9": ("[" * 200_000, -1),
+        "lesson_02_5_deadbeea": (json.dumps(ours | {"pid": -1}), -1),
+        "lesson_02_5_deadbeeb": (json.dumps(ours | {"pid": True}), -1),
+        "lesson_02_5_deadbeec": (json.dumps(ours | {"host": 5}), -1),
+        "lesson_02_5_deadbeed": (json.dumps(ours | {"subject": ["02"]}), -1),
+        "lesson_02_5_deadbeee": (json.dumps(ours | {"pid": float("nan")}), -1),
+        "lesson_02_5_deadbeef": (json.dumps(ours | {"life": "../../etc"}), -1),
+        "lesson_02_5_deadbef0": (json.dumps(ours | {"pid": 10**30}), -1),
+        "lesson_02_5_deadbef1": (json.dumps(ours | {"subject": "\u202e02"}), -1),
     }
 
 
@@ -49,17 +57,17 @@ def living_databases(own: Mark) -> dict[str, tuple[str | None, int]]:
     """Databases with the course's mark that only their maker or time may end."""
     mark = asdict(own)
     return {
-        "living": (json.dumps(mark | {"kind": "lesson"}), BIRTHMARK),
-        "elsewhere": (json.dumps(mark | {"pid": DEAD, "host": "another-laptop/1234"}), BIRTHMARK),
-        "same_name_elsewhere": (json.dumps(mark | {"pid": DEAD, "host": own.host.partition("/")[0]}), BIRTHMARK),
-        "of_a_later_course": (json.dumps(mark | {"pid": DEAD, "kind": "classroom"}), -1),
-        "a_template": (json.dumps(mark | {"pid": DEAD, "kind": "template"}), -1),
+        f"lesson_02_{own.pid}_00000001": (json.dumps(mark), BIRTHMARK),
+        f"lesson_02_{DEAD}_00000002": (json.dumps(mark | {"pid": DEAD, "host": "another-laptop"}), BIRTHMARK),
+        f"lesson_02_{DEAD}_00000003": (json.dumps(mark | {"pid": DEAD, "life": "0123abcd"}), BIRTHMARK),
+        f"lesson_02_{DEAD}_00000004": (json.dumps(mark | {"pid": DEAD, "kind": "classroom"}), -1),
+        f"lesson_02_{DEAD}_00000005": (json.dumps(mark | {"pid": DEAD, "kind": "template"}), -1),
     }
 
 
-def create_all(server: YourServer, databases: dict[str, tuple[str | None, int]]) -> None:
+def create_all(server: YourServer, databases: dict[str, tuple[str | None, int]], owner: str = "postgres") -> None:
     for name, (comment, limit) in databases.items():
-        server.execute(f'CREATE DATABASE "{name}" CONNECTION LIMIT {limit}')
+        server.execute(f'CREATE DATABASE "{name}" OWNER {owner} CONNECTION LIMIT {limit}')
         if comment is not None:
             literal = comment.replace("'", "''")
             server.execute(f"COMMENT ON DATABASE \"{name}\" IS '{literal}'")
@@ -80,7 +88,7 @@ def without_ours(contents: dict[str, list[tuple[object, ...]]]) -> dict[str, lis
     """Leave out what the course may change: its own templates."""
 
     def foreign(row: tuple[object, ...]) -> bool:
-        return Mark.parse(str(row[6])) is None or row[0] in ("a_template",)
+        return Mark.parse(str(row[6])) is None
 
     return contents | {"databases": [row for row in contents["databases"] if foreign(row)]}
 
@@ -113,15 +121,19 @@ async def test_sweep_takes_only_what_is_surely_dead_and_ours(your_server: YourSe
     server = await find_server()
     own = Mark.of_this_process("lesson", "02")
     living = living_databases(own)
-    create_all(your_server, living | {"dead": (json.dumps(asdict(own) | {"pid": DEAD}), -1)})
+    gone = dead_process(get_settings().home)
+    dead = f"lesson_02_{gone.pid}_{gone.life[:4]}0000"
+    newborn = f"lesson_02_{gone.pid}_{gone.life[:4]}0001"
+    create_all(your_server, {**living, dead: (str(gone), -1), newborn: (None, BIRTHMARK)}, owner="admin")
+    create_all(your_server, {"of_another_owner": (str(gone), -1), "renamed": (str(gone), BIRTHMARK)})
+    your_server.execute("ALTER DATABASE renamed OWNER TO admin")
     async with server.connection() as connection:
         listed = {database.name for database in await list_databases(connection)}
-        assert {*living, "dead"} <= listed
-        assert await sweep(connection) == ["dead"]
+        assert {*living, dead, newborn, "renamed"} <= listed and "of_another_owner" not in listed
+        assert await sweep(connection) == [dead, newborn]
         left = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
-        assert living.keys() <= left and "dead" not in left
-        for name in living:
-            assert await drop(connection, name)
+        assert living.keys() | {"of_another_owner", "renamed"} <= left and not {dead, newborn} & left
+    your_server.execute(*(f'DROP DATABASE "{name}"' for name in [*living, "of_another_owner", "renamed"]))
 
 
 async def test_drop_refuses_what_is_not_marked(crowded: YourServer) -> None:
@@ -147,7 +159,8 @@ async def test_only_the_oldest_of_the_courses_templates_are_pruned(crowded: Your
 
     async with server.connection() as connection:
         names = [
-            await ensure_template(server, connection, "tiny", f"{number:012x}", nothing) for number in range(KEPT + 2)
+            (await ensure_template(server, connection, "tiny", f"{number:012x}", nothing)).name
+            for number in range(KEPT + 2)
         ]
         templates = await connection.fetch("SELECT datname FROM pg_database WHERE datistemplate ORDER BY oid")
         left = [row["datname"] for row in templates]
@@ -157,41 +170,6 @@ async def test_only_the_oldest_of_the_courses_templates_are_pruned(crowded: Your
         for name in names[2:]:
             await drop(connection, name)
     crowded.execute("ALTER DATABASE shop_template IS_TEMPLATE false", "DROP DATABASE shop_template")
-
-
-async def test_a_strangers_database_of_the_templates_name_is_neither_used_nor_touched(
-    your_server: YourServer, point_at: PointAt
-) -> None:
-    point_at(your_server.url())
-    server = await find_server()
-    name = template_name("taken", fingerprint())
-    your_server.execute(f'CREATE DATABASE "{name}" IS_TEMPLATE true')
-    before = your_server.contents()
-
-    async def nothing(url: object) -> None:
-        return
-
-    async with server.connection() as connection:
-        with pytest.raises(CourseError, match="did not make has the name"):
-            await ensure_template(server, connection, "taken", fingerprint(), nothing)
-    assert your_server.contents() == before
-    your_server.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE false', f'DROP DATABASE "{name}"')
-
-
-async def test_a_colleagues_databases_do_not_stop_an_opening(your_server: YourServer, point_at: PointAt) -> None:
-    """Dead ones of another role on this machine cannot be dropped by us: they stay, and the lesson opens."""
-    your_server.execute("CREATE ROLE learner LOGIN CREATEDB PASSWORD 'word'", "CREATE EXTENSION IF NOT EXISTS vector")
-    your_server.execute("CREATE EXTENSION IF NOT EXISTS vector", database="template1")
-    own = Mark.of_this_process("lesson", "02")
-    create_all(your_server, {"colleagues": (json.dumps(asdict(own) | {"pid": DEAD}), -1)})
-    point_at(your_server.url("learner", "word"))
-    lesson = await open_lesson("02", "migrated")
-    server = await find_server()
-    async with server.connection() as connection:
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await drop(connection, "colleagues")
-    await lesson.close()
-    your_server.execute('DROP DATABASE "colleagues"')
 
 
 async def test_a_foreign_process_keeps_its_files_and_modes(folder: Path, home: Path) -> None:
@@ -205,5 +183,5 @@ async def test_a_foreign_process_keeps_its_files_and_modes(folder: Path, home: P
     assert before == {path: (path.lstat().st_mode, path.lstat().st_uid) for path in before}
     assert names_in(folder) == ["home", "neighbour"]
     assert {name for name in names_in(home) if not name.startswith("postgresql-")} == {
-        "place", "place.lock", "postgres-18",
+        "kernels", "postgres-18",
     }  # fmt: skip

@@ -1,0 +1,86 @@
+"""A fingerprint of what a database holds: whether a copy is what was once built can be told by reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+import asyncpg
+
+UNREADABLE = ("XX", "58")  # classes of SQLSTATE: internal errors such as corrupted data, and errors of the file system
+
+CATALOGUE = """
+    WITH own AS (
+        SELECT c.oid, c.relname, c.relkind, c.reltoastrelid FROM pg_class c
+        WHERE relnamespace = 'public'::regnamespace
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+    )
+    SELECT concat_ws(' ', 'relation', relname, relkind, pg_relation_size(oid), pg_relation_size(reltoastrelid)) AS line
+    FROM own
+    UNION ALL
+    SELECT concat_ws(' ', 'column', relname, attname, format_type(atttypid, atttypmod), attnotnull)
+    FROM own JOIN pg_attribute ON attrelid = own.oid WHERE attnum > 0 AND NOT attisdropped AND relkind <> 'i'
+    UNION ALL
+    SELECT concat_ws(' ', 'default', relname, adnum, pg_get_expr(adbin, adrelid))
+    FROM own JOIN pg_attrdef ON adrelid = own.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'constraint', relname, conname, pg_get_constraintdef(pg_constraint.oid))
+    FROM own JOIN pg_constraint ON conrelid = own.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'trigger', relname, tgname, tgenabled)
+    FROM own JOIN pg_trigger ON tgrelid = own.oid WHERE NOT tgisinternal
+    UNION ALL
+    SELECT concat_ws(' ', 'rule or policy', relname, name) FROM own JOIN (
+        SELECT ev_class, rulename FROM pg_rewrite UNION ALL SELECT polrelid, polname FROM pg_policy
+    ) AS more (relation, name) ON relation = own.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'function', proname, md5(prosrc)) FROM pg_proc p
+    WHERE pronamespace = 'public'::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    UNION ALL
+    SELECT concat_ws(' ', 'extension', extname, extversion) FROM pg_extension
+    ORDER BY line
+"""
+TABLES = """
+    SELECT quote_ident(relname) AS quoted FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY relname
+"""
+
+
+async def digest(connection: asyncpg.Connection[Any]) -> str:
+    """32 hexadecimal digits for the catalogue of schema public, the sizes of its files and the rows of each table.
+
+    Raises:
+        asyncpg.PostgresError: something cannot be read.
+    """
+    lines = [row["line"] for row in await connection.fetch(CATALOGUE)]
+    tables = await connection.fetch(TABLES)
+    counts = " UNION ALL ".join(f"SELECT {n} AS n, count(*) FROM public.{t['quoted']}" for n, t in enumerate(tables))
+    if counts:
+        lines += [f"rows {row['n']} {row['count']}" for row in await connection.fetch(f"{counts} ORDER BY n")]
+    return sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+async def read_all(connection: asyncpg.Connection[Any]) -> None:
+    """Read every row with all its values.
+
+    Raises:
+        asyncpg.PostgresError: something cannot be read.
+    """
+    for table in await connection.fetch(TABLES):
+        await connection.execute(f"SELECT count(row::text) FROM public.{table['quoted']} AS row")
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """True when the server said, here or in a cause, that it cannot make sense of its files."""
+    return any(str(getattr(step, "sqlstate", None) or "").startswith(UNREADABLE) for step in causes(error))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from, the driver's own error of SQLAlchemy's too."""
+    for _ in range(20):
+        if error is None:
+            return
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__ or error.__context__
