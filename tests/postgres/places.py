@@ -146,6 +146,16 @@ class YourServer:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def courses_databases(self) -> list[str]:
+        """Names of the databases that look like the course's."""
+        rows = self.contents()["databases"]
+        return [str(row[0]) for row in rows if str(row[0]).startswith(("lesson_", "course_"))]
+
+    def drop_courses_databases(self) -> None:
+        """Drop them, so that the roles that own them can be dropped."""
+        for name in self.courses_databases():
+            self.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE false', f'DROP DATABASE "{name}" WITH (FORCE)')
+
     def contents(self) -> dict[str, list[tuple[object, ...]]]:
         """Everything on the server that the course could change by mistake."""
         queries = {
