@@ -22,18 +22,19 @@ UNREADABLE = set(",:")  # a comma separates hosts, a colon a host from its port
 OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def new_private_folder(prefix: str, socket: str, account: Account | None = None) -> Path:
+def new_private_folder(prefix: str, socket: str, account: Account | None = None, *places: Path) -> Path:
     """Make a folder of mode 0700 and an unguessable name that begins with ``prefix``.
 
     Args:
         prefix: of its name.
         socket: the file name of the socket that will lie in it.
         account: somebody else who can reach it, so that it may be given to them; it is made ours.
+        places: where to make it rather than in the folder for temporary files.
 
     Raises:
         CourseError: no folder for temporary files will do.
     """
-    for place in _places():
+    for place in (*places, *_places()):
         fits = _can_hold(place, f"{prefix}12345678/{socket}")
         if fits and _is_safe(place) and (account is None or account.can_enter(place)):
             folder = _made(place, prefix)

@@ -24,9 +24,10 @@ from tests.postgres.places import names_in, run_python, start_python
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no Unix sockets there")
 
 LISTEN = """
-import asyncio, os, socket, sys
-from course_lib.instruments.network.door import SocketDoor
-door = SocketDoor()
+import asyncio, os, pathlib, sys
+from course_lib.instruments.network import door
+door.SHARED_MEMORY = pathlib.Path("{place}")
+door = door.SocketDoor()
 
 async def main():
     await door.open(asyncio.Protocol)
@@ -45,6 +46,7 @@ def temp(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]
         place = folder / name
         place.mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(place))
+        monkeypatch.setattr("course_lib.instruments.network.door.SHARED_MEMORY", place)
         return place
 
     return use
@@ -130,14 +132,14 @@ def test_where_no_place_will_do_the_sentence_says_what_would(
     ids=["its loop is closed", "it exits", "it raises", "a fork of it exits", "it forgets the door"],
 )
 def test_nothing_stays_of_a_program_that_ends_with_the_door_open(then: str) -> None:
-    process = start_python(None, LISTEN.format(then=then))
+    process = start_python(None, LISTEN.format(place="/tmp", then=then))
     folder = Path(process.communicate(timeout=30)[0].split("\n")[0])
     assert folder.name.startswith(PREFIX) and not folder.exists()
 
 
 def test_a_fork_that_ends_leaves_its_parent_the_folder() -> None:
     then = "child = os.fork()\n    child or sys.exit()\n    os.waitpid(child, 0)\n    print(os.path.exists(door.host))"
-    assert run_python(None, LISTEN.format(then=then)).split()[-1] == "True"
+    assert run_python(None, LISTEN.format(place="/tmp", then=then)).split()[-1] == "True"
 
 
 def aged(folder: Path) -> Path:
@@ -148,7 +150,7 @@ def aged(folder: Path) -> Path:
 
 async def test_what_a_killed_program_left_goes_with_the_next_door(temp: Callable[[str], Path]) -> None:
     place = temp("place")
-    programs = [start_python(None, LISTEN.format(then="sys.stdin.read()"), TMPDIR=str(place)) for _ in range(2)]
+    programs = [start_python(None, LISTEN.format(place=place, then="sys.stdin.read()")) for _ in range(2)]
     killed, alive = (aged(Path(program.stdout.readline().strip())) for program in programs if program.stdout)
     programs[0].kill()
     programs[0].wait()

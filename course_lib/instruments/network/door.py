@@ -22,6 +22,7 @@ from typing import Protocol
 
 import psutil
 
+from course_lib.postgres.configuration import SHARED_MEMORY
 from course_lib.postgres.private_folder import is_private, new_private_folder
 
 LOCAL = "127.0.0.1"
@@ -66,7 +67,7 @@ class SocketDoor:
         self._remove: Callable[[], object] = lambda: None
 
     async def open(self, handler: Handler) -> asyncio.Server:
-        folder = new_private_folder(PREFIX, SOCKET)
+        folder = new_private_folder(PREFIX, SOCKET, None, SHARED_MEMORY)  # no disk to wait for
         self.host = str(folder)
         self._remove = weakref.finalize(self, _remove, folder, _hold(folder), os.getpid())
         _clear_away_the_dead(folder.parent)
