@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
@@ -25,6 +29,7 @@ from course_lib.instruments.network.door import PortDoor
 from course_lib.instruments.network.proxy import Proxy
 from course_lib.instruments.network.route import through_proxy, upstream_of
 from course_lib.postgres.pgbouncer import pgbouncer, pgbouncer_is_installed
+from tests.postgres.places import start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
 
@@ -157,3 +162,39 @@ async def test_a_port_lets_in_this_process_and_its_children_only(
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT 1")) == 1
     await engine.dispose()
+
+
+# -- JupyterLab --------------------------------------------------------------------------------------------
+
+LAB = "import sys; from course_lib.cli import main; sys.argv[1:] = ['lab', '--no-browser']; main()"
+
+
+def address_of(lab: subprocess.Popen[str]) -> tuple[str, str]:
+    """What ``course lab`` prints: where JupyterLab is, and its token."""
+    assert lab.stdout is not None
+    for line in lab.stdout:
+        if found := re.search(r"(http://localhost:\d+)/.*\?token=(\w+)", line):
+            return found[1], found[2]
+    raise AssertionError("no address")
+
+
+def test_the_token_and_the_kernels_of_course_lab_are_nobody_elses(folder: Path, another_user: list[str]) -> None:
+    """In a home of a usual length, below which the path of a kernel's socket would be too long."""
+    home, temp = folder / ("home-" + "of-somebody" * 4), folder / "temp"
+    temp.mkdir()
+    umask = os.umask(0)
+    lab = start_python(home, LAB, COURSE_WORK=str(folder / "work"), TMPDIR=str(temp))
+    os.umask(umask)
+    try:
+        where, token = address_of(lab)
+        request = urllib.request.Request(f"{where}/api/kernels", b"{}", {"Authorization": f"token {token}"})
+        assert urllib.request.urlopen(request, timeout=60).status == 201, "a kernel starts"
+        (runtime,) = temp.glob("course-lab-*")
+        assert {place.stat().st_mode & 0o777 for place in (runtime, home / "jupyter")} == {0o700}
+        wait_until(lambda: len([path for path in runtime.iterdir() if path.is_socket()]) == 5)
+        sockets = [str(path) for path in runtime.iterdir() if path.is_socket()]
+        assert {knock(path, another_user) for path in sockets} == {"PermissionError"}
+    finally:
+        lab.send_signal(signal.SIGINT)
+        lab.communicate(timeout=60)
+    assert not runtime.exists()
