@@ -6,10 +6,13 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -17,11 +20,13 @@ import typer
 from course_lib.errors import CourseError
 from course_lib.notebooks import Workspace
 from course_lib.postgres import Server, find_server, running_server, stop_embedded
+from course_lib.postgres.private_folder import new_private_folder
 from course_lib.postgres.watchdog import clients
 from course_lib.settings import get_settings
 
 FIRST_LESSON = "00_start_here.ipynb"
 START_SECONDS = 60
+KERNEL_SOCKET = "kernel-00000000-0000-0000-0000-000000000000-ipc-5"
 
 
 def run_lab(port: int, browser: bool, extra: list[str]) -> None:
@@ -42,21 +47,36 @@ def run_lab(port: int, browser: bool, extra: list[str]) -> None:
         typer.echo(f"You changed {copy.name}; there is a newer original. To take it: course reset {number}")
     server = asyncio.run(find_server())
     typer.echo(server.describe())
-    jupyter = subprocess.Popen(
-        _command(workspace.folder, port, browser, extra),
-        env={**jupyter_environment(), **_token()},
-        start_new_session=True,
-    )
-    for ending in (signal.SIGINT, signal.SIGTERM):  # in a script's background SIGINT may start out ignored
-        signal.signal(ending, _as_interrupt)
+    environment = {**jupyter_environment(), **_token()}
+    with _runtime_folder(Path(environment["JUPYTER_RUNTIME_DIR"])) as runtime:
+        jupyter = subprocess.Popen(
+            _command(workspace.folder, port, browser, extra),
+            env={**environment, "JUPYTER_RUNTIME_DIR": str(runtime)},
+            start_new_session=True,
+        )
+        for ending in (signal.SIGINT, signal.SIGTERM):  # in a script's background SIGINT may start out ignored
+            signal.signal(ending, _as_interrupt)
+        try:
+            address = _address(jupyter, runtime)
+            typer.echo(f"\nJupyterLab is at  {address}\nCtrl-C ends it.\n")
+            jupyter.wait()
+        except KeyboardInterrupt:
+            typer.echo("\nEnding JupyterLab.")
+        finally:
+            _end(jupyter, server)
+
+
+@contextmanager
+def _runtime_folder(usual: Path) -> Iterator[Path]:
+    """Where Jupyter writes its token and keeps the kernels' sockets, whose names leave the path little room."""
+    if os.name == "nt":
+        yield usual
+        return
+    folder = new_private_folder("course-lab-", KERNEL_SOCKET)
     try:
-        address = _address(jupyter)
-        typer.echo(f"\nJupyterLab is at  {address}\nCtrl-C ends it.\n")
-        jupyter.wait()
-    except KeyboardInterrupt:
-        typer.echo("\nEnding JupyterLab.")
+        yield folder
     finally:
-        _end(jupyter, server)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _as_interrupt(*_: object) -> None:
@@ -89,6 +109,9 @@ def jupyter_environment() -> dict[str, str]:
         "MPLCONFIGDIR": home / "matplotlib",
     }  # fmt: skip
     try:
+        home.mkdir(parents=True, exist_ok=True)
+        if os.name != "nt":
+            home.chmod(0o700)  # a token lies in it, and settings that Jupyter runs
         for folder in folders.values():
             folder.mkdir(parents=True, exist_ok=True)
         for place, content in QUIET.items():
@@ -135,15 +158,15 @@ def _write_once(path: Path, content: object) -> None:
         path.write_text(json.dumps(content))
 
 
-def _address(jupyter: subprocess.Popen[bytes]) -> str:
+def _address(jupyter: subprocess.Popen[bytes], runtime: Path) -> str:
     """Where it listens, from the file that the running server writes about itself."""
-    runtime = get_settings().home.expanduser() / "jupyter" / "runtime" / f"jpserver-{jupyter.pid}.json"
+    told = runtime / f"jpserver-{jupyter.pid}.json"
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if jupyter.poll() is not None:
             break
         try:
-            server = json.loads(runtime.read_text())
+            server = json.loads(told.read_text())
         except (OSError, ValueError):
             time.sleep(0.1)
             continue

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ from course_lib.errors import CourseError
 from course_lib.postgres.address import libpq_options, libpq_uri
 from course_lib.postgres.binaries import Account, server_account
 from course_lib.postgres.failures import DOCTOR
+from course_lib.postgres.private_folder import new_private_folder
 from course_lib.postgres.server import Server
-from course_lib.postgres.sockets import LONGEST_SOCKET_PATH, make_private
 
 PoolMode = Literal["session", "transaction", "statement"]
 
@@ -40,6 +40,11 @@ END_SECONDS = 5
 TRACKS_SINCE = (1, 21)  # max_prepared_statements, see PgBouncer's NEWS
 SYSTEM_PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 SERVER_SOCKETS = ("/run/postgresql", "/var/run/postgresql", "/private/tmp", "/tmp")
+
+ALWAYS = {
+    "listen_addr": "", "listen_port": PORT, "auth_type": "any", "query_wait_timeout": 20,
+    "log_connections": 0, "log_disconnections": 0,
+}  # fmt: skip
 
 # killed, not asked to end: it has nothing to save, and what SIGTERM means has changed with its versions
 KEEPER = """
@@ -54,27 +59,13 @@ rm -rf -- "$0"
 exit $code
 """
 
-INI = """\
-[databases]
-{database} = {server}
-
-[pgbouncer]
-listen_addr =
-listen_port = {port}
-unix_socket_dir = {folder}
-auth_type = any
-pool_mode = {pool_mode}
-default_pool_size = {default_pool_size}
-max_client_conn = {max_client_conn}
-query_wait_timeout = 20
-log_connections = 0
-log_disconnections = 0
-"""
-
 
 @dataclass(frozen=True)
 class PgBouncer:
-    """A running PgBouncer. It asks clients for no password: only this user can enter the folder of its socket."""
+    """A running PgBouncer. It asks clients for no password: only this user can enter the folder of its socket.
+
+    Whatever database a client asks for, it gets the lesson's.
+    """
 
     url: URL
     """The address for SQLAlchemy with asyncpg."""
@@ -164,22 +155,41 @@ async def pgbouncer(
         CourseError: it is not installed, or does not start.
     """
     version, account = pgbouncer_version(), server_account()
-    folder = _make_folder(account)
-    settings = INI.format(
-        database=database, server=_server_line(server.url, database), port=PORT, folder=folder,
-        pool_mode=pool_mode, default_pool_size=default_pool_size, max_client_conn=max_client_conn,
-    )  # fmt: skip
-    if host := server.url.host:
-        settings += _encryption(server.url, host)
+    settings: dict[str, object] = {
+        **ALWAYS, "pool_mode": pool_mode, "default_pool_size": default_pool_size, "max_client_conn": max_client_conn,
+        **(_encryption(server.url, server.url.host) if server.url.host else {}),
+    }  # fmt: skip
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= TRACKS_SINCE:
-        settings += f"max_prepared_statements = {200 if track_prepared_statements else 0}\n"
+        settings["max_prepared_statements"] = 200 if track_prepared_statements else 0
+    # a name in the first place could hold no blanks, quotes or umlauts, however it is written
+    ini = _ini(databases={"*": _server_line(server.url, database)}, pgbouncer=settings)
+    folder = new_private_folder("pgbouncer-", f".s.PGSQL.{PORT}", account)
     url = URL.create(
         "postgresql+asyncpg", server.url.username or getpass.getuser(), database=database,
         query={"host": str(folder), "port": str(PORT)},
     )  # fmt: skip
-    with _kept(folder, settings, account) as (keeper, log):
+    with _kept(folder, f"{ini}unix_socket_dir = {folder}\n", account) as (keeper, log):
         await _until_ready(url, keeper, log)
         yield PgBouncer(url, version)
+
+
+def _ini(**sections: Mapping[str, object]) -> str:
+    """The text of a configuration file. A value ends with its line and cannot be quoted.
+
+    Raises:
+        CourseError: a value has several lines: what follows the first would be settings of their own.
+    """
+    text = ""
+    for section, values in sections.items():
+        text += f"[{section}]\n"
+        for name, value in values.items():
+            if set("\n\r\0") & set(str(value)):
+                raise CourseError(
+                    "PgBouncer's configuration cannot hold a line break, and a name or password here has one.",
+                    "Give the database, the role or the password in DATABASE_URL a name of one line.",
+                )
+            text += f"{name} = {value}\n"
+    return text
 
 
 def _server_line(url: URL, database: str) -> str:
@@ -193,37 +203,26 @@ def _server_line(url: URL, database: str) -> str:
     return " ".join(f"{key}='{str(value).replace(chr(39), chr(39) * 2)}'" for key, value in values.items())
 
 
-def _encryption(url: URL, host: str) -> str:
+def _encryption(url: URL, host: str) -> dict[str, object]:
     """As the address asks for it; without a word, as libpq and asyncpg do: encrypted where the server can."""
     options = libpq_options(url)
     mode = options.get("sslmode", "disable" if host in ("localhost", "127.0.0.1", "::1") else "prefer")
-    text = f"server_tls_sslmode = {mode}\n"
-    if authority := options.get("sslrootcert"):
-        text += f"server_tls_ca_file = {authority}\n"
-    return text
-
-
-def _make_folder(account: Account | None) -> Path:
-    """A folder that only we and ``account`` can enter, with a path short enough for a socket's."""
-    usual = Path(tempfile.gettempdir()).resolve()
-    longest = len(os.fsencode(usual / f"pgbouncer-12345678/.s.PGSQL.{PORT}"))
-    fits = longest <= LONGEST_SOCKET_PATH and (account is None or account.can_enter(usual))
-    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-", dir=usual if fits else "/tmp"))
-    make_private(folder, account)
-    return folder
+    authority = options.get("sslrootcert")
+    return {"server_tls_sslmode": mode, **({"server_tls_ca_file": authority} if authority else {})}
 
 
 @contextmanager
-def _kept(folder: Path, settings: str, account: Account | None) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+def _kept(folder: Path, text: str, account: Account | None) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
     """Run the keeper, and PgBouncer below it; yields the keeper and what PgBouncer says."""
     ini, program = folder / "pgbouncer.ini", _program()
     with tempfile.TemporaryFile() as log:
         try:
             ini.touch(mode=0o600)
-            ini.write_text(settings, encoding="utf-8")
+            ini.write_text(text, encoding="utf-8")
             identity: dict[str, Any] = {}
             if account is not None:  # PgBouncer refuses to run as root
-                os.chown(ini, account.uid, account.gid)
+                for path in (ini, folder):  # the folder last: until then nobody else can lay a link in it
+                    os.chown(path, account.uid, account.gid)
                 identity = {"user": account.uid, "group": account.gid, "extra_groups": []}
             keeper = subprocess.Popen(
                 ["/bin/sh", "-c", KEEPER, str(folder), str(program), str(ini)], cwd=folder, start_new_session=True,

@@ -8,7 +8,9 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ from sqlalchemy.orm import Session, selectinload
 
 from course_lib.errors import CourseError
 from course_lib.instruments import QueryLog, network_delay
+from course_lib.instruments.network.door import PortDoor
+from course_lib.instruments.network.proxy import Proxy
 from course_lib.instruments.network.route import Upstream, through_proxy, upstream_of
 from course_lib.models import Conversation
 
@@ -41,14 +45,21 @@ def a_network_thread_runs() -> bool:
     return any(thread.name == "network-delay" for thread in threading.enumerate())
 
 
-def port_of(engine: AsyncEngine | Engine) -> int:
-    assert engine.url.port is not None
-    return engine.url.port
+def folder_of(engine: AsyncEngine | Engine) -> Path:
+    return Path(str(engine.url.query["host"]))
 
 
-def somebody_listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+def exists(folder: Path) -> bool:
+    return folder.exists()
+
+
+@pytest.fixture
+def tcp_url(seeded_url: URL) -> Iterator[URL]:
+    """The same database on TCP and without encryption, as a server of one's own may be."""
+    proxy = Proxy(upstream_of(seeded_url), PortDoor())
+    proxy.start()
+    yield through_proxy(seeded_url, proxy.door.host, proxy.door.port)
+    proxy.stop()
 
 
 async def test_fifty_lazy_loads_are_fifty_three_round_trips_and_selectinload_four(engine: AsyncEngine) -> None:
@@ -160,8 +171,8 @@ async def test_nothing_is_left_however_the_block_ends(engine: AsyncEngine, end: 
 
     async def block() -> None:
         async with network_delay(engine, round_trip_ms=1) as network:
-            found.update(network=network, port=port_of(network.engine), pool=network.engine.pool)
-            assert somebody_listens(found["port"])
+            found.update(network=network, folder=folder_of(network.engine), pool=network.engine.pool)
+            assert exists(found["folder"])
             async with network.session() as session:
                 await session.execute(text("SELECT 1"))
                 is_inside.set()
@@ -177,7 +188,7 @@ async def test_nothing_is_left_however_the_block_ends(engine: AsyncEngine, end: 
     with suppress(ZeroDivisionError, asyncio.CancelledError):
         await task
     assert not a_network_thread_runs()
-    assert not somebody_listens(found["port"])
+    assert not exists(found["folder"])
     assert found["pool"].checkedin() == 0, "the pool was disposed"
     with pytest.raises(CourseError, match="inside its block"):
         found["network"].session()
@@ -191,6 +202,14 @@ async def test_what_was_counted_can_be_read_afterwards(engine: AsyncEngine) -> N
     assert inside.startswith(f"{network.round_trips} round trips, ")
     network.reset()
     assert str(network).startswith("0 round trips")
+
+
+async def until_it_is(engine: AsyncEngine, backend: int, state: str) -> None:
+    found = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid AND state = :state AND query ~ 'pg_sleep'")
+    async with asyncio.timeout(30), engine.connect() as connection:
+        while not await connection.scalar(found, {"pid": backend, "state": state}):
+            await asyncio.sleep(0.02)
+            await connection.rollback()
 
 
 async def until_it_is_gone(engine: AsyncEngine, backend: int) -> None:
@@ -237,7 +256,7 @@ async def test_a_killed_backend_is_an_error_and_no_waiting(engine: AsyncEngine) 
 
 
 async def test_a_server_that_goes_away_is_an_error_and_no_waiting(engine: AsyncEngine) -> None:
-    """The server that goes is a second proxy, which is reached over TCP."""
+    """The server that goes is a second proxy."""
     async with asyncio.timeout(60), AsyncExitStack() as life:
         server = await life.enter_async_context(network_delay(engine))
         async with network_delay(server.engine, round_trip_ms=1) as network, network.engine.connect() as connection:
@@ -323,20 +342,79 @@ async def test_a_server_that_cannot_be_reached_is_told_in_a_sentence(
     assert not a_network_thread_runs()
 
 
-async def test_encryption_that_the_server_does_not_have_is_told_in_a_sentence(engine: AsyncEngine) -> None:
-    async with network_delay(engine) as plain:  # what stands on TCP, as a server of one's own would
-        await plain.engine.dispose()
-        for driver, option in (("asyncpg", "ssl"), ("psycopg", "sslmode")):
-            url = plain.engine.url.set(drivername=f"postgresql+{driver}", query={option: "require"})
-            encrypted = create_async_engine(url) if driver == "asyncpg" else create_engine(url)
-            with pytest.raises(CourseError, match=r"encrypted connection|SSL"):
-                async with network_delay(encrypted):
-                    pass
+async def test_encryption_that_the_server_does_not_have_is_told_in_a_sentence(tcp_url: URL) -> None:
+    for driver, option in (("asyncpg", "ssl"), ("psycopg", "sslmode")):
+        url = tcp_url.set(drivername=f"postgresql+{driver}", query={option: "require"})
+        encrypted = create_async_engine(url) if driver == "asyncpg" else create_engine(url)
+        with pytest.raises(CourseError, match=r"encrypted connection|SSL"):
+            async with network_delay(encrypted):
+                pass
+
+
+async def test_before_a_server_on_tcp_the_proxy_stands_on_tcp(tcp_url: URL) -> None:
+    for driver in ("asyncpg", "psycopg"):
+        url = tcp_url.set(drivername=f"postgresql+{driver}", query={})
+        engine = create_async_engine(url)
+        async with network_delay(engine, round_trip_ms=1) as network, network.engine.connect() as connection:
+            assert (network.engine.url.host, "host" in network.engine.url.query) == ("127.0.0.1", False)
+            assert network.engine.url.port != url.port
+            assert await connection.scalar(text("SELECT 1")) == 1
+            assert network.round_trips
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize("stands", ["on a socket", "on TCP"])
+async def test_a_cancelled_task_stops_its_statement_on_the_server(
+    engine: AsyncEngine, tcp_url: URL, driver: str, stands: str
+) -> None:
+    """The request to cancel is a connection of its own, which comes through the proxy."""
+    address = tcp_url if stands == "on TCP" else engine.url
+    query = {key: value for key, value in address.query.items() if key != "ssl"}
+    given = create_async_engine(address.set(drivername=f"postgresql+{driver}", query=query))
+    async with asyncio.timeout(30), network_delay(given) as network, network.engine.connect() as connection:
+        backend = await connection.scalar(text("SELECT pg_backend_pid()"))
+        running = asyncio.create_task(connection.execute(text("SELECT pg_sleep(300)")))
+        await until_it_is(engine, backend, "active")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await connection.invalidate()
+        await until_it_is_gone(engine, backend)
+    await given.dispose()
+
+
+@pytest.mark.parametrize("kind", [create_engine, create_async_engine])
+async def test_cancel_of_psycopg_does_not_stand_still(
+    engine: AsyncEngine, kind: Callable[[URL], AsyncEngine | Engine]
+) -> None:
+    """The proxy can only answer while the thread that cancels leaves the interpreter to others."""
+    driver_url = engine.url.set(drivername="postgresql+psycopg")
+    async with asyncio.timeout(30), network_delay(kind(driver_url)) as network:
+        if isinstance(network.engine, AsyncEngine):
+            async with network.engine.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                backend = await connection.scalar(text("SELECT pg_backend_pid()"))
+                running = asyncio.create_task(connection.execute(text("SELECT pg_sleep(300)")))
+                await until_it_is(engine, backend, "active")
+                driver.cancel()
+                with pytest.raises(DBAPIError, match="canceling statement"):
+                    await running
+            return
+        with network.engine.connect() as sync_connection:
+            driver = sync_connection.connection.driver_connection
+            backend = sync_connection.scalar(text("SELECT pg_backend_pid()"))
+            running_there = asyncio.to_thread(sync_connection.execute, text("SELECT pg_sleep(300)"))
+            other = asyncio.create_task(running_there)
+            await until_it_is(engine, backend, "active")
+            driver.cancel()
+            with pytest.raises(DBAPIError, match="canceling statement"):
+                await other
 
 
 def test_libpq_still_checks_the_name_in_the_certificate() -> None:
     url = make_url("postgresql+psycopg://ada@db.example.org/course?sslmode=verify-full")
-    through = through_proxy(url, 4321)
+    through = through_proxy(url, "127.0.0.1", 4321)
     assert (through.host, through.port, through.query["hostaddr"]) == ("db.example.org", 4321, "127.0.0.1")
 
 
@@ -353,9 +431,17 @@ def test_the_server_is_found_in_every_spelling_of_its_address(address: str, upst
     assert upstream_of(make_url(address)) == upstream
 
 
-def test_the_address_through_the_proxy_keeps_everything_else(seeded_url: URL) -> None:
-    url = through_proxy(seeded_url.update_query_dict({"command_timeout": "30"}), 4321)
-    assert (url.host, url.port, url.database, url.username) == (
-        "127.0.0.1", 4321, seeded_url.database, seeded_url.username,
-    )  # fmt: skip
-    assert url.query["command_timeout"] == "30"
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_the_address_through_the_proxy_keeps_everything_but_the_way(driver: str) -> None:
+    way = "host=/run/pg&port=6000&sslmode=require&ssl=require&requirepeer=postgres"
+    url = make_url(f"postgresql+{driver}://ada:se%40cret@/course?{way}&command_timeout=30&options=-c%20jit%3Doff")
+    through = through_proxy(url, "/tmp/a folder", 5432)
+    assert (through.host, through.port) == (None, None)
+    assert (through.username, through.password, through.database) == ("ada", "se@cret", "course")
+    unencrypted = {"ssl": "disable"} if driver == "asyncpg" else {"sslmode": "disable", "gssencmode": "disable"}
+    assert dict(through.query) == unencrypted | {
+        "host": "/tmp/a folder", "port": "5432", "command_timeout": "30", "options": "-c jit=off",
+    }  # fmt: skip
+    on_tcp = through_proxy(url, "127.0.0.1", 4321)
+    assert (on_tcp.host, on_tcp.port, on_tcp.password) == ("127.0.0.1", 4321, "se@cret")
+    assert "host" not in on_tcp.query and on_tcp.query["sslmode"] == "require", "encryption passes through"

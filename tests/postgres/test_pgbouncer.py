@@ -8,8 +8,10 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import asyncpg
 import psutil
@@ -335,3 +337,38 @@ async def test_a_folder_too_deep_for_a_socket_is_not_used(
     async with pgbouncer(database.server, database.name) as bouncer:
         await bouncer.show("pools")
         assert Path(folder_of(bouncer)).parent == Path("/tmp")
+
+
+STRANGE = """it's "a" ü ; # %include = * \\ [pgbouncer] """
+
+
+@needs_pgbouncer
+async def test_names_and_passwords_of_any_characters_arrive_as_they_are(your_server: YourServer, point_at: Any) -> None:
+    quoted, secret = '"' + STRANGE.replace('"', '""') + '"', "'" + STRANGE.replace("'", "''") + "'"
+    your_server.execute(f"CREATE ROLE {quoted} SUPERUSER LOGIN PASSWORD {secret}", f"CREATE DATABASE {quoted}")
+    point_at(your_server.url(quote(STRANGE, safe=""), STRANGE))
+    async with pgbouncer(await find_server(), STRANGE) as bouncer:
+        engine = make_engine(bouncer.url, connect_args=CACHELESS)
+        async with engine.connect() as connection:
+            told = (await connection.execute(text("SELECT current_user, current_database()"))).one()
+            assert tuple(told) == (STRANGE, STRANGE)
+            assert [pool["database"] for pool in await bouncer.show("pools")] == [STRANGE]
+        await engine.dispose()
+    your_server.execute(f"DROP DATABASE {quoted}", f"DROP ROLE {quoted}")
+
+
+@needs_pgbouncer
+async def test_a_line_break_is_refused_and_nothing_is_left(
+    database: FreshDatabase, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    for server, name in (
+        (database.server, f"{database.name}\nauth_type = trust"),
+        (replace(database.server, url=database.server.url.set(username="ada\n[pgbouncer]")), database.name),
+        (replace(database.server, url=database.server.url.set(password="\rsecret")), database.name),
+    ):
+        with pytest.raises(CourseError, match="line break") as caught:
+            async with pgbouncer(server, name):
+                pass
+        assert "secret" not in str(caught.value)
+    assert names_in(folder) == []

@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 
 from course_lib.db import make_engine
 from course_lib.errors import CourseError
+from course_lib.instruments.network.cancelling import cancel_in_python
+from course_lib.instruments.network.door import LOCAL, PortDoor, SocketDoor
 from course_lib.instruments.network.proxy import Proxy
-from course_lib.instruments.network.route import LOCAL, through_proxy, upstream_of
+from course_lib.instruments.network.route import through_proxy, upstream_of
 from course_lib.postgres.failures import DOCTOR, connection_failure
 
 DISPOSE_SECONDS = 5
@@ -39,15 +41,20 @@ def network_delay(engine: AsyncEngine | Engine, round_trip_ms: float = 0, **engi
 
     Args:
         engine: its address, with the password in it, and its execution options are taken over, nothing else: neither
-            its pool nor its ``connect_args``. It is not touched.
+            its pool nor its ``connect_args``. It is not touched. Nobody but this user's programs gets in by the way
+            that is opened to its server.
         round_trip_ms: milliseconds that pass at least between a question and its answer; 0 only counts. It really
             takes a little more, for timers and threads: half a millisecond for each round trip where this was
             measured (5.6 for 5, 20.6 for 20), one or two on a busy machine, up to 16 by the timers of Windows.
         engine_options: for the engine that is made, as for ``make_engine``: ``pool_size``, ``connect_args``, ``echo``.
 
+    ``cancel()`` of a psycopg connection that was opened by hand, on the address of ``network.engine``, stands still
+    for good: it keeps the interpreter from the proxy. Its ``cancel_safe()`` does not, nor do the engine's connections.
+
     Raises:
         CourseError: what was given is no engine or no number of milliseconds. On entering: the address names no
-            single host, the server does not answer, or its certificate cannot be checked through the proxy.
+            single host, the server does not answer, its certificate cannot be checked through the proxy, or there is
+            no folder for the proxy's socket that is private.
     """
     if not isinstance(engine, AsyncEngine | Engine):
         raise CourseError(
@@ -194,25 +201,27 @@ class Network(Generic[E, S]):
     def _open(self) -> Proxy:
         if self._proxy is not None:
             raise CourseError("This network is already open.", "Make a second one: network_delay(engine, …)")
-        proxy = Proxy(upstream_of(self._given.url))
+        upstream = upstream_of(self._given.url)
+        proxy = Proxy(upstream, SocketDoor() if upstream.is_socket else PortDoor())
         try:
             proxy.start()
-            self._engine = self._make_engine(through_proxy(self._given.url, proxy.port))
+            self._engine = self._make_engine(through_proxy(self._given.url, proxy.door.host, proxy.door.port))
         except BaseException as error:
             proxy.stop()
             if isinstance(error, OSError):
                 raise CourseError(
-                    f"This system allows no server on {LOCAL}, where the proxy would stand: {error.strerror}.", DOCTOR
+                    f"This system does not let the proxy listen {proxy.door}: {error.strerror or error}.", DOCTOR
                 ) from error
             raise
         self._proxy = proxy
         return proxy
 
     def _make_engine(self, url: URL) -> Any:
-        is_async = isinstance(self._given, AsyncEngine)
         given = self._given.sync_engine if isinstance(self._given, AsyncEngine) else self._given
         options = {"execution_options": dict(given.get_execution_options()), **self._options}
-        return make_engine(url, **options) if is_async else create_engine(url, **options)
+        engine = make_engine(url, **options) if isinstance(self._given, AsyncEngine) else create_engine(url, **options)
+        cancel_in_python(engine.sync_engine if isinstance(engine, AsyncEngine) else engine)
+        return engine
 
     def _begin(self, proxy: Proxy) -> None:
         self.reset()
@@ -228,6 +237,11 @@ class Network(Generic[E, S]):
 
     def _explained(self, error: BaseException, proxy: Proxy) -> CourseError | None:
         """The sentence for a server that cannot be reached, or None when ``error`` is about something else."""
+        if proxy.turned_away and not proxy.round_trips:
+            return CourseError(
+                f"The proxy on {LOCAL} lets in this program only, and the system did not show whose connection came.",
+                "Run it outside this container or sandbox.",
+            )
         cause = proxy.unreachable or getattr(error, "orig", None) or error
         mend = "See whether the engine itself connects: the proxy only passes on what it hears."
         if isinstance(cause, psycopg.OperationalError):

@@ -1,4 +1,4 @@
-"""A TCP proxy on 127.0.0.1 that holds back what clients send, in a thread with an event loop of its own.
+"""A proxy that holds back what clients send, in a thread with an event loop of its own.
 
 The whole round trip is put on the way to the server: a piece that arrives now goes on one round trip later, whatever
 else is on its way. So there is one timer per round trip, order is kept, and a long transfer arrives late, not slowly.
@@ -13,7 +13,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import cast
 
-from course_lib.instruments.network.route import LOCAL, Upstream
+from course_lib.instruments.network.door import Door
+from course_lib.instruments.network.route import Upstream
 from course_lib.instruments.network.trips import Trips
 
 MOST_HELD = 64 * 1024 * 1024  # bytes on their way in one connection; only then a client has to wait
@@ -21,41 +22,46 @@ STOP_SECONDS = 10
 
 
 class Proxy:
-    """Between clients on ``port`` and the server; ``delay`` is the round trip in seconds and may be changed.
+    """Between clients at ``door`` and the server; ``delay`` is the round trip in seconds and may be changed.
 
     The counters are written by the proxy's thread alone, before what they count is passed on. ``unreachable`` is why
-    the server could not be reached the last time a client came.
+    the server could not be reached the last time a client came; ``turned_away``, whether the door kept somebody out.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, door: Door) -> None:
+        self.door = door
         self.delay = 0.0
-        self.port = 0
         self.round_trips = 0
         self.bytes_sent = 0
         self.bytes_received = 0
         self.unreachable: OSError | ValueError | None = None
+        self.turned_away = False
         self.upstream = upstream
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ready: Future[int] = Future()
+        self._ready: Future[None] = Future()
         self._links: set[_Link] = set()
         # a daemon: an interpreter that ends does not wait for it
         self._thread = threading.Thread(target=self._run, name="network-delay", daemon=True)
 
     def start(self) -> None:
-        """Listen on a free port, which is then in ``port``.
+        """Open the door.
 
         Raises:
-            OSError: the system allows no server on 127.0.0.1.
+            OSError: the system allows nobody to listen there.
+            CourseError: there is no place for it.
         """
         self._thread.start()
-        self.port = self._ready.result()
+        self._ready.result()
 
     def stop(self) -> None:
-        """Cut every connection, close the port and end the thread. Does nothing the second time."""
-        if self._loop is not None:
-            with suppress(RuntimeError):  # it is closed already
-                self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(STOP_SECONDS)
+        """Cut every connection, close the door and end the thread. Does nothing the second time."""
+        try:
+            if self._loop is not None:
+                with suppress(RuntimeError):  # it is closed already
+                    self._loop.call_soon_threadsafe(self._stop.set)
+                self._thread.join(STOP_SECONDS)
+        finally:
+            self.door.close()
 
     def _run(self) -> None:
         try:
@@ -67,9 +73,9 @@ class Proxy:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        self._loop = loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: _Link(self), LOCAL, 0)
-        self._ready.set_result(server.sockets[0].getsockname()[1])
+        self._loop = asyncio.get_running_loop()
+        server = await self.door.open(lambda: _Link(self))
+        self._ready.set_result(None)
         await self._stop.wait()
         server.close()
         while self._links:
@@ -112,7 +118,12 @@ class _Link(asyncio.Protocol):
     # what the client does
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.client = cast(asyncio.Transport, transport)
+        client = cast(asyncio.Transport, transport)
+        if not self.proxy.door.admits(client):
+            self.proxy.turned_away = True
+            client.abort()
+            return
+        self.client = client
         self.client.pause_reading()
         self._loop = asyncio.get_running_loop()
         self._connected = self._loop.time() + self.proxy.delay  # connecting is a round trip of its own
@@ -135,6 +146,8 @@ class _Link(asyncio.Protocol):
         self._hold(data)
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self.client is None:  # never let in
+            return
         self.client = None
         self._hold(None)
         self.leave()

@@ -1,4 +1,4 @@
-"""Where an engine's address leads, and the same address through a proxy on this machine."""
+"""Where an engine's address leads, and the same address through a proxy's door."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
+from course_lib.instruments.network.door import LOCAL
 
-LOCAL = "127.0.0.1"
+WAY = {"host", "port", "hostaddr"}
+OF_THE_CONNECTION = {"ssl", "sslmode", "sslnegotiation", "gssencmode", "requirepeer"}  # and of who is at its other end
 HOW_TO_NAME_A_HOST = "Name one in the address, like postgresql://user@localhost:5432/database"
 
 
@@ -51,26 +53,26 @@ def upstream_of(url: URL) -> Upstream:
     return Upstream(host, int(number))
 
 
-def through_proxy(url: URL, port: int) -> URL:
-    """The address ``url`` with the proxy on ``port`` in the server's place.
+def through_proxy(url: URL, host: str, port: int) -> URL:
+    """The address ``url`` with a proxy's door in the server's place: the folder of a Unix socket, or 127.0.0.1.
 
-    Encryption passes through the proxy unread. Over a unix socket no driver encrypts, so none is asked for here.
+    Encryption passes through the proxy unread. Over a Unix socket no driver encrypts, so none is asked for there.
 
     Raises:
         CourseError: the server's certificate is to be checked for a name that the driver would not look for.
     """
-    upstream = upstream_of(url)
     on_asyncpg = url.get_driver_name() == "asyncpg"
-    query = {key: value for key, value in url.query.items() if key not in {"host", "port", "hostaddr"}}
-    host = LOCAL
-    if upstream.is_socket:
-        query = {key: value for key, value in query.items() if key not in {"ssl", "sslmode"}}
+    query = {key: value for key, value in url.query.items() if key not in WAY}
+    if host.startswith("/"):
+        query = {key: value for key, value in query.items() if key not in OF_THE_CONNECTION}
         query |= {"ssl": "disable"} if on_asyncpg else {"sslmode": "disable", "gssencmode": "disable"}
-    elif (query.get("ssl") or query.get("sslmode")) == "verify-full":
+        query |= {"host": host, "port": str(port)}
+        return URL.create(url.drivername, url.username, url.password, database=url.database, query=query)
+    if (query.get("ssl") or query.get("sslmode")) == "verify-full":
         if on_asyncpg:
             raise CourseError(
                 f"verify-full looks for {LOCAL} in the server's certificate, because the proxy stands there.",
                 "Give network_delay an engine with ssl=verify-ca: same encryption, without the look at the name.",
             )
-        host, query["hostaddr"] = upstream.host, LOCAL  # libpq checks the name of the one and connects to the other
+        host, query["hostaddr"] = upstream_of(url).host, host  # libpq checks the name of the one, connects to the other
     return url.set(host=host, port=port, query=query)

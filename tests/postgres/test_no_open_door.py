@@ -1,0 +1,200 @@
+"""While something of the course listens, no other user of the machine gets in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sqlalchemy import URL, create_engine, text
+
+from course_lib.data.fresh import FreshDatabase, fresh_database
+from course_lib.db import make_engine
+from course_lib.exercises.asking import counting_bytes
+from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.lesson_02.message_counts import MessageCounts
+from course_lib.instruments import network_delay
+from course_lib.instruments.network.door import PortDoor
+from course_lib.instruments.network.proxy import Proxy
+from course_lib.instruments.network.route import through_proxy, upstream_of
+from course_lib.postgres.pgbouncer import pgbouncer, pgbouncer_is_installed
+from tests.postgres.places import start_python, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
+
+LISTENS = 0x10000  # the flag in /proc/net/unix of a socket that waits for clients
+
+
+@asynccontextmanager
+async def judging(database: FreshDatabase) -> AsyncIterator[None]:
+    """A check that counts bytes."""
+    attempt = Attempt(MessageCounts(), None, database)
+    async with counting_bytes(attempt):
+        yield
+    await attempt.close()
+
+
+def synchronous(database: FreshDatabase) -> Any:
+    return network_delay(create_engine(database.url.set(drivername="postgresql+psycopg")))
+
+
+EVERYTHING: dict[str, Callable[[FreshDatabase], AbstractAsyncContextManager[Any]]] = {
+    "network_delay": lambda database: network_delay(make_engine(database.url)),
+    "network_delay of a synchronous engine": synchronous,
+    "counting_bytes": judging,
+    "PgBouncer": lambda database: pgbouncer(database.server, database.name),
+}
+"""Everything that listens for a lesson or a check. What comes later is one line more."""
+
+CLIENT = """
+import socket, sys
+place = sys.argv[1]
+try:
+    if place.startswith("/"):
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(place)
+    else:
+        client = socket.create_connection(("127.0.0.1", int(place)), 10)
+        client.settimeout(10)
+        client.sendall(bytes.fromhex("0000000804d2162f"))  # PostgreSQL's question whether the server can encrypt
+        print("answered" if client.recv(1) else "cut off")
+except (ConnectionResetError, BrokenPipeError):
+    print("cut off")
+except OSError as error:
+    print(type(error).__name__)
+else:
+    if place.startswith("/"):
+        print("in")
+"""
+
+
+ORPHAN = ["/bin/sh", "-c", '(sleep 0.2; exec "$@") &', "sh"]
+"""The start of a command line whose program is nobody's child, since its parent has ended."""
+
+
+def knock(place: str, user: list[str]) -> str:
+    """Try to get in at a socket's path or a port, with the system's Python and no capabilities."""
+    python = shutil.which("python3", path="/usr/bin:/bin")
+    if python is None:
+        pytest.skip("no Python that every user can run")
+    bare = [part for part in user if "caps=" not in part]
+    return subprocess.run([*bare, python, "-c", CLIENT, place], capture_output=True, text=True).stdout.strip()
+
+
+def our_processes() -> list[psutil.Process]:
+    this = psutil.Process()
+    return [this, *this.children(recursive=True)]
+
+
+def inodes(process: psutil.Process) -> Iterator[str]:
+    """Of the sockets that a process has open."""
+    with suppress(OSError):
+        for handle in Path(f"/proc/{process.pid}/fd").iterdir():
+            with suppress(OSError):
+                target = str(handle.readlink())
+                if target.startswith("socket:["):
+                    yield target[len("socket:[") : -1]
+
+
+def listening() -> set[str]:
+    """Where this process and its children listen: ``port 5432``, a path, ``@name`` for an abstract Unix socket."""
+    found, ours = set(), set()
+    for process in our_processes():
+        ours |= set(inodes(process))
+        with suppress(psutil.Error):
+            inet = process.net_connections("inet")
+            found |= {f"port {c.laddr.port}" for c in inet if c.status == psutil.CONN_LISTEN}
+            found |= {f"port {c.laddr.port}" for c in inet if c.type == socket.SOCK_DGRAM and not c.raddr}
+    for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
+        _, _, _, flags, _, _, inode, *path = line.split(maxsplit=7)
+        if int(flags, 16) & LISTENS and inode in ours:
+            found.add("".join(path) or "@ without a name")
+    return found
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+async def test_what_listens_lies_where_nobody_else_can_go(name: str, another_user: list[str]) -> None:
+    if name == "PgBouncer" and not pgbouncer_is_installed():
+        pytest.skip("PgBouncer is not installed")
+    before = listening()
+    async with fresh_database("99") as database, EVERYTHING[name](database):
+        places = listening() - before
+        assert places, "something listens"
+        for place in places:
+            assert place.startswith("/"), "no port, and no name that every user can call"
+            assert knock(place, another_user) == "PermissionError"
+            assert knock(place, []) == "in", "its owner can"
+    assert listening() == before
+
+
+# -- before a server on TCP, where drivers encrypt --------------------------------------------------------
+
+
+@pytest.fixture
+def tcp_proxy(seeded_url: URL) -> Iterator[Proxy]:
+    proxy = Proxy(upstream_of(seeded_url), PortDoor())
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+async def test_a_port_lets_in_this_process_and_its_children_only(
+    tcp_proxy: Proxy, seeded_url: URL, another_user: list[str]
+) -> None:
+    """The server behind it may know its clients by the connection alone; here it trusts whoever comes."""
+    port, door = str(tcp_proxy.door.port), tcp_proxy.door
+    assert knock(port, [*ORPHAN, *another_user]) == "cut off"
+    assert knock(port, ORPHAN) == "cut off", "nor a program that only runs as the same user: a port may be passed on"
+    assert (tcp_proxy.round_trips, tcp_proxy.turned_away) == (0, True)
+    assert knock(port, []) == "answered", "a child"
+    engine = make_engine(through_proxy(seeded_url, door.host, door.port))
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
+    await engine.dispose()
+
+
+# -- JupyterLab --------------------------------------------------------------------------------------------
+
+LAB = "import sys; from course_lib.cli import main; sys.argv[1:] = ['lab', '--no-browser']; main()"
+
+
+def address_of(lab: subprocess.Popen[str]) -> tuple[str, str]:
+    """What ``course lab`` prints: where JupyterLab is, and its token."""
+    assert lab.stdout is not None
+    for line in lab.stdout:
+        if found := re.search(r"(http://localhost:\d+)/.*\?token=(\w+)", line):
+            return found[1], found[2]
+    raise AssertionError("no address")
+
+
+def test_the_token_and_the_kernels_of_course_lab_are_nobody_elses(folder: Path, another_user: list[str]) -> None:
+    """In a home of a usual length, below which the path of a kernel's socket would be too long."""
+    home, temp = folder / ("home-" + "of-somebody" * 4), folder / "temp"
+    temp.mkdir()
+    umask = os.umask(0)
+    lab = start_python(home, LAB, COURSE_WORK=str(folder / "work"), TMPDIR=str(temp))
+    os.umask(umask)
+    try:
+        where, token = address_of(lab)
+        request = urllib.request.Request(f"{where}/api/kernels", b"{}", {"Authorization": f"token {token}"})
+        assert urllib.request.urlopen(request, timeout=60).status == 201, "a kernel starts"
+        (runtime,) = temp.glob("course-lab-*")
+        assert {place.stat().st_mode & 0o777 for place in (runtime, home / "jupyter")} == {0o700}
+        wait_until(lambda: len([path for path in runtime.iterdir() if path.is_socket()]) == 5)
+        sockets = [str(path) for path in runtime.iterdir() if path.is_socket()]
+        assert {knock(path, another_user) for path in sockets} == {"PermissionError"}
+    finally:
+        lab.send_signal(signal.SIGINT)
+        lab.communicate(timeout=60)
+    assert not runtime.exists()
