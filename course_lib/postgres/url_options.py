@@ -38,7 +38,8 @@ NEEDLESS = {
 """libpq's own, about a connection and not about what a session does or whom it trusts. asyncpg has none of them."""
 
 NEEDLESS_VALUES = {
-    "gssencmode": {"disable", "prefer"}, "sslcertmode": {"disable", "allow"}, "replication": {"false", "off", "no", "0"},
+    "gssencmode": {"disable", "prefer"}, "sslcertmode": {"disable", "allow"},
+    "replication": {"false", "off", "no", "0"},
 }  # fmt: skip
 
 TLS = {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"}
