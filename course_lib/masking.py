@@ -9,7 +9,7 @@ MASK = "***"
 LONGEST = 60
 """Characters of a stranger's text that a sentence repeats."""
 
-_WORD = r"(?:pass(?:word|wd|file|phrase)|pwd|secret|token|api[-_]?key|credential|signature|(?<![a-z])key)"
+_WORD = r"(?:pass(?:word|wd|file|phrase)|pwd|secret|token|api[-_]?key|credential|signature|(?<![a-z])key(?![a-z]))"
 SECRET_NAME = re.compile(_WORD, re.I)
 
 _IN_TEXT = [

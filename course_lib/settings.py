@@ -114,6 +114,17 @@ class Settings(BaseSettings):
             raise ValueError("write it like http://localhost:11434/v1, with %2F for a / in an account")
         return SecretStr(value.get_secret_value().strip())
 
+    @field_validator("openai_api_key")
+    @classmethod
+    def header_value(cls, value: SecretStr | None) -> SecretStr | None:
+        """A key goes into a header; httpx refuses what cannot stand there, quoting it."""
+        if value is None:
+            return None
+        key = value.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("a key is made of letters, digits and signs of ASCII, on one line")
+        return SecretStr(key) if key else None
+
     @property
     def offline(self) -> bool:
         """True when no OpenAI-compatible server is configured, or none is wanted."""
