@@ -7,12 +7,13 @@ libpq, SQLAlchemy and asyncpg each take a URL, and none takes all that the other
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from collections.abc import Callable
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 from course_lib.errors import CourseError
 
 LIKE_THIS = "Write it like postgresql://user:password@host:5432/database"
-SCHEME = re.compile(r"([a-z][a-z0-9]*)(?:\+[a-z0-9_]+)?://(.*)", re.I)
+SCHEME = re.compile(r"([a-z][a-z0-9]*)(\+[a-z0-9_]+)?://(.*)", re.I)
 HOST = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]*)(?::(\d*))?")
 ALIASES = {"database": "dbname"}
 
@@ -40,7 +41,7 @@ def read_parameters(text: str) -> Parameters:
     match = SCHEME.fullmatch(text)
     try:
         if match and match[1].lower() in ("postgresql", "postgres"):
-            found = _url(match[2])
+            found = _url(match[3], unquote_plus if match[2] else unquote)
         elif match is None and re.match(r"\w+\s*=", text):
             found = _key_value(text)
         else:
@@ -64,7 +65,8 @@ def _key_value(text: str) -> Parameters:
     return found | _endpoints(_listed(found.get("host", ""), found.get("port", "")))
 
 
-def _url(rest: str) -> Parameters:
+def _url(rest: str, decoded: Callable[..., str]) -> Parameters:
+    """Of what follows the scheme. Behind the question mark a + is a space to SQLAlchemy, and a + to libpq."""
     account, hosts, database, query = _parts(rest)
     user, _, password = account.partition(":")
     found = {"user": unquote(user, errors="strict"), "password": unquote(password, errors="strict")}
@@ -75,9 +77,11 @@ def _url(rest: str) -> Parameters:
         key, equals, value = pair.partition("=")
         if not (key and equals):
             raise unusable("what follows its question mark is not a list of name=value, joined by &")
-        key, value = unquote(key, errors="strict"), unquote(value, errors="strict")
+        key, value = decoded(key, errors="strict"), decoded(value, errors="strict")
         if key == "host":
             named.append(value)
+        elif key == "dsn":  # as ``parse_url`` writes it
+            found |= parse_qsl(urlsplit(value).query)
         else:
             found[ALIASES.get(key, key)] = value
     port = found.pop("port", "")

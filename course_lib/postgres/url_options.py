@@ -91,7 +91,11 @@ def settle_options(given: Parameters) -> Parameters:
         found["options"] = " ".join(settings)
     for option, values in VALUES.items():
         if found.get(option, next(iter(values))) not in values:
-            raise refused(option, "has a value that it cannot have", f"Choose one of: {', '.join(sorted(values))}")
+            raise refused(
+                option,
+                "has a value that it cannot have",
+                f"Write one of these in DATABASE_URL: {', '.join(sorted(values))}",
+            )
     return _settle_encryption(found)
 
 

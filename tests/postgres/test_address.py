@@ -117,6 +117,21 @@ def test_a_slash_in_a_password_may_stay_as_sqlalchemy_lets_it() -> None:
     assert (url.username, url.password, url.host, url.database) == ("u", "p/w?x#y", "h", "d")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u%20x:p%2B%20w@h:1/d%20b?options=-c%20a%3Db%2Bc&application_name=my%20notes&sslmode=require",
+        "postgresql://u@/d?host=%2Fa%20b&port=5433&work_mem=5MB",
+        "postgresql://u@a:1,[::1]:2/d?target_session_attrs=any",
+    ],
+)
+def test_what_is_printed_can_be_read_again(text: str) -> None:
+    """As SQLAlchemy writes it, and as libpq's URI."""
+    url = parse_url(text)
+    assert parse_url(url.render_as_string(hide_password=False)) == url
+    assert parse_url(libpq_uri(url)) == url
+
+
 def test_what_is_left_out_is_filled_in_once_for_every_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example")
     monkeypatch.setenv("PGPORT", "6543")
