@@ -20,6 +20,15 @@ _IN_TEXT = [
 ]
 
 
+class SecretText(str):
+    """Text that is what it says where it is used, and masked where a cell shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(masked(str(self)))
+
+
 def is_secret(name: str) -> bool:
     """True when an option of that name holds a secret, or leads to one: ``password``, ``api_key``, ``sslpassword``."""
     return SECRET_NAME.search(name) is not None

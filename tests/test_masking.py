@@ -215,6 +215,7 @@ async def test_no_object_shows_a_secret(
             assert MARK not in f"{thing} {thing!r}"
         for thing in objects[:4]:
             assert MARK not in f"{vars(thing)}"
+        assert MARK not in repr(lesson.dsn) and MARK in lesson.dsn
         assert MARK not in f"{settings.model_dump()} {settings.model_dump_json()} {openai_client().base_url}"
         await lesson.close()
 

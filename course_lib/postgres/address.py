@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
-from course_lib.masking import is_secret, short
+from course_lib.masking import SecretText, is_secret, short
 from course_lib.postgres.spellings import Parameters, read_parameters, unusable
 from course_lib.postgres.url_options import ENGINE_ONLY, settle_options
 
@@ -97,7 +97,7 @@ def libpq_options(url: URL) -> dict[str, str]:
 
 def libpq_uri(url: URL, database: str | None = None) -> str:
     """The same address as a URI for libpq and asyncpg, with the password in it: never print it."""
-    return _uri(url, libpq_options(url), database)
+    return SecretText(_uri(url, libpq_options(url), database))
 
 
 def public_uri(url: URL, database: str) -> str:
