@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from course_lib.errors import CourseError
@@ -18,7 +19,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Read from the environment, then from ``.env`` beside the README. Nothing is required."""
 
-    model_config = SettingsConfigDict(env_file=REPOSITORY / ".env", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_file=REPOSITORY / ".env",
+        env_file_encoding="utf-8-sig",  # Notepad begins a file with a mark
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
 
     database_url: SecretStr | None = Field(
         default=None,
@@ -30,10 +37,10 @@ class Settings(BaseSettings):
         validation_alias="OPENAI_API_KEY",
         description="A key of OpenAI or of a compatible server. Unset: the offline model answers.",
     )
-    openai_base_url: str | None = Field(
+    openai_base_url: SecretStr | None = Field(
         default=None,
         validation_alias="OPENAI_BASE_URL",
-        description="Address of an OpenAI-compatible server, ending in /v1. It needs no key.",
+        description="Address of an OpenAI-compatible server, ending in /v1. It needs no key; it may hold an account.",
     )
     embedding_model: str = Field(
         default="text-embedding-3-small",
@@ -52,6 +59,7 @@ class Settings(BaseSettings):
     )
     home: Path = Field(
         default_factory=lambda: user_cache_path("databases-for-ai-engineers"),
+        validate_default=True,
         validation_alias="COURSE_HOME",
         description="Where the embedded server keeps its data; safe to delete when it is stopped.",
     )
@@ -63,6 +71,8 @@ class Settings(BaseSettings):
     idle_hours: float = Field(
         default=4.0,
         gt=0,
+        le=24 * 365,
+        allow_inf_nan=False,
         validation_alias="COURSE_IDLE_HOURS",
         description="The embedded server stops after so many hours without a client.",
     )
@@ -71,6 +81,49 @@ class Settings(BaseSettings):
         validation_alias="COURSE_STRICT",
         description="Make a failed check raise instead of rendering its verdict.",
     )
+
+    @field_validator("home", "work", mode="before")
+    @classmethod
+    def whole_path(cls, value: object) -> Path:
+        """A folder's absolute path; ``~`` and ``~user`` are what a shell would make of them."""
+        text = str(value)
+        if not text.strip() or any(ord(sign) < 32 for sign in text):
+            raise ValueError("a folder's name is not blank, and holds no line break")
+        try:
+            text.encode()
+            return Path(text).expanduser().absolute()
+        except UnicodeError:
+            raise ValueError("its bytes are not UTF-8") from None
+        except RuntimeError:
+            raise ValueError("the system knows no home folder for its ~") from None
+        except OSError:
+            raise ValueError("it is no whole path, and the current folder is gone") from None
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def http_address(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refused here and now what httpx would refuse later, quoting it."""
+        if value is None:
+            return None
+        try:
+            address = urlsplit(value.get_secret_value().strip())
+            usable = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("write it like http://localhost:11434/v1, with %2F for a / in an account")
+        return SecretStr(value.get_secret_value().strip())
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def header_value(cls, value: SecretStr | None) -> SecretStr | None:
+        """A key goes into a header; httpx refuses what cannot stand there, quoting it."""
+        if value is None:
+            return None
+        key = value.get_secret_value().strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("a key is made of letters, digits and signs of ASCII, on one line")
+        return SecretStr(key) if key else None
 
     @property
     def offline(self) -> bool:
@@ -85,11 +138,23 @@ def get_settings() -> Settings:
     Raises:
         CourseError: a variable holds something it cannot mean.
     """
+    env_file = Settings.model_config.get("env_file")
+    if isinstance(env_file, Path) and env_file.is_dir():
+        raise _unreadable("is a folder")
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+        own = first.get("ctx", {}).get("error")  # pydantic would put its own words before ours
         raise CourseError(
-            f"The variable {first['loc'][0]} cannot be used: {first['msg']}.",
+            f"The variable {first['loc'][0]} cannot be used: {own or first['msg']}.",
             "Correct it in the environment, or in the file .env beside the README.",
         ) from None  # the cause would repeat the value, which may be a secret
+    except UnicodeError:
+        raise _unreadable("is not UTF-8") from None
+    except OSError:
+        raise _unreadable("cannot be read by this user") from None
+
+
+def _unreadable(why: str) -> CourseError:
+    return CourseError(f"The file .env beside the README {why}.", "Write it anew as UTF-8 text, or remove it.")

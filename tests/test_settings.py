@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 import pytest
 from pydantic_settings import SettingsConfigDict
 
@@ -55,8 +59,6 @@ def test_every_variable_says_what_it_means() -> None:
 
 
 def test_the_file_beside_the_readme_is_read(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pathlib import Path
-
     file = Path(str(tmp_path)) / ".env"
     file.write_text("COURSE_CHAT_MODEL=another-model\n")
     monkeypatch.setattr(Settings, "model_config", SettingsConfigDict(**{**Settings.model_config, "env_file": file}))
@@ -80,3 +82,63 @@ def test_settings_are_read_once_until_told_otherwise(monkeypatch: pytest.MonkeyP
     get_settings.cache_clear()
     assert get_settings().chat_model == "another-model"
     get_settings.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["COURSE_HOME", "COURSE_WORK"])
+def test_folders_are_whole_paths(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    field = name.removeprefix("COURSE_").lower()
+    for value in ("~/a b", "./a b", str(tmp_path / "a b")):
+        monkeypatch.setenv(name, value)
+        assert getattr(Settings(), field) == tmp_path / "a b"
+    if os.name != "nt":
+        import pwd
+
+        monkeypatch.setenv(name, "~root/x")
+        assert getattr(Settings(), field) == Path(pwd.getpwnam("root").pw_dir) / "x"
+
+
+@pytest.mark.parametrize("name", ["COURSE_HOME", "COURSE_WORK"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("~nobody-of-that-name/x", "home folder"), (" ", "blank"), ("a\nb", "line break"), ("a\udcffb", "not UTF-8")],
+)
+def test_a_folder_that_cannot_be_meant_is_a_sentence(
+    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert re.fullmatch(rf"The variable {name} cannot be used: .*{words}.*\.", refused().sentence)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e9", "0", "-1"])
+def test_hours_are_a_number_of_hours(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSE_IDLE_HOURS", value)
+    assert "COURSE_IDLE_HOURS" in refused().sentence
+
+
+def refused() -> CourseError:
+    get_settings.cache_clear()
+    with pytest.raises(CourseError) as caught:
+        get_settings()
+    get_settings.cache_clear()
+    return caught.value
+
+
+def test_the_file_may_be_written_for_a_shell_or_by_notepad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+    text = "\ufeffexport COURSE_CHAT_MODEL='another-model'\r\n# mine\r\nDATABASE_URL=\"postgresql://u:a#b@h/d\"\r\n"
+    (tmp_path / ".env").write_text(text, encoding="utf-8", newline="")
+    settings = Settings()
+    assert settings.chat_model == "another-model"
+    assert settings.database_url is not None and settings.database_url.get_secret_value().endswith("a#b@h/d")
+
+
+@pytest.mark.parametrize(("kind", "words"), [("folder", "is a folder"), ("utf-16", "not UTF-8")])
+def test_a_file_that_cannot_be_read_is_a_sentence(
+    kind: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    monkeypatch.setitem(Settings.model_config, "env_file", file)
+    file.mkdir() if kind == "folder" else file.write_text("COURSE_CHAT_MODEL=x\n", encoding=kind)
+    assert words in refused().sentence and ".env" in refused().sentence

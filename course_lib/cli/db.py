@@ -9,13 +9,14 @@ import subprocess
 from typing import Annotated
 
 import typer
+from psycopg.pq import Conninfo
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
 from course_lib.postgres import Database, Server, find_server, list_databases, stop_embedded
-from course_lib.postgres.address import public_uri
+from course_lib.postgres.address import libpq_options, public_uri
 from course_lib.postgres.binaries import program, wheel_installation
 from course_lib.postgres.server import environment_names_a_server
 
@@ -55,7 +56,7 @@ def psql(number: NumberArgument = None) -> None:
     server = asyncio.run(find_server())
     database = _choose(server, number, newest=True)
     typer.echo(f"{database} · leave with \\q")
-    environment = {**os.environ, **libpq_environment(server.url.set(database=database))}
+    environment = libpq_environment(server.url.set(database=database))
     executable = _psql(server)
     if os.name == "nt":  # there exec returns to the prompt while the new program still runs
         raise typer.Exit(subprocess.run([executable], env=environment, check=False).returncode)
@@ -79,14 +80,15 @@ def list_command() -> None:
 
 
 def libpq_environment(url: URL) -> dict[str, str]:
-    """The address as libpq's variables, so that the password is in no command line."""
-    names = {"host": "PGHOST", "port": "PGPORT", "ssl": "PGSSLMODE"}
-    options = {names[key]: str(value) for key, value in url.query.items() if key in names}
+    """This process's environment with the address as libpq's variables, so that no password is in a command line."""
+    variables = {option.keyword.decode(): (option.envvar or b"").decode() for option in Conninfo.get_defaults()}
     fields = {
-        "PGHOST": url.host, "PGPORT": url.port, "PGUSER": url.username,
-        "PGPASSWORD": url.password, "PGDATABASE": url.database,
+        "host": url.host, "port": url.port, "user": url.username, "password": url.password, "dbname": url.database,
     }  # fmt: skip
-    return options | {name: str(value) for name, value in fields.items() if value}
+    address = {key: str(value) for key, value in fields.items() if value} | libpq_options(url)
+    elsewhere = {"PGSERVICE", "PGHOSTADDR"}  # which would lead psql to another server
+    mine = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    return mine | {variables[key]: value for key, value in address.items() if variables.get(key)}
 
 
 async def _databases(server: Server) -> list[Database]:

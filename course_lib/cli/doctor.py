@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 import typer
 
 from course_lib.errors import CourseError
+from course_lib.masking import public_address
 from course_lib.postgres import find_server, list_databases, running_server, stop_embedded
 from course_lib.postgres.address import parse_url, spoken
 from course_lib.postgres.binaries import server_account, wheel_installation
@@ -127,7 +128,8 @@ def _language_model() -> str:
     settings = get_settings()
     if settings.offline:
         return "the offline model (OPENAI_API_KEY and OPENAI_BASE_URL are not set)"
-    where = settings.openai_base_url or "OpenAI"
+    address = settings.openai_base_url
+    where = public_address(address.get_secret_value()) if address else "OpenAI"
     return f"{where}, with {settings.embedding_model} and {settings.chat_model}; not called now"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Unpack
+from base64 import b64encode
+from typing import Any, Unpack
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 import httpx2
@@ -56,7 +58,7 @@ def openai_client_sync(**behaviour: Unpack[BehaviourOptions]) -> openai.OpenAI:
         if behaviour:
             transport = BehavingTransportSync(transport, Behaviour(**behaviour))
         http_client = openai.DefaultHttpx2Client(transport=transport, trust_env=not settings.offline)
-    return openai.OpenAI(api_key=_key(settings), base_url=_url(settings), http_client=http_client)
+    return openai.OpenAI(api_key=_key(settings), http_client=http_client, **_address(settings))
 
 
 def _build(settings: Settings, behaviour: Behaviour | None = None) -> openai.AsyncOpenAI:
@@ -67,7 +69,7 @@ def _build(settings: Settings, behaviour: Behaviour | None = None) -> openai.Asy
         if behaviour:
             transport = BehavingTransport(transport, behaviour)
         http_client = openai.DefaultAsyncHttpx2Client(transport=transport, trust_env=not settings.offline)
-    return openai.AsyncOpenAI(api_key=_key(settings), base_url=_url(settings), http_client=http_client)
+    return openai.AsyncOpenAI(api_key=_key(settings), http_client=http_client, **_address(settings))
 
 
 def _kept_for_process(settings: Settings) -> openai.AsyncOpenAI:
@@ -93,9 +95,24 @@ def _usable(kept: Kept | None, settings: Settings) -> bool:
     return kept is not None and kept[0] is settings and not kept[1].is_closed()
 
 
-def _url(settings: Settings) -> str:
+def _address(settings: Settings) -> dict[str, Any]:
+    """The SDK's arguments for where it asks. An account or a query of the address is taken out of it.
+
+    httpx writes the whole address into its log and its errors; the account goes into a header, as httpx would put it.
+    """
     # always given: the SDK takes an empty OPENAI_BASE_URL from the environment at its word
-    return OFFLINE_URL if settings.offline else settings.openai_base_url or OPENAI_URL
+    if settings.offline or settings.openai_base_url is None:
+        return {"base_url": OFFLINE_URL if settings.offline else OPENAI_URL}
+    parts = urlsplit(settings.openai_base_url.get_secret_value())
+    account, at, place = parts.netloc.rpartition("@")
+    address: dict[str, Any] = {"base_url": urlunsplit((parts.scheme, place, parts.path, "", ""))}
+    if at:
+        user, _, password = account.partition(":")
+        basic = b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+        address["default_headers"] = {"Authorization": f"Basic {basic}"}
+    if parts.query:
+        address["default_query"] = dict(parse_qsl(parts.query))
+    return address
 
 
 def _key(settings: Settings) -> str:

@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(body)
         self.server.keys.append(self.headers["authorization"])
         self.server.encodings.append(self.headers["accept-encoding"])
-        if self.path == "/v1/embeddings":
+        if self.path.partition("?")[0] == "/v1/embeddings":
             self.send(embeddings(body, self.server.vector_length))
         elif body.get("stream"):
             self.send_events(["one ", "two ", "three"])

@@ -6,6 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
+import traceback
+from base64 import b64encode
 from pathlib import Path
 
 import openai
@@ -14,6 +16,7 @@ import pytest
 import course_lib.llm as llm
 from course_lib.llm import openai_client, openai_client_sync
 from course_lib.settings import get_settings
+from tests.llm.conftest import CompatibleServer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,6 +125,22 @@ def test_an_empty_base_url_in_the_environment_counts_as_none(monkeypatch: pytest
     monkeypatch.setenv("OPENAI_API_KEY", "sk-some")
     get_settings.cache_clear()
     assert str(openai_client().base_url) == "https://api.openai.com/v1/"
+
+
+async def test_an_account_and_a_query_in_the_address_are_sent_and_not_shown(
+    server: CompatibleServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The account becomes the header that httpx would make of it; httpx's log and the SDK's errors have no account."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("://", "://ada:p4ss%2Fword@") + "?version=1")
+    get_settings.cache_clear()
+    caplog.set_level("DEBUG")
+    with pytest.raises(openai.APIError) as caught:  # that server answers POST alone, and only what it knows
+        await openai_client().models.list()
+    assert str(openai_client().base_url) == f"{server.url}/"
+    await openai_client().embeddings.create(model="any", input="a text")
+    openai_client_sync().embeddings.create(model="any", input="a text")
+    assert server.keys == ["Basic " + b64encode(b"ada:p4ss/word").decode()] * 2
+    assert "p4ss" not in caplog.text + "".join(traceback.format_exception(caught.value))
 
 
 def test_the_offline_names_are_in_force_without_a_key() -> None:

@@ -107,7 +107,7 @@ async def test_a_database_that_the_role_may_not_enter(your_server: YourServer, p
         ("p4ssw0rd, or something", "not the address of a PostgreSQL"),
         ("postgresql://u:p4ssw0rd@127.0.0.1:p4ssw0rd/x", "not the address of a PostgreSQL"),
         ("postgresql://u:half@p4ssw0rd@127.0.0.1/x", "holds an @ of its own"),
-        ("postgresql://u:p4ssw0rd@127.0.0.1/x?sslmode=perhaps", "not an address PostgreSQL understands"),
+        ("postgresql://u:p4ssw0rd@127.0.0.1/x?sslmode=perhaps", "The option sslmode in DATABASE_URL"),
         ("postgresql://u:p4ssw0rd@127.0.0.1:70000/x", "not the address of a PostgreSQL"),
     ],
 )  # fmt: skip
