@@ -56,7 +56,7 @@ def forget_own_life() -> None:
 
 
 def _folder() -> Path:
-    return get_settings().home.expanduser() / "kernels"
+    return get_settings().home / "kernels"
 
 
 def _begin(folder: Path) -> tuple[str, FileLock | None]:

@@ -19,7 +19,7 @@ import psutil
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
-from course_lib.postgres.address import libpq_uri, parse_url, spoken
+from course_lib.postgres.address import libpq_options, libpq_uri, parse_url, spoken
 from course_lib.postgres.binaries import MAJOR, reachable_installation, server_account
 from course_lib.postgres.cluster import Cluster
 from course_lib.postgres.failures import connection_failure
@@ -79,7 +79,9 @@ async def connect(url: URL, database: str | None = None) -> asyncpg.Connection[A
     except Exception as error:
         if connection is not None:
             connection.terminate()
-        failure = connection_failure(error, spoken(url), embedded=not environment_names_a_server())
+        sslmode = libpq_options(url).get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
+        embedded = not environment_names_a_server()
+        failure = connection_failure(error, spoken(url), embedded=embedded, sslmode=sslmode)
         if failure is None:
             raise
         if isinstance(error, ValueError | TypeError):
@@ -95,7 +97,7 @@ def server_home() -> Path:
         CourseError: root set COURSE_HOME to a place that account cannot enter.
     """
     settings, account = get_settings(), server_account()
-    home = settings.home.expanduser().absolute()
+    home = settings.home
     if account is None or account.can_enter(home):
         return home
     if "home" in settings.model_fields_set:

@@ -324,7 +324,7 @@ async def test_mistakes_are_told_in_a_sentence(engine: AsyncEngine) -> None:
         ("postgresql+asyncpg://ada@localhost:1/course", "No PostgreSQL answers at localhost:1"),
         ("postgresql+psycopg://ada@localhost:1/course", "No PostgreSQL answers at localhost:1"),
         ("postgresql+asyncpg://ada@/course?host=/nowhere", "No PostgreSQL answers at the local socket"),
-        ("postgresql+asyncpg://ada@.nowhere/course", "is no PostgreSQL"),
+        ("postgresql+asyncpg://ada@.nowhere/course", "There is no host of that name"),
         ("postgresql+asyncpg://ada@/course", "names no host"),
         ("postgresql+asyncpg://ada@/course?host=a:1&host=b:2", "several hosts"),
         ("postgresql+asyncpg://ada@db.example.org/course?ssl=verify-full", "verify-full"),
