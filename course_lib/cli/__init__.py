@@ -1,5 +1,5 @@
 """The ``course`` command."""
 
-from course_lib.cli.app import main
+from course_lib.cli.entry import main
 
 __all__ = ["main"]
