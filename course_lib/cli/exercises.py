@@ -163,7 +163,8 @@ def _trouble(outcome: Outcome) -> str:
 
 
 def _plain(markdown: str) -> str:
-    """The verdict's paragraphs without Markdown's signs, all but the headline indented."""
+    """The verdict's paragraphs without Markdown's signs, all but the headline indented; commands as typed here."""
+    markdown = re.sub(r"^(\*next:\* )`hint\(\"(.*?)\"\)`$", r"\1course hint \2", markdown, flags=re.MULTILINE)
     text = re.sub(r"\*\*(.*?)\*\*", r"\1", markdown)
     text = re.sub(r"^\*(.*?:)\*", r"\1", text, flags=re.MULTILINE).replace("`", "")
     headline, *rest = [line for line in text.splitlines() if line.strip()] or [""]

@@ -57,7 +57,7 @@ def _json(path: Path, mend: str) -> Any:
     if os.path.isdir(path):  # noqa: PTH112
         raise CourseError(f"{path} is a folder, not a notebook.", mend)
     if not os.path.isfile(path):  # noqa: PTH113
-        raise CourseError(f"{path} is no file.", mend)
+        raise CourseError(f"{path} is no regular file.", mend)
     try:
         text = path.read_bytes().decode("utf-8-sig")
         if not text.strip():
@@ -83,7 +83,9 @@ def digest(path: Path) -> str | None:
     Running cells does not change it.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():  # reading from a pipe would wait for ever
+            return None
+        content = json.loads(path.read_bytes().decode("utf-8-sig"))
         sources = [[cell.kind, cell.source] for cell in _cells(content)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

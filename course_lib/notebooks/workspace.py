@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -116,12 +117,12 @@ class Workspace:
     def _record(self) -> dict[str, str]:
         """What each copy was made from, by its place in ``work/``: a digest of the original's cells."""
         place = self.folder / ".course.json"
-        try:
-            return RECORD.validate_json(place.read_bytes(), strict=True)
-        except FileNotFoundError:
+        if not os.path.lexists(place):
             return {}
-        except (IsADirectoryError, ValueError):
-            aside = put_aside(place)
+        if place.is_file():  # reading from a pipe would wait for ever
+            with contextlib.suppress(ValueError):
+                return RECORD.validate_json(place.read_bytes(), strict=True)
+        aside = put_aside(place)
         self.remarks.append(f"{place} could not be understood. It is kept as {aside.name}, and a fresh one begun.")
         return {}
 
