@@ -74,7 +74,7 @@ def refusal(error: OSError, folder: Path, variable: str) -> CourseError:
     if error.errno in NO_ROOM:
         return _no_room(folder, variable)
     if error.errno == errno.EROFS:
-        return CourseError(f"{folder} is on a disk that can only be read.", elsewhere.capitalize())
+        return CourseError(f"{folder} is on a disk that can only be read.", elsewhere[0].upper() + elsewhere[1:])
     if error.errno in NO_PERMISSION:
         return CourseError(f"You have no permission for {place}.", f"Give yourself that, or {elsewhere}")
     if error.errno in IN_THE_WAY and (obstacle := _obstacle(place)):

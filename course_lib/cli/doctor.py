@@ -77,7 +77,7 @@ def _work_folder() -> str:
     folder = get_settings().work
     with answering_for(folder, "COURSE_WORK"):
         if not os.path.lexists(folder):
-            _try_writing(next(parent for parent in folder.absolute().parents if parent.exists()))
+            _try_writing(next(parent for parent in folder.absolute().parents if os.path.lexists(parent)))
             return f"{folder} will be made by: course lab"
         for place in (folder, folder / "exercises"):
             if place == folder or os.path.lexists(place):

@@ -5,30 +5,22 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from course_lib.cli.streams import give_up_output, prepare_streams
 
-INTERRUPTED, TERMINATED, PIPE_CLOSED = (128 + number for number in (2, 15, 13))
-"""The exit codes of shells for programs ended by SIGINT, SIGTERM and SIGPIPE."""
+INTERRUPTED, TERMINATED = 130, 143
+"""The exit codes of shells for programs ended by SIGINT and SIGTERM."""
 LONGEST_LINE = 1_000  # characters
 
 
-def main() -> None:
-    """Run the command line; a failure a person can mend is two lines, not a traceback."""
-    try:
-        code = _run()
-    except KeyboardInterrupt:  # while the last words were said
-        code = INTERRUPTED
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # from here on nothing is left to give back
-    give_up_output()
-    sys.exit(code)
-
-
-def _run() -> int:
+def run() -> int:
+    """Run the command that the program's arguments name. Returns the exit code, 1 after a sentence on what is wrong."""
     try:
         prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)  # so that what was started is ended
+        _look_around()
         from course_lib.cli.app import app
 
         app()
@@ -41,6 +33,21 @@ def _run() -> int:
     return 0
 
 
+def finish() -> None:
+    """Nothing is left to give back: an interrupt just ends the process, and the last flush cannot fail."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    give_up_output()
+
+
+def _look_around() -> None:
+    from course_lib.errors import CourseError
+
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise CourseError("The folder you are in is no longer there.", "Go to another one: cd") from error
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
 
@@ -51,7 +58,7 @@ def _say(error: Exception) -> int:
 
     if isinstance(error, OSError) and (refused := _output_refused()):
         if refused.errno in (errno.EPIPE, errno.EINVAL):  # Windows calls a closed pipe an invalid argument
-            return PIPE_CLOSED
+            return 1
         error = CourseError(f"The output could not be written: {refused.strerror}.", "Send it elsewhere.")
     said = error if isinstance(error, CourseError) else unexpected(error)
     for line in str(said).splitlines():
@@ -60,9 +67,9 @@ def _say(error: Exception) -> int:
 
 
 def _output_refused() -> OSError | None:
-    """Why standard output takes nothing more: what it refused once is still to be written."""
+    """Why standard output takes nothing more, if so; else there is an empty line on it."""
     try:
-        sys.stdout.flush()
+        print(flush=True)
     except OSError as error:
         return error
     return None

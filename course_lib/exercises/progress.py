@@ -59,12 +59,15 @@ class Record(BaseModel):
         """
         if _grading():
             return
-        with contextlib.suppress(OSError), _alone():
-            try:
-                known = self._read()
-            except ValueError:
-                known = self._after_putting_aside()
-            write_whole(_file(), self._with(known).model_dump_json(indent=1))
+        try:
+            with _alone():
+                try:
+                    known = self._read()
+                except ValueError:
+                    known = self._after_putting_aside()
+                write_whole(_file(), self._with(known).model_dump_json(indent=1))
+        except OSError as error:
+            _unsaid.append(f"{_file()} cannot be written ({error.strerror}), so this is not remembered.")
 
     @classmethod
     def _read(cls) -> Record:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from course_lib.lazy import lazily
 
 if TYPE_CHECKING:
-    from course_lib.notebooks.execute import execute as execute
+    from course_lib.notebooks.executing import execute as execute
     from course_lib.notebooks.workspace import Workspace as Workspace
 
-_HOMES = {"Workspace": "workspace", "execute": "execute"}  # the latter brings nbformat's schemas: most of a second
+_HOMES = {"Workspace": "workspace", "execute": "executing"}  # the latter brings nbformat's schemas: most of a second
 
 __all__ = list(_HOMES)
 
