@@ -95,17 +95,17 @@ def test_checks_in_several_processes_lose_nothing(work: Path) -> None:
     code = """
 import sys
 from course_lib.exercises.progress import Record
-for number in range(15):
+for number in range(10):
     record = Record.load()
     record.passed.append(f"{sys.argv[1]}.{number}")
     record.save()
 """
     started = [
         subprocess.Popen([sys.executable, "-c", code, name], env=environment(None, COURSE_WORK=str(work)))
-        for name in "abc"
+        for name in "ab"
     ]
-    assert [process.wait(60) for process in started] == [0, 0, 0]
-    assert len(set(Record.load().passed)) == 45
+    assert [process.wait(60) for process in started] == [0, 0]
+    assert len(set(Record.load().passed)) == 20
     assert sorted(path.name for path in work.iterdir() if path.name != ".progress.lock") == ["progress.json"]
 
 
