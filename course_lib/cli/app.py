@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from course_lib.cli.db import db
-from course_lib.errors import CourseError
 
 app = typer.Typer(
     name="course",
@@ -17,19 +14,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # they show variables, and passwords among them; see course_lib.cli.entry
 )
 app.add_typer(db, name="db")
 
 PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-def main() -> None:
-    """Run the command line; a failure a person can mend is two lines, not a traceback."""
-    try:
-        app()
-    except CourseError as error:
-        Console(stderr=True, highlight=False).print(str(error), markup=False, soft_wrap=True)
-        sys.exit(1)
 
 
 @app.command(context_settings=PassOn)
@@ -83,7 +72,10 @@ def reset(number: Annotated[str, typer.Argument(help="The lesson's number, for e
 
     workspace = Workspace()
     for copy in workspace.reset(number):
-        typer.echo(f"{copy.relative_to(workspace.repository)} is as it was.")
+        inside = copy.is_relative_to(workspace.repository)
+        typer.echo(f"{copy.relative_to(workspace.repository) if inside else copy} is as it was.")
+    for remark in workspace.remarks:
+        typer.echo(remark)
 
 
 @app.command()
@@ -103,6 +95,7 @@ def hint(
     from course_lib.exercises import hint as next_hint
 
     typer.echo(next_hint(exercise, number))
+    _say_remarks()
 
 
 @app.command()
@@ -111,6 +104,15 @@ def solution(exercise: Annotated[str, typer.Argument(help="For example 1.3.")]) 
     from course_lib.exercises import solution as shown_solution
 
     typer.echo(shown_solution(exercise))
+    _say_remarks()
+
+
+def _say_remarks() -> None:
+    """What became of the record of hints and solutions, where it was no longer readable."""
+    from course_lib.exercises.progress import take_remarks
+
+    for remark in take_remarks():
+        typer.echo(remark)
 
 
 @app.command()

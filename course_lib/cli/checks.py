@@ -73,6 +73,8 @@ def _server_in_memory() -> Iterator[None]:
 def execute_notebooks(numbers: list[str]) -> None:
     """Execute ``notebooks/`` and ``solutions/`` in place, all or those of the given numbers."""
     os.environ.update(jupyter_environment())
+    if not all(number.isascii() and number.isdigit() for number in numbers):
+        raise CourseError("A lesson has a number, like 02.", "Try: course notebooks 02")
     prefixes = tuple(f"{number.zfill(2)}_" for number in numbers) or ("",)
     paths = [path for folder in ("notebooks", "solutions") for path in sorted((REPOSITORY / folder).glob("*.ipynb"))]
     chosen = [path for path in paths if path.name.startswith(prefixes)]

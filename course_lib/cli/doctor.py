@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
 import typer
 
 from course_lib.errors import CourseError
+from course_lib.files import answering_for
 from course_lib.masking import public_address
 from course_lib.postgres import find_server, list_databases, running_server, stop_embedded
 from course_lib.postgres.address import parse_url, spoken
@@ -20,7 +24,7 @@ from course_lib.postgres.binaries import server_account, wheel_installation
 from course_lib.postgres.cluster import FREE_BYTES
 from course_lib.postgres.pgbouncer import pgbouncer_version
 from course_lib.postgres.server import environment_names_a_server, server_home
-from course_lib.settings import REPOSITORY, get_settings
+from course_lib.settings import get_settings
 
 INSTALL = "Run: make lab   (or: uv run course lab)"
 
@@ -72,10 +76,23 @@ def _missing_packages() -> Iterator[str]:
 
 def _work_folder() -> str:
     folder = get_settings().work
-    nearest = folder if folder.exists() else REPOSITORY
-    if not os.access(nearest, os.W_OK):
-        raise CourseError(f"{folder} cannot be written.", "Clone the repository into a folder that you own.")
-    return f"{folder}" if folder.exists() else f"{folder} will be made by: course lab"
+    with answering_for(folder, "COURSE_WORK"):
+        if not os.path.lexists(folder):
+            _try_writing(next(parent for parent in folder.absolute().parents if os.path.lexists(parent)))
+            return f"{folder} will be made by: course lab"
+        for place in (folder, folder / "exercises"):
+            if place == folder or os.path.lexists(place):
+                _try_writing(place)
+        return str(folder)
+
+
+def _try_writing(folder: Path) -> None:
+    """By doing it: permissions are not all that can be in the way. The file has no name, or one for a moment."""
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"course")
+        file.flush()
 
 
 def _cache() -> str:

@@ -45,6 +45,8 @@ def run_lab(port: int, browser: bool, extra: list[str]) -> None:
     for copy in workspace.kept:
         number = copy.name[:2]
         typer.echo(f"You changed {copy.name}; there is a newer original. To take it: course reset {number}")
+    for remark in workspace.remarks:
+        typer.echo(remark)
     server = asyncio.run(find_server())
     typer.echo(server.describe())
     environment = {**jupyter_environment(), **_token()}
@@ -100,7 +102,7 @@ def _command(folder: Path, port: int, browser: bool, extra: list[str]) -> list[s
 
 def jupyter_environment() -> dict[str, str]:
     """Everything Jupyter and IPython write goes into the course's cache folder."""
-    home = get_settings().home.expanduser() / "jupyter"
+    home = get_settings().home / "jupyter"
     settings = home / "settings"
     folders = {
         "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_DATA_DIR": home / "data",

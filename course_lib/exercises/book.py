@@ -6,16 +6,18 @@ In ``solutions/NN_name.ipynb`` exercise 2.3 is three cells with the ids ``statem
 
 from __future__ import annotations
 
+import json
 import linecache
 import re
 from pathlib import Path
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
 from course_lib.exercises.exercise import Exercise, find_exercise
 from course_lib.settings import REPOSITORY
+
+if TYPE_CHECKING:
+    import nbformat  # at run time where it is needed: its schemas take most of a second
 
 SOLUTIONS = REPOSITORY / "solutions"
 EXERCISES = REPOSITORY / "exercises"
@@ -28,12 +30,14 @@ STUB = 'raise NotImplementedError("your code")'
 
 def grading_notebook(solution: Path) -> nbformat.NotebookNode:
     """A solution notebook without outputs, its cells marked for grading: what nbgrader takes as a source."""
+    import nbformat
+
     notebook: nbformat.NotebookNode = nbformat.read(solution, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = []
             cell.execution_count = None
-        cell.metadata = nbformat.from_dict(_grading(cell))
+        cell.metadata = nbformat.from_dict(_grading(cell.id))
     return notebook
 
 
@@ -46,31 +50,23 @@ def exercise_notebook(solution: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _grading(cell: nbformat.NotebookNode) -> dict[str, Any]:
+def _grading(cell_id: str) -> dict[str, Any]:
     """nbgrader's marks: the answer is the learner's, statement and check are locked, the check gives the points."""
-    match = CELL_ID.match(cell.id)
+    match = CELL_ID.match(cell_id)
     if match is None:
         return {}
     part, id = match[1], f"{match[2]}.{match[3]}"
-    marks: dict[str, Any] = {"schema_version": 3, "grade_id": cell.id, "task": False}
+    marks: dict[str, Any] = {"schema_version": 3, "grade_id": cell_id, "task": False}
     marks |= {"grade": part == "check", "solution": part == "answer", "locked": part != "answer"}
     if part == "check":
         marks["points"] = find_exercise(id).points
     return {"nbgrader": marks}
 
 
-def check_cells(notebook: nbformat.NotebookNode) -> dict[str, nbformat.NotebookNode]:
-    """The cells that check an exercise, by its id, wherever a learner has moved them."""
-    cells = {}
-    for cell in notebook.cells:
-        match = CHECK.match(cell.source.strip()) if cell.cell_type == "code" else None
-        if match:
-            cells[match[1]] = cell
-    return cells
-
-
 def generate() -> list[Path]:
     """Write ``exercises/`` from ``solutions/``; returns what changed."""
+    import nbformat
+
     changed = []
     EXERCISES.mkdir(exist_ok=True)
     for solution in sorted(SOLUTIONS.glob("*.ipynb")):
@@ -112,10 +108,9 @@ def solution_answer(exercise: Exercise) -> Any:
 
 def _cell(exercise: Exercise, id: str) -> str:
     for path in sorted(SOLUTIONS.glob(f"{exercise.lesson}_*.ipynb")):
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.id == id:
-                source: str = cell.source
-                return source
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["id"] == id:
+                return "".join(cell["source"])
     raise CourseError(
         f"The solution of {exercise.id} is not here.", "Look into the folder solutions/ of the repository."
     )

@@ -57,7 +57,7 @@ def _places() -> Iterator[Path]:
     with suppress(FileNotFoundError):  # there is none that can be written to
         yield Path(tempfile.gettempdir()).resolve()
     yield Path("/tmp").resolve()
-    yield get_settings().home.expanduser().absolute().resolve()
+    yield get_settings().home.resolve()
 
 
 def _can_hold(place: Path, name: str) -> bool:
