@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 from course_lib.errors import CourseError
+from course_lib.notebooks.kernels import private_transport
 
 CELL_SECONDS = 120
 METADATA = {
@@ -26,15 +28,15 @@ def execute(path: Path) -> None:
         CourseError: a cell raised without being tagged ``raises-exception``. The file stays as it was.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        record_timing=False,
-        resources={"metadata": {"path": str(path.parent)}},
-    )
     try:
-        client.execute(stderr=subprocess.DEVNULL)  # where the kernel remarks on its own transport
+        with private_transport() as transport:
+            NotebookClient(
+                notebook,
+                AsyncKernelManager(kernel_name="python3", **transport),
+                timeout=CELL_SECONDS,
+                record_timing=False,
+                resources={"metadata": {"path": str(path.parent)}},
+            ).execute(stderr=subprocess.DEVNULL)  # where the kernel remarks on its own transport
     except CellExecutionError as error:
         raise CourseError(f"{path.name} stopped at a cell:\n{error}") from error
     except CellTimeoutError as error:

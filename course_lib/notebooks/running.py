@@ -17,6 +17,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from course_lib.errors import CourseError
+from course_lib.notebooks.kernels import private_transport
 
 CELL_SECONDS = 60.0
 START_SECONDS = 60.0
@@ -43,10 +44,13 @@ class Kernel:
     """A kernel that works in ``folder``; as a context manager, so that its process never outlives the block."""
 
     def __init__(self, folder: Path) -> None:
-        self._manager = KernelManager(kernel_name="python3")
+        self._open = contextlib.ExitStack()
+        transport = self._open.enter_context(private_transport())
+        self._manager = KernelManager(kernel_name="python3", **transport)
         try:
             self._manager.start_kernel(cwd=str(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         except OSError as error:
+            self._open.close()
             raise CourseError(
                 f"No kernel could be started in {folder}: {error.strerror}.", "Run: course doctor"
             ) from error
@@ -65,6 +69,7 @@ class Kernel:
             if self._client is not None:
                 self._client.stop_channels()
             self._manager.cleanup_resources()
+            self._open.close()
 
     def run(self, source: str, seconds: float = CELL_SECONDS) -> Outcome:
         """Run a cell to its end, at most for so long and some seconds of grace."""
