@@ -10,6 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import asyncpg
 import psycopg
 import pytest
 from sqlalchemy import create_engine, text
@@ -46,8 +47,6 @@ async def test_a_lesson_is_a_migrated_seeded_database(shared_home: Path, capsys:
 
 
 async def test_every_address_of_a_lesson_leads_to_its_database(shared_home: Path) -> None:
-    import asyncpg
-
     lesson = await open_lesson(2, "migrated")
     async with lesson.engine.connect() as connection:
         names = [(await connection.execute(text("SELECT current_database()"))).scalar()]
@@ -201,3 +200,19 @@ def test_nothing_is_written_outside_the_courses_folder(folder: Path, home_is_set
         outside = [path for path in files_below(user) if not path.startswith(f"{cache}{os.sep}")]
         assert outside == [".cache", str(cache)]
     assert files_below(temporary) == []
+
+
+async def test_what_could_not_be_dropped_when_a_lesson_was_closed_goes_with_the_next_opening(
+    shared_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await open_lesson("02", "migrated")
+    with monkeypatch.context() as patch:
+
+        async def fails(*_: object) -> bool:
+            raise asyncpg.ConnectionDoesNotExistError("the server went down with the DROP")
+
+        patch.setattr("course_lib.data.fresh.drop", fails)
+        second = await open_lesson("02", "migrated")
+    assert first.database != second.database
+    assert await lesson_databases(second) == [second.database]
+    await second.close()

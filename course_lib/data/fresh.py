@@ -13,6 +13,7 @@ from course_lib.data.seed import build_base, fingerprint
 from course_lib.db import migrate
 from course_lib.errors import CourseError
 from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
+from course_lib.postgres.databases import give_up
 from course_lib.postgres.failures import DOCTOR
 from course_lib.postgres.losing import opening_failure, says_more_when_asked_again
 from course_lib.postgres.server import forget_checked
@@ -47,9 +48,13 @@ class FreshDatabase:
         return self.server.url.set(database=self.name)
 
     async def drop(self) -> None:
-        """Disconnect whoever uses it and drop it."""
-        async with self.server.connection() as connection:
-            await drop(connection, self.name)
+        """Disconnect whoever uses it and drop it; where that fails, the next opening does it."""
+        try:
+            async with self.server.connection() as connection:
+                await drop(connection, self.name)
+        except BaseException:
+            give_up(self.name)
+            raise
 
 
 async def make_database(lesson: str, recipe: str = "base") -> FreshDatabase:

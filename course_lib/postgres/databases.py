@@ -40,6 +40,7 @@ OWN = f"""
 """
 
 _made: set[str] = set()  # by this process, and not dropped yet
+_given_up: set[str] = set()  # of these, those that could not be dropped when they were no longer needed
 
 
 def quoted(name: str) -> str:
@@ -78,6 +79,8 @@ class Database:
         """True when its maker is surely gone. All who use the embedded server have their file in this folder."""
         if self.mark is not None and self.mark.kind not in ("lesson", "build"):
             return False
+        if self.name in _given_up:
+            return True
         over = self.maker_ended()
         return embedded if over is None else over
 
@@ -179,6 +182,12 @@ async def clone(
     name = generated_name(f"lesson_{lesson}")
     await create(connection, name, template, Mark.of_this_process("lesson", lesson), settings=settings)
     return name
+
+
+def give_up(name: str) -> None:
+    """This process needs a database of its own no more, and cannot drop it now: the next sweep does."""
+    if name in _made:
+        _given_up.add(name)
 
 
 async def drop(connection: asyncpg.Connection[Any], name: str) -> bool:

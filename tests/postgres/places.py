@@ -17,6 +17,7 @@ import psycopg
 from course_lib.postgres.binaries import (
     Account,
     copy_installation,
+    program,
     reachable_installation,
     server_account,
     wheel_installation,
@@ -145,6 +146,11 @@ class YourServer:
         with psycopg.connect(self.dsn(database), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
+
+    def psql(self, script: str) -> None:
+        """Run what a person would type into psql, as the administrator."""
+        psql = str(program(wheel_installation(), "psql"))
+        subprocess.run([psql, "-q", "-v", "ON_ERROR_STOP=1", self.url()], input=script, text=True, check=True)
 
     def courses_databases(self) -> list[str]:
         """Names of the databases that look like the course's."""

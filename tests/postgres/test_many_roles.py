@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from course_lib.exercises import find_exercise, judge_answer
 from course_lib.exercises.book import solution_answer
 from course_lib.lesson import Lesson, open_lesson
 from course_lib.postgres import find_server, list_databases, sweep
-from course_lib.postgres.binaries import program, wheel_installation
 from course_lib.postgres.server import forget_checked
 from course_lib.settings import REPOSITORY
 from tests.postgres.places import YourServer, dead_process, start_python
@@ -288,8 +286,7 @@ async def test_a_server_that_can_only_be_read(folder: Path, point_at: PointAt) -
 async def test_what_the_readme_asks_an_administrator_for_is_enough(folder: Path, point_at: PointAt) -> None:
     (sql,) = re.findall(r"```sql\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     server = YourServer(folder / "yours")
-    psql = str(program(wheel_installation(), "psql"))
-    subprocess.run([psql, "-q", "-v", "ON_ERROR_STOP=1", server.url()], input=sql, text=True, check=True)
+    server.psql(sql)
     point_at(server.url("learner", "a word of theirs"))
     lesson = await open_lesson("02")
     assert await count_users(lesson) == 8
