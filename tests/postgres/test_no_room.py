@@ -14,8 +14,7 @@ import pytest
 from course_lib.data.seed import fingerprint
 from course_lib.errors import CourseError
 from course_lib.lesson import open_lesson
-from course_lib.postgres import cluster as cluster_module
-from course_lib.postgres import ensure_template, find_server
+from course_lib.postgres import ensure_template, find_server, room
 from course_lib.postgres.server import embedded_cluster
 from tests.postgres.conftest import course_home
 from tests.postgres.places import OPEN, run_python, stop_all_below
@@ -102,7 +101,7 @@ async def test_too_small_a_disk_is_told_before_anything_is_made(folder: Path) ->
 
 
 async def test_a_disk_that_fills_up_during_initdb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "FREE_BYTES", 0)  # as if the room went while initdb ran
+    monkeypatch.setattr(room, "FREE_BYTES", 0)  # as if the room went while initdb ran
     with small_disk(folder / "disk", 20) as disk, course_home(disk / "home"):
         with pytest.raises(CourseError, match="not enough room"):
             await find_server()
@@ -153,7 +152,7 @@ async def test_a_full_disk_does_not_cost_a_server_its_data(folder: Path) -> None
             await find_server()
         ballast.unlink()
         server = await find_server()
-        assert not (cluster.folder / "data.broken").exists()
+        assert not (cluster.folder / "data.aside").exists()
         async with server.connection() as connection:
             assert await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", kept)
 
