@@ -90,7 +90,7 @@ async def large_server(rows: int) -> AsyncIterator[LargeServer]:
 
 async def _started(cluster: Cluster, memory: Memory, folder: Path) -> LargeServer:
     await asyncio.to_thread(cluster.ensure_running)
-    watch(cluster, IDLE_HOURS)
+    watch(cluster, IDLE_HOURS, started=True)
     url = parse_url(cluster.address().dsn)
     connection = await asyncpg.connect(libpq_uri(url))
     await connection.execute(f"CREATE DATABASE {DATABASE}")

@@ -23,7 +23,7 @@ from course_lib.postgres.room import MB, free_bytes, is_roomy
 from course_lib.postgres.server import environment_names_a_server, server_home
 from course_lib.postgres.templates import verify_templates
 from course_lib.postgres.watchdog import clients
-from course_lib.settings import REPOSITORY, get_settings
+from course_lib.settings import get_settings
 
 INSTALL = "Run: make lab   (or: uv run course lab)"
 

@@ -127,11 +127,12 @@ class Cluster:
         return True
 
     @contextlib.contextmanager
-    def _at_work(self) -> Iterator[None]:
+    def _at_work(self, starting: bool = True) -> Iterator[None]:
         """Be the only one who starts or stops this server; turn what the file system answers into a sentence."""
         try:
-            make_folder(self.folder, self.account)
-            require_ours(self.folder, self.account)
+            if starting:
+                make_folder(self.folder, self.account)
+                require_ours(self.folder, self.account)
             with FileLock(self.folder / "lock", timeout=START_SECONDS + STOP_SECONDS, mode=0o600):
                 yield
         except Timeout as error:
@@ -285,7 +286,7 @@ class Cluster:
         """
         if not self.folder.is_dir():
             return False
-        with self._at_work():
+        with self._at_work(starting=False):
             process = self.process()
             if process is None:
                 self.postmaster.require_not_elsewhere()

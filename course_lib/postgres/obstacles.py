@@ -31,7 +31,6 @@ DISK_FULL, OUT_OF_MEMORY, NO_RIGHT, IO_ERROR = "53100", "53200", "42501", "58030
 OBSTACLES = {
     DISK_FULL, OUT_OF_MEMORY, NO_RIGHT, IO_ERROR,
     "53000", "53300", "53400",  # other resources: connections, limits
-    "55000",  # owner and mode of the data folder
     "57P01", "57P02", "57P03",  # ended by somebody, starting or stopping
     "F0000", "F0001",  # a setting, a lock file
 }  # fmt: skip

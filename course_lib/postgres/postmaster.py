@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +16,9 @@ from pathlib import Path
 import psutil
 
 from course_lib.errors import CourseError
-from course_lib.postgres.files import NOFOLLOW, remove_inside
+from course_lib.postgres.files import remove_inside
+from course_lib.postgres.locks import is_held, take
 from course_lib.postgres.sockets import Knock, knock, socket_folder
-
-if sys.platform != "win32":
-    import fcntl
 
 
 class Postmaster:
@@ -30,6 +27,7 @@ class Postmaster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
+        self._lock = folder / "alive"
 
     # -- alive and ours ------------------------------------------------------------------------------------
 
@@ -65,33 +63,9 @@ class Postmaster:
     # -- alive, and not ours to see ------------------------------------------------------------------------
 
     def hold(self) -> int | None:
-        """A fresh lock for the next server's processes to inherit, as an open file; None where there are none."""
-        if sys.platform == "win32":
-            return None
-        path = self.folder / "alive"
-        path.unlink(missing_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600)
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return handle
-
-    def _is_held(self) -> bool:
-        """True while a process of the last server lives, in whatever container."""
-        if sys.platform == "win32":
-            return False
-        try:
-            handle = os.open(self.folder / "alive", os.O_RDWR | NOFOLLOW)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            os.close(handle)
-        return False
+        """A fresh lock for the next server's processes to inherit, as an open handle; None on Windows."""
+        self._lock.unlink(missing_ok=True)  # a program that the last server started may hold the old one
+        return take(self._lock)
 
     def lives(self) -> bool:
         """True when a server answers, or, where its socket cannot be tried from here, has not ended yet."""
@@ -101,7 +75,7 @@ class Postmaster:
         if self.line(1) == str(self.data):  # else the file is a copy, or of a container that has the folder elsewhere
             sockets, port = Path(self.line(4) or sockets), int(self.line(3) or port)
         told = knock(sockets, port)
-        return told is Knock.ANSWERED or (told is Knock.MISSING and self._is_held())
+        return told is Knock.ANSWERED or (told is Knock.MISSING and is_held(self._lock))
 
     def require_not_elsewhere(self) -> None:
         """Call it when no process of ours is left.

@@ -125,7 +125,7 @@ def renew_embedded() -> Path | None:
     """Make the embedded server's data anew. Returns where the old ones are, None when none were kept."""
     cluster = embedded_cluster()
     aside = cluster.renew()
-    watch(cluster, get_settings().idle_hours)
+    watch(cluster, get_settings().idle_hours, started=True)
     return aside
 
 
@@ -159,7 +159,7 @@ async def find_server() -> Server:
 def _start_and_watch() -> tuple[Cluster, bool]:
     cluster = embedded_cluster()
     started = cluster.ensure_running()
-    watch(cluster, get_settings().idle_hours)
+    watch(cluster, get_settings().idle_hours, started)
     return cluster, started
 
 

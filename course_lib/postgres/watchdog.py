@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
-from filelock import FileLock, Timeout
 
+from course_lib.postgres.locks import take
 from course_lib.postgres.starting import detach
 from course_lib.settings import REPOSITORY
 
@@ -21,22 +21,32 @@ if TYPE_CHECKING:
     from course_lib.postgres.cluster import Cluster
 
 CHECK_SECONDS = 60
-HANDOVER_SECONDS = 10  # a watchdog of the server before this one ends with it
+HANDOVER_SECONDS = 2
 LOCK = "watchdog.lock"
 
 
-def watch(cluster: Cluster, idle_hours: float) -> None:
-    """Start a watchdog for the running server unless it has one, which holds a lock for as long as it lives."""
+def watch(cluster: Cluster, idle_hours: float, started: bool = False) -> None:
+    """Start a watchdog for the running server unless it has one, which holds a lock for as long as it lives.
+
+    Args:
+        started: the server has just been started, so a watchdog of the one before may still be about to end.
+    """
+    patience = time.monotonic() + (HANDOVER_SECONDS if started else 0)
     try:
-        with FileLock(cluster.folder / LOCK, timeout=0, mode=0o600):
-            pass
-    except (Timeout, OSError):
-        return  # there is one; or a disk that is full or read-only now, and then the next opening tries again
-    process = cluster.process()
-    if process is None:
+        while (lock := take(cluster.folder / LOCK)) is None and time.monotonic() < patience:
+            time.sleep(0.01)
+    except OSError:
+        return  # a disk that is full or read-only now: the next opening tries again
+    if lock is None and (os.name != "nt" or not started):
         return
-    arguments = [str(cluster.folder), str(cluster.installation), str(process.pid), str(idle_hours * 3600)]
-    detach([sys.executable, "-m", "course_lib.postgres.watchdog", *arguments], cwd=REPOSITORY)
+    try:
+        if process := cluster.process():
+            arguments = [str(cluster.folder), str(cluster.installation), str(process.pid), str(idle_hours * 3600)]
+            inherited = {"pass_fds": (lock,)} if lock is not None else {}
+            detach([sys.executable, "-m", "course_lib.postgres.watchdog", *arguments], cwd=REPOSITORY, **inherited)
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def clients(dsn: str) -> int:
@@ -74,8 +84,7 @@ def stop_when_idle(cluster: Cluster, pid: int, idle_seconds: float, check_second
             return
 
 
-def _main(folder: str, installation: str, pid: str, idle_seconds: str) -> None:
-    """Be the only watchdog of this folder, until the server of ``pid`` has ended."""
+if __name__ == "__main__":
     from pathlib import Path
 
     from course_lib.postgres.binaries import server_account
@@ -83,13 +92,5 @@ def _main(folder: str, installation: str, pid: str, idle_seconds: str) -> None:
 
     if os.name != "nt":
         psutil.Process().nice(10)
-    cluster = Cluster(Path(folder), Path(installation), server_account())
-    try:
-        with FileLock(cluster.folder / LOCK, timeout=HANDOVER_SECONDS, mode=0o600):
-            stop_when_idle(cluster, int(pid), float(idle_seconds))
-    except Timeout:
-        return
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:5])
+    cluster = Cluster(Path(sys.argv[1]), Path(sys.argv[2]), server_account())
+    stop_when_idle(cluster, int(sys.argv[3]), float(sys.argv[4]))

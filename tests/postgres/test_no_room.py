@@ -147,11 +147,8 @@ async def test_a_full_disk_does_not_cost_a_server_its_data(folder: Path) -> None
         assert process is not None
         process.kill()
         process.wait(5)
-        ballast = fill(disk, leave=0)
-        with pytest.raises(CourseError, match=r"room|disk is full"):
-            await find_server()
-        ballast.unlink()
-        server = await find_server()
+        fill(disk, leave=0)
+        server = await find_server()  # it starts on the room that was kept for this
         assert not (cluster.folder / "data.aside").exists()
         async with server.connection() as connection:
             assert await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", kept)
