@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from filelock import FileLock, Timeout
 from course_lib.errors import CourseError
 from course_lib.postgres.address import Address
 from course_lib.postgres.binaries import Account, program
-from course_lib.postgres.configuration import RULES, settings_text, write_configuration
+from course_lib.postgres.configuration import RULES, choose_port, settings_text, write_configuration
 from course_lib.postgres.data_folder import DataFolder
 from course_lib.postgres.files import make_folder, own_data, require_ours
 from course_lib.postgres.obstacles import (
@@ -35,7 +34,7 @@ from course_lib.postgres.obstacles import (
     sqlstates,
 )
 from course_lib.postgres.postmaster import Postmaster, ended
-from course_lib.postgres.restoring import enter_alone, restore_defaults
+from course_lib.postgres.restoring import DAMAGED, enter_alone, not_restored, restore_defaults
 from course_lib.postgres.room import keep_reserve, make_room
 from course_lib.postgres.sockets import answers, make_private, socket_folder
 from course_lib.postgres.starting import START_SECONDS, NotStarted, Programs
@@ -229,6 +228,8 @@ class Cluster:
             restore_defaults(self.address())
         except psycopg.Error as error:
             self._give_up()
+            if error.sqlstate and not error.sqlstate.startswith(DAMAGED):
+                raise not_restored(error) from error
             raise NotStarted(self.log.read_text(errors="replace") or str(error)) from error
 
     def _start_server(self) -> None:
@@ -237,8 +238,8 @@ class Cluster:
         sockets = socket_folder(self.folder)
         if os.name != "nt":
             make_private(sockets, self.account, ours=sockets.parent == self.folder)
-        settings = settings_text(sockets, self._choose_port() if os.name == "nt" else 5432, self.settings)
-        write_configuration(self.folder, settings, self.rules, readable=self.account is not None)
+        settings = settings_text(sockets, choose_port(self.folder) if os.name == "nt" else 5432, self.settings)
+        write_configuration(self.folder, settings, self.rules, self.account)
         self.programs.start_server(self.postmaster, self.log)
 
     def _give_up(self) -> None:
@@ -247,13 +248,6 @@ class Cluster:
             self._end(process)
         else:
             raise NotStarted("")
-
-    def _choose_port(self) -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        (self.folder / "port").write_text(str(port))
-        return port
 
     # -- make anew -----------------------------------------------------------------------------------------
 

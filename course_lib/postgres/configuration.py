@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from course_lib.postgres.files import remove_inside, write_file
+from course_lib.postgres.binaries import Account
+from course_lib.postgres.files import empty_inside, write_file
 
 FILE, RULES_FILE, NAMES_FILE = "course.conf", "course_hba.conf", "course_ident.conf"
 OPTION = ["-c", f"config_file={FILE}"]
@@ -53,16 +55,25 @@ RULES = "host all all 127.0.0.1/32 scram-sha-256\n" if os.name == "nt" else "loc
 """Who may connect. The socket lies in a folder that nobody else can enter, and there is no other way in."""
 
 
-def write_configuration(folder: Path, settings: str, rules: str, readable: bool) -> None:
-    """Write the server's files anew into ``folder``, and forget what ALTER SYSTEM left.
+def write_configuration(folder: Path, settings: str, rules: str, account: Account | None) -> None:
+    """Write the server's files anew into ``folder``, and forget what ALTER SYSTEM left in its data.
 
     Args:
-        readable: for everybody, since the server runs as somebody else.
+        account: as which the server runs, when not as ourselves: then everybody may read them.
     """
-    mode = 0o644 if readable else 0o600
+    mode = 0o600 if account is None else 0o644
     for name, text in {FILE: settings, RULES_FILE: rules, NAMES_FILE: ""}.items():
         write_file(folder / name, text, mode)
-    remove_inside(folder / "data", "postgresql.auto.conf")
+    empty_inside(folder / "data", "postgresql.auto.conf", account)
+
+
+def choose_port(folder: Path) -> int:
+    """A free port, written down for clients: where there are no sockets."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    write_file(folder / "port", str(port))
+    return port
 
 
 def settings_text(sockets: Path, port: int, more: Mapping[str, str]) -> str:

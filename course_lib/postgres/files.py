@@ -114,6 +114,22 @@ def remove_inside(folder: Path, *names: str) -> None:
         os.close(handle)
 
 
+def empty_inside(folder: Path, name: str, owner: Account | None) -> None:
+    """Put an empty file into a folder that ``owner`` has, in place of whatever has that name there."""
+    remove_inside(folder, name)
+    if os.name == "nt":
+        (folder / name).touch()
+        return
+    handle = os.open(folder, os.O_RDONLY | FOLDER)
+    try:
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600, dir_fd=handle)
+        if owner is not None:
+            os.fchown(file, owner.uid, owner.gid)
+        os.close(file)
+    finally:
+        os.close(handle)
+
+
 def own_data(data: Path, account: Account | None) -> None:
     """Give data that were copied back (``cp -r``, an archive) the owner and the mode that PostgreSQL insists on.
 

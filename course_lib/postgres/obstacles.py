@@ -69,7 +69,9 @@ def failure_of_start(log: str, folder: Path, installation: Path) -> CourseError:
     if sentence := obstacle(folder, installation):
         return sentence
     if NO_RIGHT in codes:
-        return no_access(folder)
+        return CourseError(
+            f"The server may not read or write some of its own files in {folder / 'data'}.", "Run: course db renew"
+        )
     if OUT_OF_MEMORY in codes:
         return _no_memory()
     if IO_ERROR in codes:

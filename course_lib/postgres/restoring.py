@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from course_lib.errors import CourseError
 from course_lib.postgres.address import Address
 
 WAYS_IN = ("postgres", "template1")
@@ -21,7 +22,7 @@ PLAIN = " ".join(
     for setting in (
         "default_transaction_read_only=off", "statement_timeout=0", "lock_timeout=5s", "transaction_timeout=0",
         "idle_session_timeout=0", "search_path=pg_catalog", "session_preload_libraries=", "local_preload_libraries=",
-        "event_triggers=off", "role=none", "session_replication_role=origin",
+        "event_triggers=off", "role=none", "allow_system_table_mods=on", "session_replication_role=origin",
     )
 )  # fmt: skip
 """Options of a connection that win over what was set for the role, the database or the server."""
@@ -37,10 +38,19 @@ CHANGED = """
         OR EXISTS (SELECT FROM pg_file_settings WHERE sourcefile LIKE '%postgresql.auto.conf')
 """
 LOST_FILES = """
-    SELECT count(*) FROM pg_class WHERE oid < 16384 AND relkind IN ('r', 'i', 't') AND relpages > 0
+    SELECT count(*), (SELECT count(*) FROM pg_event_trigger WHERE evtevent = 'login' AND evtenabled <> 'D')
+    FROM pg_class WHERE oid < 16384 AND relkind IN ('r', 'i', 't') AND relpages > 0
     AND coalesce(pg_relation_size(oid), 0) = 0
 """
-"""Tables and indexes of the catalogue that PostgreSQL counted pages of, and whose files are missing or empty."""
+"""Tables and indexes of the catalogue that PostgreSQL counted pages of, and whose files are missing or empty; and
+triggers that run when somebody logs in."""
+LOGIN_FREE = """
+    DO $$ DECLARE name text; BEGIN
+      FOR name IN SELECT evtname FROM pg_event_trigger WHERE evtevent = 'login' LOOP
+        EXECUTE format('ALTER EVENT TRIGGER %I DISABLE', name);
+      END LOOP;
+    END $$
+"""
 
 ROLE_BACK = """
     DO $$ DECLARE name text; BEGIN
@@ -49,7 +59,7 @@ ROLE_BACK = """
         IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'postgres') THEN
           ALTER ROLE postgres RENAME TO postgres_renamed;
         END IF;
-        EXECUTE format('ALTER ROLE %I RENAME TO postgres', name);
+        UPDATE pg_authid SET rolname = 'postgres' WHERE oid = 10;
       END IF;
       ALTER ROLE postgres WITH SUPERUSER LOGIN INHERIT CREATEROLE CREATEDB REPLICATION BYPASSRLS CONNECTION LIMIT -1
         VALID UNTIL 'infinity';
@@ -69,7 +79,7 @@ DATABASES_BACK = """
       END LOOP;
       FOR name IN SELECT datname FROM pg_database WHERE datname IN ('postgres', 'template1') LOOP
         EXECUTE format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE %s',
-                       name, name = 'template1');
+                       name, (name = 'template1')::text);
         EXECUTE format('ALTER DATABASE %I RESET ALL', name);
         FOR setting IN SELECT rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
             JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = name LOOP
@@ -81,10 +91,14 @@ DATABASES_BACK = """
 SINGLE_USER = [
     "SET default_transaction_read_only = off",
     "SET search_path = pg_catalog",
+    "SET allow_system_table_mods = on",  # ALTER ROLE does not rename the role that runs it
     ROLE_BACK,
     DATABASES_BACK,
 ]  # fmt: skip
 """What a server that lets nobody in needs first, one command a line."""
+
+DAMAGED = ("XX", "58", "3D")
+"""Classes of SQLSTATE of a catalogue that cannot be read: internal errors, files, databases that are not there."""
 
 Connection = psycopg.Connection[Any]
 
@@ -123,9 +137,11 @@ def _enter(address: Address, database: str) -> Connection:
         address.dsn, dbname=database, autocommit=True, connect_timeout=CONNECT_SECONDS, options=PLAIN
     )
     try:
-        lost = connection.execute(LOST_FILES).fetchone()
-        if lost != (0,):
+        lost, triggers = connection.execute(LOST_FILES).fetchone() or (1, 0)
+        if lost:
             raise psycopg.errors.DataCorrupted(f"files of database {database} are lost")
+        if triggers:
+            connection.execute(LOGIN_FREE)
     except BaseException:
         connection.close()
         raise
@@ -155,6 +171,14 @@ def _make_anew(connection: Connection, name: str) -> None:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
     template = str(name == "template1").lower()
     connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 IS_TEMPLATE {template}".encode())
+
+
+def not_restored(error: psycopg.Error) -> CourseError:
+    """The sentence for a server that lets us in and does not let us put things back."""
+    return CourseError(
+        f"The role and the databases of the course's server could not be put back ({error.sqlstate}: {error}).",
+        "Run: course db renew",
+    )
 
 
 def enter_alone(single_user: Callable[[str, Sequence[str]], None], failed: type[Exception]) -> None:
