@@ -56,7 +56,8 @@ def renew(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     if not yes:
         _ask_before_renewing()
     aside = renew_embedded()
-    typer.echo("The course's server has new data, and runs." + (f" The old ones are in {aside}" if aside else ""))
+    old = f"The old ones are in {aside}" if aside else "None were kept: there were none, or they went to make room."
+    typer.echo(f"The course's server has new data, and runs. {old}")
 
 
 def _require_embedded(what: str) -> None:
@@ -92,7 +93,8 @@ def _notebooks_in_use() -> str:
         number = clients(cluster.address().dsn)
     except psycopg.Error:
         return "The server does not say how many notebooks use it; they lose their databases."
-    return f"{number} connections of open notebooks or other programs lose their databases."
+    connections = "1 connection" if number == 1 else f"{number} connections"
+    return f"The server has {connections} now, and all databases of open notebooks are lost."
 
 
 @db.command()

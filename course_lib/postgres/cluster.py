@@ -165,7 +165,8 @@ class Cluster:
 
     def _start_anyhow(self) -> None:
         """Start: with room made on a full disk, again when it was killed, and on new data when the old are lost."""
-        self.postmaster.clear_away_the_dead()
+        if self.postmaster.lives():
+            self.postmaster.clear_away_the_dead()
         if is_full(self.folder):
             self.make_room()
         if not self.data_folder.exists():

@@ -42,7 +42,7 @@ class Postmaster:
 
     def _is_postmaster(self, process: psutil.Process) -> bool:
         return process.name().removesuffix(".exe") == "postgres" and any(
-            Path(argument) == self.data  # a path, since pg_ctl turns \ into /
+            argument.endswith(self.data.name) and Path(argument) == self.data  # a path, since pg_ctl turns \ into /
             for argument in process.cmdline()
         )
 
