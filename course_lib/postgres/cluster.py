@@ -301,7 +301,11 @@ class Cluster:
                 process.send_signal(signal.SIGINT)
             if not ended(process, patience):
                 process.kill()
-                ended(process, 5)
+                if not ended(process, 5):
+                    raise CourseError(
+                        f"The course's server, process {process.pid}, does not react, and cannot be ended.",
+                        "Restart the computer or the container, or set COURSE_HOME to another folder.",
+                    )
         if os.name != "nt" and (sockets := socket_folder(self.folder)).parent != self.folder:
             with contextlib.suppress(OSError):
                 sockets.rmdir()

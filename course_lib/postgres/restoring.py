@@ -6,7 +6,7 @@ other roles keep what they have.
 
 from __future__ import annotations
 
-import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,22 +109,49 @@ def restore_defaults(address: Address) -> None:
     Raises:
         psycopg.Error: nobody is let in, or the catalogue cannot be read or restored.
     """
-    with contextlib.ExitStack() as open_ones:
-        found: dict[str, Connection] = {}
-        failure: psycopg.Error | None = None
-        for name in WAYS_IN:
-            try:
-                found[name] = open_ones.enter_context(contextlib.closing(_enter(address, name)))
-            except psycopg.Error as error:
-                failure = error
-        if not found:
-            assert failure is not None
-            raise failure
-        name, connection = next(iter(found.items()))
-        if len(found) < len(WAYS_IN) or connection.execute(CHANGED).fetchone() != (False,):
-            for other in found.keys() - {name}:
-                found[other].close()  # a database that is in use cannot be renamed
-            _put_back(connection, address)
+    closed = [name for name in WAYS_IN if not _is_open(address, name)]
+    usable = next((name for name in WAYS_IN if name not in closed), None) or _opens_in_the_end(address)
+    with _enter_patiently(address, usable) as connection:
+        if not closed and connection.execute(CHANGED).fetchone() == (False,):
+            return
+        connection.execute(ROLE_BACK)
+        connection.execute(DATABASES_BACK)
+        connection.execute("ALTER SYSTEM RESET ALL")
+        connection.execute("SELECT pg_reload_conf()")
+    for name in closed:
+        if not _is_open(address, name):
+            with _enter_patiently(address, usable) as connection:
+                _make_anew(connection, name)
+            _enter_patiently(address, name).close()
+
+
+def _is_open(address: Address, database: str) -> bool:
+    try:
+        _enter(address, database).close()
+    except psycopg.Error:
+        return False
+    return True
+
+
+def _opens_in_the_end(address: Address) -> str:
+    """The database that was shut only because the other one took the server down when it was tried."""
+    for name in WAYS_IN[1:]:
+        try:
+            _enter_patiently(address, name).close()
+        except psycopg.Error:
+            continue
+        return name
+    return WAYS_IN[0]
+
+
+def _enter_patiently(address: Address, database: str) -> Connection:
+    """The same, where the server may be recovering: a database without its catalogue takes all backends down."""
+    for wait in (0.1, 0.4, 1.5):
+        try:
+            return _enter(address, database)
+        except psycopg.Error:
+            time.sleep(wait)
+    return _enter(address, database)
 
 
 def _enter(address: Address, database: str) -> Connection:
@@ -148,25 +175,8 @@ def _enter(address: Address, database: str) -> Connection:
     return connection
 
 
-def _put_back(connection: Connection, address: Address) -> None:
-    """Restore the role and both databases; one that cannot be entered even then is made anew from template0."""
-    connection.execute(ROLE_BACK)
-    connection.execute(DATABASES_BACK)
-    connection.execute("ALTER SYSTEM RESET ALL")
-    connection.execute("SELECT pg_reload_conf()")
-    here = connection.info.dbname
-    for name in WAYS_IN:
-        if name == here or connection.execute("SELECT current_database() = %s", [name]).fetchone() == (True,):
-            continue
-        try:
-            _enter(address, name).close()
-        except psycopg.Error:
-            _make_anew(connection, name)
-            _enter(address, name).close()
-
-
 def _make_anew(connection: Connection, name: str) -> None:
-    if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone():
+    if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
         connection.execute(f"ALTER DATABASE {name} IS_TEMPLATE false".encode())
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
     template = str(name == "template1").lower()
