@@ -373,7 +373,7 @@ async def test_a_server_that_does_not_answer_is_replaced_when_somebody_says_so(h
     began = time.monotonic()
     assert cluster.ensure_running(suspect=True)
     assert time.monotonic() - began < 15
-    os.waitpid(process.pid, 0)  # a debugger's dead are its own to bury
+    os.waitpid(process.pid, 0)  # noqa: ASYNC222 (a debugger's dead are its own to bury)
     assert (await find_server()).version
 
 
