@@ -21,9 +21,10 @@ from sqlalchemy import URL
 
 from course_lib.errors import CourseError
 from course_lib.postgres.address import libpq_uri, parse_url
-from course_lib.postgres.binaries import make_folder, reachable_installation, server_account
+from course_lib.postgres.binaries import reachable_installation, server_account
 from course_lib.postgres.cluster import Cluster
 from course_lib.postgres.configuration import SHARED_MEMORY
+from course_lib.postgres.files import make_folder
 from course_lib.postgres.server import server_home
 from course_lib.postgres.watchdog import watch
 
@@ -73,12 +74,14 @@ async def large_server(rows: int) -> AsyncIterator[LargeServer]:
     make_folder(folder, account)
     try:
         with FileLock(folder.with_name("bench.lock"), timeout=0):
-            cluster = Cluster(folder / "postgres", reachable_installation(server_home(), account), account)
+            memory = Memory.for_rows(rows)
+            programs = reachable_installation(server_home(), account)
+            cluster = Cluster(folder / "postgres", programs, account, _settings(memory))
             _clear(cluster, folder)  # of a run that was killed
             make_folder(folder, account)
             _require_room(folder, rows)
             try:
-                yield await _started(cluster, Memory.for_rows(rows), folder)
+                yield await _started(cluster, memory, folder)
             finally:
                 _clear(cluster, folder)
     except Timeout as error:
@@ -87,15 +90,8 @@ async def large_server(rows: int) -> AsyncIterator[LargeServer]:
 
 async def _started(cluster: Cluster, memory: Memory, folder: Path) -> LargeServer:
     await asyncio.to_thread(cluster.ensure_running)
+    watch(cluster, IDLE_HOURS, started=True)
     url = parse_url(cluster.address().dsn)
-    connection = await asyncpg.connect(libpq_uri(url))
-    await connection.execute(f"ALTER SYSTEM SET shared_buffers = '{memory.shared_buffers}MB'")
-    if _has_no_shared_memory_for(memory):
-        await connection.execute("ALTER SYSTEM SET dynamic_shared_memory_type = 'mmap'")
-    await connection.close()
-    await asyncio.to_thread(cluster.stop)
-    await asyncio.to_thread(cluster.ensure_running)
-    watch(cluster, IDLE_HOURS)
     connection = await asyncpg.connect(libpq_uri(url))
     await connection.execute(f"CREATE DATABASE {DATABASE}")
     await connection.close()
@@ -104,6 +100,11 @@ async def _started(cluster: Cluster, memory: Memory, folder: Path) -> LargeServe
     await connection.execute("CREATE EXTENSION vector")
     await connection.close()
     return LargeServer(url, memory, folder)
+
+
+def _settings(memory: Memory) -> dict[str, str]:
+    settings = {"shared_buffers": f"{memory.shared_buffers}MB"}
+    return settings | ({"dynamic_shared_memory_type": "mmap"} if _has_no_shared_memory_for(memory) else {})
 
 
 def _has_no_shared_memory_for(memory: Memory) -> bool:

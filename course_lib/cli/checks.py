@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import typer
 
@@ -18,6 +20,7 @@ from course_lib.errors import CourseError
 from course_lib.notebooks import execute
 from course_lib.postgres import find_server
 from course_lib.postgres.configuration import SHARED_MEMORY
+from course_lib.postgres.files import OTHERS_MAY_WRITE
 from course_lib.postgres.server import running_server
 from course_lib.settings import REPOSITORY, get_settings
 
@@ -60,7 +63,7 @@ def _server_in_memory() -> Iterator[None]:
     if chosen or sys.platform != "linux" or not SHARED_MEMORY.exists() or shutil.disk_usage(SHARED_MEMORY).free < ROOM:
         yield
         return
-    home = SHARED_MEMORY / f"databases-for-ai-engineers-tests-{os.getuid()}"
+    home = _folder_in_memory()
     os.environ["COURSE_HOME"] = str(home)
     get_settings.cache_clear()
     try:
@@ -68,6 +71,19 @@ def _server_in_memory() -> Iterator[None]:
     finally:
         if running_server() is None:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _folder_in_memory() -> Path:
+    """Always the same one, so that what killed tests have left is found; another, should somebody else have made it."""
+    home, mode = SHARED_MEMORY / f"databases-for-ai-engineers-tests-{os.getuid()}", 0o755 if not os.getuid() else 0o700
+    with suppress(FileExistsError):
+        home.mkdir(mode=0o700)
+    found = home.lstat()  # not stat: a link may lead anywhere
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & OTHERS_MAY_WRITE
+    if not ours:
+        home = Path(tempfile.mkdtemp(prefix=f"{home.name}-", dir=SHARED_MEMORY))
+    home.chmod(mode)  # the server of root runs as another user, who must pass
+    return home
 
 
 def execute_notebooks(numbers: list[str]) -> None:

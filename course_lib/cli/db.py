@@ -6,8 +6,10 @@ import asyncio
 import os
 import shutil
 import subprocess
+import sys
 from typing import Annotated
 
+import psycopg
 import typer
 from psycopg.pq import Conninfo
 from rich.console import Console
@@ -15,12 +17,21 @@ from rich.table import Table
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
-from course_lib.postgres import Database, Server, find_server, list_databases, stop_embedded
+from course_lib.postgres import (
+    Database,
+    Server,
+    find_server,
+    list_databases,
+    renew_embedded,
+    running_server,
+    stop_embedded,
+)
 from course_lib.postgres.address import libpq_options, public_uri
 from course_lib.postgres.binaries import program, wheel_installation
 from course_lib.postgres.server import environment_names_a_server
+from course_lib.postgres.watchdog import clients
 
-db = typer.Typer(no_args_is_help=True, help="The server behind the lessons: up, down, url, psql, list.")
+db = typer.Typer(no_args_is_help=True, help="The server behind the lessons: up, down, renew, url, psql, list.")
 
 NumberArgument = Annotated[str | None, typer.Argument(help="A lesson's number; the newest database of it is meant.")]
 
@@ -35,12 +46,56 @@ def up() -> None:
 @db.command()
 def down() -> None:
     """Stop the embedded server. Open notebooks lose their databases; their first cell brings fresh ones."""
+    _require_embedded("stop")
+    typer.echo("Stopped." if stop_embedded() else "It was not running.")
+
+
+@db.command()
+def renew(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Make the embedded server's data anew, whatever became of them; the old ones are put aside."""
+    _require_embedded("renew")
+    if not yes:
+        _ask_before_renewing()
+    aside = renew_embedded()
+    old = f"The old ones are in {aside}" if aside else "None were kept: there were none, or they went to make room."
+    typer.echo(f"The course's server has new data, and runs. {old}")
+
+
+def _require_embedded(what: str) -> None:
+    """Raise the sentence for a command that is for the embedded server only."""
     if environment_names_a_server():
         raise CourseError(
-            "DATABASE_URL names a server that the course did not start, so the course does not stop it.",
-            "To stop the embedded one, unset DATABASE_URL first.",
+            f"DATABASE_URL names a server that the course did not start, so the course does not {what} it.",
+            f"To {what} the embedded one, unset DATABASE_URL first.",
         )
-    typer.echo("Stopped." if stop_embedded() else "It was not running.")
+
+
+def _ask_before_renewing() -> None:
+    """Say what is lost, and go on when a person agrees.
+
+    Raises:
+        CourseError: nobody is there to be asked.
+    """
+    typer.echo(f"{_notebooks_in_use()} Their first cell brings fresh databases.")
+    if not sys.stdin.isatty():
+        raise CourseError(
+            "Making the data anew ends all databases of the course, and nobody is here to agree to it.",
+            "Run: course db renew --yes",
+        )
+    typer.confirm("Make the data anew?", abort=True)
+
+
+def _notebooks_in_use() -> str:
+    """Who loses a database, as far as a server that may be broken can tell."""
+    cluster = running_server()
+    if cluster is None:
+        return "The server does not run; what open notebooks still have on it is lost."
+    try:
+        number = clients(cluster.address().dsn)
+    except psycopg.Error:
+        return "The server does not say how many notebooks use it; they lose their databases."
+    connections = "1 connection" if number == 1 else f"{number} connections"
+    return f"The server has {connections} now, and all databases of open notebooks are lost."
 
 
 @db.command()

@@ -6,13 +6,13 @@ import asyncio
 import errno
 import os
 import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
+import psycopg
 import typer
 
 from course_lib.errors import CourseError
@@ -20,10 +20,13 @@ from course_lib.files import answering_for
 from course_lib.masking import public_address
 from course_lib.postgres import find_server, list_databases, running_server, stop_embedded
 from course_lib.postgres.address import parse_url, spoken
-from course_lib.postgres.binaries import server_account, wheel_installation
-from course_lib.postgres.cluster import FREE_BYTES
+from course_lib.postgres.binaries import MAJOR, server_account, wheel_installation
+from course_lib.postgres.obstacles import is_full, no_access, no_room
 from course_lib.postgres.pgbouncer import pgbouncer_version
+from course_lib.postgres.room import MB, free_bytes, is_roomy
 from course_lib.postgres.server import environment_names_a_server, server_home
+from course_lib.postgres.templates import verify_templates
+from course_lib.postgres.watchdog import clients
 from course_lib.settings import get_settings
 
 INSTALL = "Run: make lab   (or: uv run course lab)"
@@ -95,18 +98,20 @@ def _try_writing(folder: Path) -> None:
         file.flush()
 
 
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that there is."""
+    return next(step for step in [folder, *folder.parents] if os.path.exists(step))  # noqa: PTH110 (Path's may raise)
+
+
 def _cache() -> str:
     home = server_home()
-    nearest = next(f for f in [home, *home.parents] if os.path.exists(f))  # noqa: PTH110 (Path's may raise)
-    if not os.access(nearest, os.W_OK):
-        raise CourseError(f"{home} cannot be written.", "Set COURSE_HOME to a folder that you own.")
-    free = shutil.disk_usage(nearest).free
-    if free < FREE_BYTES:
-        raise CourseError(
-            f"Only {free // 2**20} MB are free in {home}; the course needs {FREE_BYTES // 2**20}.",
-            "Free some space, or set COURSE_HOME to a folder on another disk.",
-        )
-    return f"{home}, {free // 2**30} GB free"
+    nearest = _nearest(home)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise no_access(home)
+    new = not any(home.glob(f"postgres-{MAJOR}*/data"))
+    if not is_roomy(nearest) if new else is_full(nearest):
+        raise no_room(home)
+    return f"{home}, {free_bytes(nearest) // MB:,} MB free"
 
 
 def _binaries() -> str:
@@ -123,22 +128,36 @@ def _which_server() -> str:
 
 
 def _server() -> str:
-    """Start it if it does not run, ask it, and leave it as it was."""
+    """Start it if it does not run, ask it, read its templates, and leave it as it was."""
     ran = environment_names_a_server() or running_server() is not None
+    stopped = False
     try:
         text = asyncio.run(_ask_server())
     finally:
         if not ran:
-            stop_embedded()
-    return text if ran else f"{text}; it starts (and was stopped again)"
+            stopped = _stop_unless_used()
+    return f"{text}; it starts (and was stopped again)" if stopped else text
+
+
+def _stop_unless_used() -> bool:
+    """Stop the server that was started for the look at it. A notebook may have found it meanwhile: then it stays."""
+    cluster = running_server()
+    try:
+        return cluster is not None and not clients(cluster.address().dsn) and stop_embedded()
+    except psycopg.Error:  # who cannot be asked may be in use
+        return False
 
 
 async def _ask_server() -> str:
     server = await find_server()
     async with server.connection() as connection:
         databases = await list_databases(connection)
+    if damaged := await verify_templates(server):
+        mend = "Run: course db renew" if server.embedded else "Drop it; the next opening builds it again."
+        raise CourseError(" ".join(damaged), mend)
     lessons = sum(1 for database in databases if database.mark and database.mark.kind == "lesson")
-    return f"{server.describe()} · {lessons} lesson databases"
+    templates = sum(1 for database in databases if database.mark and database.mark.kind == "template")
+    return f"{server.describe()} · {lessons} lesson databases · {templates} templates, read and whole"
 
 
 def _language_model() -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from course_lib.errors import CourseError
-from course_lib.postgres.failures import startup_failure
+from course_lib.postgres.files import make_folder
+from course_lib.postgres.obstacles import failure_of
 
 MAJOR = 18
 
@@ -104,7 +105,7 @@ def reachable_installation(home: Path, account: Account | None) -> Path:
     try:
         _copy_once(original, copy, account)
     except OSError as error:
-        raise startup_failure(str(error), home) from error
+        raise failure_of(error, home) from error
     return copy / original.parent.name / original.name
 
 
@@ -118,18 +119,9 @@ def copy_installation(original: Path, folder: Path, copy_function: Callable[...,
     return folder / package.name / original.name
 
 
-def make_folder(folder: Path, account: Account | None) -> None:
-    """Make a folder and the missing ones above it; ``account`` can enter those we made, whatever root's umask is."""
-    missing = [step for step in (folder, *folder.parents) if not step.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    if account is not None:
-        for step in missing:
-            step.chmod(0o755)
-
-
 def _copy_once(original: Path, copy: Path, account: Account) -> None:
     make_folder(copy.parent, account)
-    with FileLock(f"{copy}.lock"):
+    with FileLock(f"{copy}.lock", mode=0o600):
         if copy.exists():
             return
         partial = copy.with_name(f"{copy.name}.partial")

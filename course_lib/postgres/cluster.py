@@ -1,4 +1,4 @@
-"""One embedded PostgreSQL server on one data folder: create, start, stop.
+"""One embedded PostgreSQL server on one data folder: create, start, stop, and make anew.
 
 Own launcher over the wheel's binaries, because the wheel's ``get_server()`` breaks on a space in the path,
 opens up folders when run as root, and may end a program that is not its own.
@@ -8,27 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
+import psycopg
 from filelock import FileLock, Timeout
 
 from course_lib.errors import CourseError
 from course_lib.postgres.address import Address
-from course_lib.postgres.binaries import Account, make_folder, program
-from course_lib.postgres.configuration import settings_text
-from course_lib.postgres.failures import is_damage, startup_failure
-from course_lib.postgres.sockets import make_private, socket_folder
+from course_lib.postgres.binaries import Account, program
+from course_lib.postgres.configuration import RULES, choose_port, settings_text, write_configuration
+from course_lib.postgres.data_folder import DataFolder
+from course_lib.postgres.files import make_folder, own_data, require_ours
+from course_lib.postgres.obstacles import (
+    DISK_FULL,
+    OBSTACLES,
+    failure_of,
+    failure_of_start,
+    is_full,
+    obstacle,
+    sqlstates,
+)
+from course_lib.postgres.postmaster import Postmaster, ended
+from course_lib.postgres.restoring import DAMAGED, enter_alone, not_restored, restore_defaults
+from course_lib.postgres.room import keep_reserve, make_room
+from course_lib.postgres.sockets import answers, make_private, socket_folder
+from course_lib.postgres.starting import START_SECONDS, NotStarted, Programs
 
-START_SECONDS = 60
 STOP_SECONDS = 20
-FREE_BYTES = 300 * 2**20  # a new cluster, its templates and a few clones
+ANSWER_SECONDS = 3  # a server that says nothing for so long is frozen
 
 
 class Cluster:
@@ -38,57 +50,65 @@ class Cluster:
     follow a link it has laid.
     """
 
-    def __init__(self, folder: Path, installation: Path, account: Account | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        installation: Path,
+        account: Account | None = None,
+        settings: Mapping[str, str] | None = None,
+        rules: str = RULES,
+    ) -> None:
+        """
+        Args:
+            settings: of the server, beyond the course's, with values as postgresql.conf has them.
+            rules: who may connect, as in pg_hba.conf.
+
+        Raises:
+            CourseError: the folder's name holds a line break, which PostgreSQL's own files cannot hold.
+        """
         self.folder = folder.resolve()  # one spelling, or a running server would pass for a stranger's
+        if any(letter in str(self.folder) for letter in "\n\r"):
+            raise CourseError(
+                "COURSE_HOME holds a line break, and no folder of the course's server can.",
+                "Set COURSE_HOME to a path without one.",
+            )
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
         self.installation = installation
         self.account = account
+        self.settings, self.rules = settings or {}, rules
+        self.postmaster = Postmaster(self.folder)
+        self.programs = Programs(self.folder, installation, account)
+        self.data_folder = DataFolder(self.data, self.programs)
 
     # -- state ---------------------------------------------------------------------------------------------
 
     def process(self) -> psutil.Process | None:
         """The running postmaster, or None. A recorded pid counts only when it is our postgres on our data."""
-        try:
-            process = psutil.Process(int(self._pid_file()[0]))
-            ours = self._is_postmaster(process) and process.status() != psutil.STATUS_ZOMBIE
-        except (OSError, ValueError, OverflowError, psutil.Error):
-            return None
-        return process if ours else None
-
-    def _is_postmaster(self, process: psutil.Process) -> bool:
-        return process.name().removesuffix(".exe") == "postgres" and any(
-            Path(argument) == self.data  # a path, since pg_ctl turns \ into /
-            for argument in process.cmdline()
-        )
+        return self.postmaster.process()
 
     def accepts_clients(self) -> bool:
-        """True when the server runs and is neither starting nor stopping."""
-        return self.process() is not None and self._state() == "ready"
+        """True when the server runs, is neither starting nor stopping, and was not halted."""
+        process = self.process()
+        return process is not None and process.status() != psutil.STATUS_STOPPED and self.postmaster.state() == "ready"
 
     def address(self) -> Address:
         """Where clients connect."""
         if os.name == "nt":
             port = int((self.folder / "port").read_text())
             return Address("127.0.0.1", port, (self.folder / "password").read_text())
+        if self.process() is None:
+            return Address(str(socket_folder(self.folder)), 5432)
         # what the server says, since a client with another TMPDIR would look elsewhere
-        told = (self._pid_file()[4:5] or [""])[0].strip() if self.process() else ""
-        return Address(told or str(socket_folder(self.folder)), 5432)
-
-    def _pid_file(self) -> list[str]:
-        """Lines of postmaster.pid: pid, data, start time, port, socket folder, address, memory, state."""
-        try:
-            return (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-        except OSError:
-            return [""]
-
-    def _state(self) -> str:
-        return (self._pid_file()[7:8] or [""])[0].strip()
+        return Address(self.postmaster.line(4), int(self.postmaster.line(3) or 5432))
 
     # -- start ---------------------------------------------------------------------------------------------
 
-    def ensure_running(self) -> bool:
+    def ensure_running(self, suspect: bool = False) -> bool:
         """Start the server unless it runs, creating its data first where there are none.
+
+        Args:
+            suspect: it was seen not to answer: it has to prove that it does, or is ended and started again.
 
         Returns:
             True when this call started it.
@@ -96,212 +116,203 @@ class Cluster:
         Raises:
             CourseError: it cannot be started; the sentence says why.
         """
-        if self.accepts_clients():
+        if not suspect and self.accepts_clients():
             return False
-        with self._sentences():
-            make_folder(self.folder, self.account)
-            with self._locked():
-                if self._settled():
-                    return False
-                if not self.data.exists():
-                    self._initialise()
-                self._start_or_renew()
+        with self._at_work():
+            if self._settled(suspect):
+                return False
+            self._start_anyhow()
+            self.keep_reserve()
         return True
 
     @contextlib.contextmanager
-    def _sentences(self) -> Iterator[None]:
-        """Turn what the file system answers into a sentence."""
+    def _at_work(self, starting: bool = True) -> Iterator[None]:
+        """Be the only one who starts or stops this server; turn what the file system answers into a sentence."""
         try:
-            yield
-        except OSError as error:
-            raise startup_failure(str(error), self.folder) from error
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            with FileLock(self.folder / "lock", timeout=START_SECONDS + STOP_SECONDS):
+            if starting:
+                make_folder(self.folder, self.account)
+                require_ours(self.folder, self.account)
+            with FileLock(self.folder / "lock", timeout=START_SECONDS + STOP_SECONDS, mode=0o600):
                 yield
         except Timeout as error:
             raise CourseError(
-                "Another program has been starting the course's server for more than a minute.",
-                "Run: course doctor",
+                "Another program has been starting or stopping the course's server for more than a minute.",
+                f"See which (lsof {self.folder / 'lock'}) and end it, or restart the computer.",
             ) from error
+        except NotStarted as error:
+            raise failure_of_start(error.log, self.folder, self.installation) from error
+        except OSError as error:
+            raise failure_of(error, self.folder) from error
 
-    def _settled(self) -> bool:
+    def _settled(self, suspect: bool = False) -> bool:
         """Wait for a server that is just starting or stopping. True when one serves in the end."""
         patience = time.monotonic() + STOP_SECONDS
         while process := self.process():
-            state = self._state()
-            if state == "ready":
+            state = self.postmaster.state()
+            if process.status() == psutil.STATUS_STOPPED:
+                suspect = True
+                _wake(process)
+            if state == "ready" and (not suspect or self._answers()):
                 return True
-            if state == "stopping" or time.monotonic() > patience:
+            if state in ("ready", "stopping") or time.monotonic() > patience:
                 self._end(process)  # by itself, a smart shutdown waits for its clients for ever
             time.sleep(0.02)
         return False
 
-    def _require_room(self) -> None:
-        if shutil.disk_usage(self.folder).free < FREE_BYTES:
-            raise startup_failure("No space left on device", self.folder)
+    def _answers(self) -> bool:
+        address = self.address()
+        return answers(address.host, address.port, ANSWER_SECONDS)
 
-    def _initialise(self) -> None:
-        """Run initdb into a temporary folder and rename it, so that a half-made cluster never counts."""
-        self._require_room()
-        for leftover in self.folder.glob("data.[0-9]*"):  # of a start that was killed; we hold the lock
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial = self.folder / f"data.{os.getpid()}"
-        partial.mkdir(mode=0o700)
-        if self.account is not None:
-            os.chown(partial, self.account.uid, self.account.gid)
-        arguments = ["-D", str(partial), "-U", "postgres", "-E", "UTF8", "--no-sync", "--no-instructions"]
-        arguments += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        if os.name == "nt":
-            import secrets
-
-            (self.folder / "password").write_text(secrets.token_urlsafe(24))
-            arguments += ["-A", "scram-sha-256", f"--pwfile={self.folder / 'password'}"]
+    def _start_anyhow(self) -> None:
+        """Start: with room made on a full disk, again when it was killed, and on new data when the old are lost."""
+        if self.postmaster.lives():
+            self.postmaster.clear_away_the_dead()
+        if is_full(self.folder):
+            self.make_room()
+        if not self.data_folder.exists():
+            self.data_folder.make()
+        try:
+            self._start()
+        except NotStarted as error:
+            killed = not error.log.strip()
+            full = DISK_FULL in sqlstates(error.log) and self.make_room() > 0
+            if not (killed or full):
+                return self._start_on_new_data(error)
         else:
-            arguments += ["-A", "trust"]
+            return None
         try:
-            self._run("initdb", arguments)
-            with (partial / "postgresql.conf").open("a") as configuration:
-                configuration.write("\ninclude = '../course.conf'\n")
-            partial.rename(self.data)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            self._start()
+        except NotStarted as error:
+            self._start_on_new_data(error)
+
+    def _start_on_new_data(self, failure: NotStarted) -> None:
+        """Give up the old data, but only when new ones serve where they did not.
+
+        Raises:
+            NotStarted: ``failure``, when it is no sign of damage.
+        """
+        said = failure.log.strip()
+        if not said or sqlstates(said) & OBSTACLES or obstacle(self.folder, self.installation):
+            raise failure
+        fresh = self.data_folder.prepare()
+        aside = self.data_folder.put_aside()
+        try:
+            fresh.rename(self.data)
+            self._start()
+        except BaseException:  # the data are not what is wrong
+            self.data_folder.put_back(aside)
             raise
+        print(f"The course's server could not read its data, so it has made them anew; the old ones are in {aside}")
 
-    def _run(self, name: str, arguments: list[str]) -> None:
-        done = subprocess.run(
-            [str(program(self.installation, name)), *arguments],
-            capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False,
-            **self._as_account(),
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise startup_failure(done.stderr or done.stdout, self.folder)
+    def make_room(self) -> int:
+        """Remove what of the course's own nobody needs, the reserve too. Returns how many bytes that has freed."""
+        return make_room(self.folder, self.installation)
 
-    def _as_account(self) -> dict[str, Any]:
-        """What subprocess needs to run a program as the account, in a session that no Ctrl-C reaches."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        options: dict[str, Any] = {
-            "env": {**environment, "LC_ALL": "C"}, "cwd": self.folder, "start_new_session": True,
-        }  # fmt: skip
-        if self.account is not None:
-            options |= {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
-        return options
-
-    def _start_or_renew(self) -> None:
-        """Start; when the data cannot be read any more, put them aside and make them anew. They are disposable."""
-        try:
-            self._start()
-        except CourseError:
-            if not is_damage(self._last_words()):
-                raise
-            self._require_room()
-            aside = self.folder / "data.broken"
-            shutil.rmtree(aside, ignore_errors=True)
-            self.data.rename(aside)
-            self._initialise()
-            self._start()
-            print(f"The course's server could not read its data, so it has made them anew; the old ones are in {aside}")
+    def keep_reserve(self) -> None:
+        """Set room aside for a bad day, where there is plenty of it."""
+        keep_reserve(self.folder)
 
     def _start(self) -> None:
-        self.log.unlink(missing_ok=True)
-        self._clear_away_the_dead()
+        """Start on what lies there and make sure that it can be used.
+
+        Raises:
+            NotStarted: it cannot; a server that lets nobody in has been ended again.
+        """
+        self._start_server()
+        try:
+            return restore_defaults(self.address())
+        except psycopg.Error:
+            self._give_up()
+        enter_alone(self.programs.single_user, NotStarted)
+        self._start_server()
+        try:
+            restore_defaults(self.address())
+        except psycopg.Error as error:
+            self._give_up()
+            if error.sqlstate and not error.sqlstate.startswith(DAMAGED):
+                raise not_restored(error) from error
+            raise NotStarted(self.log.read_text(errors="replace") or str(error)) from error
+
+    def _start_server(self) -> None:
+        self.postmaster.clear_away_the_dead()
+        own_data(self.data, self.account)
+        sockets = socket_folder(self.folder)
         if os.name != "nt":
-            make_private(socket_folder(self.folder), self.account)
-        settings = settings_text(socket_folder(self.folder), self._choose_port() if os.name == "nt" else 5432)
-        (self.folder / "course.conf").write_text(settings, encoding="utf-8", errors="surrogateescape")
-        (self.folder / "course.conf").chmod(0o644)
-        self.log.touch(mode=0o600)
-        with self.log.open("ab") as log:
-            server = subprocess.Popen(
-                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as_account()
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if self._state() == "ready":
-                return
-            code = server.poll()
-            if code or (code == 0 and os.name != "nt"):  # on Windows pg_ctl ends first, with 0
-                break
-            time.sleep(0.01)
+            make_private(sockets, self.account, ours=sockets.parent == self.folder)
+        settings = settings_text(sockets, choose_port(self.folder) if os.name == "nt" else 5432, self.settings)
+        write_configuration(self.folder, settings, self.rules, self.account)
+        self.programs.start_server(self.postmaster, self.log)
+
+    def _give_up(self) -> None:
+        """End a server that we have just started. One that was killed meanwhile said nothing of its own."""
+        if process := self.process():
+            self._end(process)
         else:
-            server.kill()
-        raise startup_failure(self._last_words(), self.folder)
+            raise NotStarted("")
 
-    def _last_words(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+    # -- make anew -----------------------------------------------------------------------------------------
 
-    def _clear_away_the_dead(self) -> None:
-        """Forget a postmaster.pid that names nobody of ours, and end backends whose postmaster was killed."""
-        for _ in range(5):  # a postmaster may have made another child since we looked
-            leftover = list(self._leftover())
-            for process in leftover:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-                    _ended(process, 5)
-            if not leftover:
-                break
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+    def renew(self) -> Path | None:
+        """Put the data aside, whatever state they or their server are in, and start on new ones.
 
-    def _leftover(self) -> Iterator[psutil.Process]:
-        """PostgreSQL's processes on our data. By the arguments too: one so young that it has not gone there yet."""
-        for process in psutil.process_iter(["name"]):
-            if (process.info["name"] or "").removesuffix(".exe") != "postgres":
-                continue
-            with contextlib.suppress(psutil.Error):
-                if Path(process.cwd()) == self.data or self._is_postmaster(process):
-                    yield process
+        Returns:
+            Where the old data are now; None when there were none, or when they had to go to make room.
 
-    def _choose_port(self) -> int:
-        import socket
-
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        (self.folder / "port").write_text(str(port))
-        return port
-
-    def _command(self) -> list[str]:
-        if os.name == "nt":  # pg_ctl drops administrator rights, which postgres.exe refuses
-            return [str(program(self.installation, "pg_ctl")), "start", "-W", "-D", str(self.data)]
-        return [str(program(self.installation, "postgres")), "-D", str(self.data)]
+        Raises:
+            CourseError: new ones cannot be made; the sentence says why.
+        """
+        with self._at_work():
+            if process := self.process():
+                self._end(process)
+            self.postmaster.clear_away_the_dead()
+            aside = self.data_folder.put_aside() if self.data_folder.exists() else None
+            self.data_folder.make()  # makes room where there is none, and then the old data go
+            self._start()
+            self.keep_reserve()
+            return aside if aside and aside.exists() else None
 
     # -- stop ----------------------------------------------------------------------------------------------
 
     def stop(self) -> bool:
-        """End the server and disconnect its clients. Returns False when it was not running."""
+        """End the server and disconnect its clients. Returns False when it was not running.
+
+        Raises:
+            CourseError: it is one of another container, which is not ours to end.
+        """
         if not self.folder.is_dir():
             return False
-        with self._sentences(), self._locked():
+        with self._at_work(starting=False):
             process = self.process()
             if process is None:
+                self.postmaster.require_not_elsewhere()
                 return False
             self._end(process)
         return True
 
     def _end(self, process: psutil.Process) -> None:
-        """A fast shutdown; when that takes too long, an abrupt one."""
+        """A fast shutdown; an abrupt one when that takes too long, which for a frozen server it would."""
         with contextlib.suppress(psutil.NoSuchProcess):
+            _wake(process)
+            patience = STOP_SECONDS if self._answers() else ANSWER_SECONDS
             if os.name == "nt":
                 stop = [str(program(self.installation, "pg_ctl")), "stop", "-m", "fast", "-D", str(self.data)]
                 subprocess.run(stop, check=False, capture_output=True)
             else:
                 process.send_signal(signal.SIGINT)
-            if not _ended(process, STOP_SECONDS):
+            if not ended(process, patience):
                 process.kill()
-                _ended(process, 5)
+                if not ended(process, 5):
+                    raise CourseError(
+                        f"The course's server, process {process.pid}, does not react, and cannot be ended.",
+                        "Restart the computer or the container, or set COURSE_HOME to another folder.",
+                    )
         if os.name != "nt" and (sockets := socket_folder(self.folder)).parent != self.folder:
             with contextlib.suppress(OSError):
                 sockets.rmdir()
 
 
-def _ended(process: psutil.Process, seconds: float) -> bool:
-    """Wait for a process's end. A container's first process may leave it a zombie for long, which is end enough."""
-    deadline = time.monotonic() + seconds
-    with contextlib.suppress(psutil.NoSuchProcess):
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-    return True
+def _wake(process: psutil.Process) -> None:
+    """Let a halted process go on."""
+    with contextlib.suppress(psutil.Error):
+        if os.name != "nt" and process.status() == psutil.STATUS_STOPPED:
+            process.send_signal(signal.SIGCONT)

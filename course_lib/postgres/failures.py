@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import re
 import socket
 import ssl
-from pathlib import Path
 
 import asyncpg
 
@@ -20,61 +19,6 @@ MISLEADING = {
     "PGSSLMINPROTOCOLVERSION", "PGSSLMODE", "PGSSLNEGOTIATION", "PGSSLROOTCERT", "PGTARGETSESSIONATTRS",
 }  # fmt: skip
 """libpq's variables that asyncpg reads, and that a full address does not override."""
-
-NO_ROOM = ("No space left on device", "Disk quota exceeded")
-NO_ACCESS = ("Permission denied", "Read-only file system", "Operation not permitted")
-
-DAMAGE = re.compile(
-    r"incorrect checksum in control file"
-    r"|could not find the database system"
-    r"|is not a valid data directory"
-    r"|could not locate a (valid|required) checkpoint record"
-    r"|invalid (primary )?checkpoint record"
-    r"|database files are incompatible with server"
-    # files of the cluster are named relative to its folder, those of the installation are not
-    r"|could not (open|read|access|stat)\b[^\n]*\"(global|base|pg_\w+)[/\"][^\n]*(No such file|read \d+ of|a directory)"
-    r"|could not (open|access)\b[^\n]*postgresql\.conf\"[^\n]*No such file",
-    re.IGNORECASE,
-)
-
-
-def is_damage(text: str) -> bool:
-    """True when the server said that it cannot make sense of its own files, and nothing else is in its way.
-
-    A full disk or a missing permission can end in such words too, and passes: then nothing must be given up.
-    """
-    return bool(DAMAGE.search(text)) and not any(words in text for words in NO_ROOM + NO_ACCESS)
-
-
-def startup_failure(text: str, folder: Path) -> CourseError:
-    """Why the embedded server could not be made or started, from what initdb, postgres or the system said.
-
-    Args:
-        text: an error message, or a whole server log.
-        folder: where the server was to live.
-    """
-    if any(words in text for words in NO_ROOM):
-        return CourseError(
-            f"There is not enough room in {folder}: the course needs about 300 MB.",
-            "Free some space, or set COURSE_HOME to a folder on another disk.",
-        )
-    if any(words in text for words in NO_ACCESS):
-        return CourseError(f"The course cannot write to {folder}.", "Set COURSE_HOME to a folder that you own.")
-    if "Not a directory" in text or "File exists" in text:
-        return CourseError(
-            f"The course cannot make the folder {folder}: a file is in its place.",
-            "Move that file away, or set COURSE_HOME to a folder.",
-        )
-    if "could not map anonymous shared memory" in text or "Cannot allocate memory" in text:
-        return CourseError("There is not enough free memory for PostgreSQL.", "Close something large and try again.")
-    if "GLIBC_" in text or "cannot execute" in text or "Exec format error" in text:
-        return CourseError(
-            "The embedded PostgreSQL does not run on this system.",
-            "Set DATABASE_URL to a PostgreSQL 18 with pgvector, for instance with: docker compose up -d",
-        )
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["it said nothing"]
-    fatal = [re.split(r"(?:FATAL|PANIC):\s+", line)[1] for line in lines if re.search(r"(FATAL|PANIC):\s", line)]
-    return CourseError(f"The embedded PostgreSQL did not start: {(fatal or lines)[-1]}", DOCTOR)
 
 
 def connection_failure(
@@ -163,7 +107,8 @@ def disk_full(error: BaseException | None) -> CourseError | None:
     """The sentence for a full disk on the server, wherever in the chain of causes it was said."""
     seen = 0
     while error is not None and seen < 20:
-        if isinstance(error, asyncpg.DiskFullError) or any(words in str(error) for words in NO_ROOM):
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if full or getattr(error, "sqlstate", None) == asyncpg.DiskFullError.sqlstate:
             return CourseError("The server's disk is full.", "Free some space, then run the cell again.")
         error = error.__cause__ or error.__context__
         seen += 1

@@ -132,6 +132,14 @@ def running_server() -> Cluster | None:
     return cluster if cluster.process() else None
 
 
+def renew_embedded() -> Path | None:
+    """Make the embedded server's data anew. Returns where the old ones are, None when none were kept."""
+    cluster = embedded_cluster()
+    aside = cluster.renew()
+    watch(cluster, get_settings().idle_hours, started=True)
+    return aside
+
+
 def stop_embedded() -> bool:
     """Stop the embedded server. Returns False when it was not running."""
     return embedded_cluster().stop()
@@ -164,8 +172,7 @@ async def find_server() -> Server:
 def _start_and_watch() -> tuple[Cluster, bool]:
     cluster = embedded_cluster()
     started = cluster.ensure_running()
-    if started:
-        watch(cluster, get_settings().idle_hours)
+    watch(cluster, get_settings().idle_hours, started)
     return cluster, started
 
 

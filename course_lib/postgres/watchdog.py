@@ -6,7 +6,6 @@ A small process of its own, started beside the server: no kernel can do this, si
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -14,26 +13,40 @@ from typing import TYPE_CHECKING
 import psutil
 import psycopg
 
+from course_lib.postgres.locks import take
+from course_lib.postgres.starting import detach
 from course_lib.settings import REPOSITORY
 
 if TYPE_CHECKING:
     from course_lib.postgres.cluster import Cluster
 
 CHECK_SECONDS = 60
+HANDOVER_SECONDS = 2
+LOCK = "watchdog.lock"
 
 
-def watch(cluster: Cluster, idle_hours: float) -> None:
-    """Start the watchdog of a server that has just been started."""
-    process = cluster.process()
-    if process is None:
+def watch(cluster: Cluster, idle_hours: float, started: bool = False) -> None:
+    """Start a watchdog for the running server unless it has one, which holds a lock for as long as it lives.
+
+    Args:
+        started: the server has just been started, so a watchdog of the one before may still be about to end.
+    """
+    patience = time.monotonic() + (HANDOVER_SECONDS if started else 0)
+    try:
+        while (lock := take(cluster.folder / LOCK)) is None and time.monotonic() < patience:
+            time.sleep(0.01)
+    except OSError:
+        return  # a disk that is full or read-only now: the next opening tries again
+    if lock is None and (os.name != "nt" or not started):
         return
-    folder, installation = str(cluster.folder), str(cluster.installation)
-    arguments = [folder, installation, str(process.pid), str(idle_hours * 3600)]
-    subprocess.Popen(
-        [sys.executable, "-m", "course_lib.postgres.watchdog", *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True, cwd=REPOSITORY,
-    )  # fmt: skip
+    try:
+        if process := cluster.process():
+            arguments = [str(cluster.folder), str(cluster.installation), str(process.pid), str(idle_hours * 3600)]
+            inherited = {"pass_fds": (lock,)} if lock is not None else {}
+            detach([sys.executable, "-m", "course_lib.postgres.watchdog", *arguments], cwd=REPOSITORY, **inherited)
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def clients(dsn: str) -> int:
@@ -74,8 +87,10 @@ def stop_when_idle(cluster: Cluster, pid: int, idle_seconds: float, check_second
 if __name__ == "__main__":
     from pathlib import Path
 
+    from course_lib.postgres.binaries import server_account
     from course_lib.postgres.cluster import Cluster
 
     if os.name != "nt":
         psutil.Process().nice(10)
-    stop_when_idle(Cluster(Path(sys.argv[1]), Path(sys.argv[2])), int(sys.argv[3]), float(sys.argv[4]))
+    cluster = Cluster(Path(sys.argv[1]), Path(sys.argv[2]), server_account())
+    stop_when_idle(cluster, int(sys.argv[3]), float(sys.argv[4]))

@@ -38,7 +38,7 @@ def course_home(home: Path) -> Iterator[Path]:
         patch.setenv("COURSE_HOME", str(home))
         for name in [name for name in os.environ if name.startswith("PG")] + ["DATABASE_URL"]:
             patch.delenv(name, raising=False)
-        patch.setattr(course_lib.postgres.server, "watch", lambda cluster, hours: None)
+        patch.setattr(course_lib.postgres.server, "watch", lambda cluster, hours, started=False: None)
         for cached in forget:
             cached.cache_clear()
         course_lib.postgres.server.forget_checked()

@@ -113,9 +113,12 @@ class YourServer:
     """A server that somebody set up without the course: TCP on 127.0.0.1, passwords, an administrator ``admin``."""
 
     def __init__(self, folder: Path, installation: Path | None = None, initdb: list[str] | None = None) -> None:
-        account = server_account()
-        self.cluster = Cluster(folder, installation or reachable_installation(folder, account), account)
-        self.port = free_port()
+        account, self.port = server_account(), free_port()
+        self.cluster = Cluster(
+            folder, installation or reachable_installation(folder, account), account,
+            {"listen_addresses": "'127.0.0.1'", "port": str(self.port)},
+            "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\nlocal all all reject\n",
+        )  # fmt: skip
         self.password = secrets.token_hex(8)
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
@@ -124,12 +127,8 @@ class YourServer:
         if account:
             os.chown(data, account.uid, account.gid)
         arguments = ["-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8"]
-        self.cluster._run("initdb", [*arguments, *(initdb or [])])
-        with (data / "postgresql.conf").open("a") as configuration:
-            configuration.write(f"include = '../course.conf'\nlisten_addresses = '127.0.0.1'\nport = {self.port}\n")
-        rules = "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\nlocal all all reject\n"
-        (data / "pg_hba.conf").write_text(rules)
-        self.cluster.ensure_running()
+        self.cluster.programs.run("initdb", [*arguments, *(initdb or [])])
+        self.cluster._start_server()  # without what the course puts back on its own
         self.execute(f"CREATE ROLE admin SUPERUSER LOGIN PASSWORD '{self.password}'")
 
     def url(self, user: str = "admin", password: str | None = None, database: str = "postgres", more: str = "") -> str:

@@ -14,23 +14,24 @@ import pytest
 from course_lib.data.seed import fingerprint
 from course_lib.errors import CourseError
 from course_lib.lesson import open_lesson
-from course_lib.postgres import cluster as cluster_module
-from course_lib.postgres import ensure_template, find_server
+from course_lib.postgres import ensure_template, find_server, room
 from course_lib.postgres.server import embedded_cluster
 from tests.postgres.conftest import course_home
-from tests.postgres.places import OPEN, run_python, stop_all_below
+from tests.postgres.places import OPEN, run_course, run_python, start_python, stop_all_below
 
 FIND = "import asyncio; from course_lib.postgres import find_server; print(asyncio.run(find_server()).started)"
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+def small_disk(folder: Path, megabytes: int, more: str = "mode=755") -> Iterator[Path]:
     """A disk of that size, mounted in ``folder``."""
     folder.mkdir()
     if os.name == "nt" or os.geteuid() != 0 or not shutil.which("mount"):
         pytest.skip("only root can mount a small disk")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "tmpfs", folder], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755,{more}", "tmpfs", folder],
+        check=False,
+        capture_output=True,
     )
     if mounted.returncode:
         pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode().strip()}")
@@ -102,7 +103,7 @@ async def test_too_small_a_disk_is_told_before_anything_is_made(folder: Path) ->
 
 
 async def test_a_disk_that_fills_up_during_initdb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "FREE_BYTES", 0)  # as if the room went while initdb ran
+    monkeypatch.setattr(room, "FREE_BYTES", 0)  # as if the room went while initdb ran
     with small_disk(folder / "disk", 20) as disk, course_home(disk / "home"):
         with pytest.raises(CourseError, match="not enough room"):
             await find_server()
@@ -148,12 +149,9 @@ async def test_a_full_disk_does_not_cost_a_server_its_data(folder: Path) -> None
         assert process is not None
         process.kill()
         process.wait(5)
-        ballast = fill(disk, leave=0)
-        with pytest.raises(CourseError, match=r"room|disk is full"):
-            await find_server()
-        ballast.unlink()
-        server = await find_server()
-        assert not (cluster.folder / "data.broken").exists()
+        fill(disk, leave=0)
+        server = await find_server()  # it starts on the room that was kept for this
+        assert not (cluster.folder / "data.aside").exists()
         async with server.connection() as connection:
             assert await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", kept)
 
@@ -162,7 +160,98 @@ def test_a_folder_of_somebody_else(folder: Path, ordinary_user: list[str]) -> No
     """As an ordinary user, since nothing is forbidden to root."""
     theirs = folder / "theirs"
     theirs.mkdir(mode=0o755)
-    code = """
+    said = run_python(theirs / "home", SENTENCE, ordinary_user)
+    assert said.startswith(f"The course cannot write to {theirs / 'home' / 'postgres-18'}.\n  → Set COURSE_HOME")
+    assert not list(theirs.iterdir())
+    theirs.chmod(0o777)
+    assert "ready" not in said and "lesson 02" in run_python(theirs / "home", OPEN, ordinary_user)
+
+
+FILL = """
+import asyncio
+from course_lib import open_lesson
+async def main():
+    lesson = await open_lesson("02", "migrated")
+    try:
+        while True:
+            await lesson.sql("CREATE TABLE IF NOT EXISTS large (filler text)")
+            await lesson.sql("INSERT INTO large SELECT repeat('x', 1000) FROM generate_series(1, 10000)")
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+asyncio.run(main())
+input()
+"""
+
+
+@pytest.mark.parametrize("kernel", ["killed", "alive"])
+async def test_a_disk_that_a_learners_own_table_filled(folder: Path, kernel: str) -> None:
+    """Only a running server can drop the database that fills the disk, and a server on a full disk does not start."""
+    with small_disk(folder / "disk", 440) as disk, course_home(disk / "home") as home:
+        learner = start_python(home, FILL)
+        assert learner.stdout is not None
+        assert "02" in learner.stdout.readline()
+        assert "Error" in learner.stdout.readline()
+        if kernel == "killed":
+            learner.kill()
+            learner.wait()
+        process = embedded_cluster().process()
+        if process is not None:
+            process.kill()  # the worst case: it has to recover, for which it needs room
+        server = await find_server()
+        async with server.connection() as connection:
+            names = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'lesson%'")
+            for row in names:
+                await connection.execute(f'DROP DATABASE "{row["datname"]}" WITH (FORCE)')
+        await (await open_lesson("02", "migrated")).close()
+        assert not (embedded_cluster().folder / "data.aside").exists()
+        learner.kill()
+        learner.communicate()
+
+
+async def test_the_courses_own_old_things_go_before_anybody_is_told_of_a_full_disk(folder: Path) -> None:
+    with small_disk(folder / "disk", 400) as disk, course_home(disk / "home") as home:
+        await find_server()
+        cluster = embedded_cluster()
+        cluster.stop()
+        assert (cluster.folder / "reserve").stat().st_size == room.RESERVE_BYTES
+        for name in ("data.aside", "data.broken", "data.4194303"):
+            (cluster.folder / name).mkdir()
+            (cluster.folder / name / "old").write_bytes(bytes(2**20))
+        (home / "postgresql-0.1").mkdir()
+        fill(disk, leave=0)
+        assert (await find_server()).started
+        assert sorted(path.name for path in cluster.folder.glob("data*")) == ["data"]
+        assert not (home / "postgresql-0.1").exists() and not (cluster.folder / "reserve").exists()
+
+
+async def test_no_room_for_further_files_is_no_lack_of_bytes(folder: Path) -> None:
+    with small_disk(folder / "disk", 1000, "nr_inodes=600") as disk, course_home(disk / "home") as home:
+        with pytest.raises(CourseError, match="no room for further files") as caught:
+            await find_server()
+        assert "3,000" in caught.value.sentence and "another disk" in caught.value.mend
+        said = run_course(home, "doctor").stdout
+        assert "[FAIL] cache folder: There is no room for further files" in said
+        remount(disk, "nr_inodes=9000")
+        assert (await find_server()).started
+
+
+def test_a_system_without_shared_memory_is_no_full_disk(folder: Path) -> None:
+    """In a namespace of its own, where a limit of it can be lowered to nothing."""
+    wrapped = ["unshare", "--ipc", "sh", "-c", 'echo 0 > /proc/sys/kernel/shmmni && exec "$@"', "sh"]
+    if not shutil.which("unshare") or subprocess.run([*wrapped, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("the limit cannot be lowered here")
+    said = run_python(folder / "home", SENTENCE, wrapped)
+    assert said.startswith("The system gives PostgreSQL no System V shared memory")
+    assert "ipcs" in said and "room" not in said
+
+
+def test_too_little_memory_is_said_to_be_that(folder: Path) -> None:
+    limited = ["sh", "-c", 'ulimit -v 330000 && exec "$@"', "sh"]
+    said = run_python(folder / "home", SENTENCE, limited)
+    assert said.startswith("There is not enough free memory"), said
+
+
+SENTENCE = """
 import asyncio
 from course_lib.errors import CourseError
 from course_lib.postgres import find_server
@@ -171,8 +260,3 @@ try:
 except CourseError as error:
     print(error)
 """
-    said = run_python(theirs / "home", code, ordinary_user)
-    assert said.startswith(f"The course cannot write to {theirs / 'home' / 'postgres-18'}.\n  → Set COURSE_HOME")
-    assert not list(theirs.iterdir())
-    theirs.chmod(0o777)
-    assert "ready" not in said and "lesson 02" in run_python(theirs / "home", OPEN, ordinary_user)

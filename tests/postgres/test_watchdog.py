@@ -103,3 +103,27 @@ async def test_the_default_is_hours(home: Path) -> None:
 
     assert get_settings().idle_hours >= 1
     assert (await find_server()).started
+
+
+def test_a_watchdog_that_was_killed_is_replaced_at_the_next_opening(folder: Path) -> None:
+    home = folder / "home"
+    code = "import asyncio; from course_lib.postgres import find_server; asyncio.run(find_server())"
+    run_python(home, code, COURSE_IDLE_HOURS="1")
+    cluster = cluster_in(home)
+    (process,) = watchdogs(cluster)
+    process.kill()
+    wait_until(lambda: not watchdogs(cluster))
+    run_python(home, f"{code}; asyncio.run(find_server())", COURSE_IDLE_HOURS="1")
+    (other,) = watchdogs(cluster)
+    assert other.pid != process.pid
+    cluster.stop()
+    wait_until(lambda: not watchdogs(cluster), 20)
+
+
+def test_many_openings_at_once_start_one_watchdog(cluster: Cluster) -> None:
+    threads = [threading.Thread(target=watch, args=(cluster, 1)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(watchdogs(cluster)) == 1
