@@ -14,9 +14,10 @@ from course_lib.db import migrate
 from course_lib.errors import CourseError
 from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
 from course_lib.postgres.databases import give_up
-from course_lib.postgres.failures import DOCTOR
+from course_lib.postgres.failures import DOCTOR, disk_full
 from course_lib.postgres.losing import opening_failure, says_more_when_asked_again
-from course_lib.postgres.server import forget_checked
+from course_lib.postgres.obstacles import no_room
+from course_lib.postgres.server import embedded_cluster, forget_checked
 from course_lib.postgres.templates import FalseCopy, discard, look_at_copy
 
 
@@ -75,6 +76,11 @@ async def make_database(lesson: str, recipe: str = "base") -> FreshDatabase:
             forget_checked()  # reading it may have cost the server a restart
             await discard(await find_server(), copy)
         except Exception as error:
+            if server.embedded and disk_full(error):
+                folder = embedded_cluster().folder
+                if last or not embedded_cluster().make_room():
+                    raise no_room(folder) from error
+                continue
             if last and (sentence := opening_failure(error)):
                 raise sentence from error
             if last or not says_more_when_asked_again(error):

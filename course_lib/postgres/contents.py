@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
 import asyncpg
+
+from course_lib.postgres.losing import causes
 
 UNREADABLE = ("XX", "58")  # classes of SQLSTATE: internal errors such as corrupted data, and errors of the file system
 
@@ -75,12 +76,3 @@ async def read_all(connection: asyncpg.Connection[Any]) -> None:
 def is_unreadable(error: BaseException) -> bool:
     """True when the server said, here or in a cause, that it cannot make sense of its files."""
     return any(str(getattr(step, "sqlstate", None) or "").startswith(UNREADABLE) for step in causes(error))
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from, the driver's own error of SQLAlchemy's too."""
-    for _ in range(20):
-        if error is None:
-            return
-        yield error
-        error = getattr(error, "orig", None) or error.__cause__ or error.__context__

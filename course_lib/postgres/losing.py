@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from course_lib.errors import CourseError
-from course_lib.postgres.contents import causes
 from course_lib.postgres.failures import DOCTOR
 
 LOST = (
@@ -14,6 +15,15 @@ LOST = (
     asyncpg.CannotConnectNowError, asyncpg.InternalClientError, ConnectionError, FileNotFoundError, TimeoutError,
 )  # fmt: skip
 CLOSED = "connection is closed"  # asyncpg has one class for every misuse of a connection
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from, the driver's own error of SQLAlchemy's too."""
+    for _ in range(20):
+        if error is None:
+            return
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__ or error.__context__
 
 
 def server_went_away(error: BaseException) -> bool:
@@ -24,6 +34,12 @@ def server_went_away(error: BaseException) -> bool:
         or (isinstance(step, DBAPIError) and step.connection_invalidated)
         for step in causes(error)
     )
+
+
+def refuses_its_owner(error: BaseException) -> bool:
+    """True when a server that we run ourselves lets us in no more: a role, a database or a right was changed by SQL."""
+    codes = [str(getattr(step, "sqlstate", None) or "") for step in causes(error)]
+    return any(code[:2] in ("28", "3D", "42", "25") or code == "55000" for code in codes)
 
 
 def says_more_when_asked_again(error: BaseException) -> bool:

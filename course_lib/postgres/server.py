@@ -16,6 +16,7 @@ from typing import Any
 
 import asyncpg
 import psutil
+import psycopg
 from sqlalchemy import URL
 
 from course_lib.errors import CourseError
@@ -23,8 +24,9 @@ from course_lib.postgres.address import libpq_options, libpq_uri, parse_url, spo
 from course_lib.postgres.binaries import MAJOR, reachable_installation, server_account
 from course_lib.postgres.cluster import Cluster
 from course_lib.postgres.failures import connection_failure
-from course_lib.postgres.losing import server_went_away
+from course_lib.postgres.losing import causes, refuses_its_owner, server_went_away
 from course_lib.postgres.reliance import DIFFERENT, READ_ONLY, SET, settings_for
+from course_lib.postgres.restoring import restore_defaults
 from course_lib.postgres.watchdog import watch
 from course_lib.settings import get_settings
 
@@ -154,26 +156,39 @@ async def find_server() -> Server:
     configured = get_settings().database_url
     if configured is not None:
         return await _checked(parse_url(configured.get_secret_value()), embedded=False)
-    started = False
+    started = silent = restored = False
     patience = time.monotonic() + SETTLE_SECONDS
     while True:
-        cluster, started_now = await asyncio.to_thread(_start_and_watch)
+        cluster, started_now = await asyncio.to_thread(_start_and_watch, silent)
         started = started or started_now
         try:
             server = await _checked(parse_url(cluster.address().dsn), embedded=True, process=cluster.process())
             return replace(server, started=started)
         except CourseError as error:
-            # it recovers from the loss of a backend, or has been ended since we looked
-            if not server_went_away(error) or time.monotonic() > patience:
+            if server_went_away(error) and time.monotonic() < patience:
+                # it recovers from the loss of a backend, was ended since we looked, or is frozen
+                silent = any(isinstance(step, TimeoutError) for step in causes(error))
+            elif refuses_its_owner(error) and not restored:
+                restored = True
+                await asyncio.to_thread(_restore, cluster)
+            else:
                 raise
         await asyncio.sleep(0.05)
 
 
-def _start_and_watch() -> tuple[Cluster, bool]:
+def _start_and_watch(suspect: bool = False) -> tuple[Cluster, bool]:
     cluster = embedded_cluster()
-    started = cluster.ensure_running()
+    started = cluster.ensure_running(suspect)
     watch(cluster, get_settings().idle_hours, started)
     return cluster, started
+
+
+def _restore(cluster: Cluster) -> None:
+    """Put back what SQL has done to the embedded server's own role and databases while it ran."""
+    try:
+        restore_defaults(cluster.address())
+    except psycopg.Error:
+        cluster.stop()  # what nobody who logs in can mend, the next start does
 
 
 _known: dict[object, Server] = {}

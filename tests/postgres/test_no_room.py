@@ -17,7 +17,7 @@ from course_lib.lesson import open_lesson
 from course_lib.postgres import ensure_template, find_server, room
 from course_lib.postgres.server import embedded_cluster
 from tests.postgres.conftest import course_home
-from tests.postgres.places import OPEN, run_course, run_python, start_python, stop_all_below
+from tests.postgres.places import OPEN, count_databases, run_course, run_python, start_python, stop_all_below
 
 FIND = "import asyncio; from course_lib.postgres import find_server; print(asyncio.run(find_server()).started)"
 
@@ -48,7 +48,7 @@ def remount(disk: Path, option: str) -> None:
 
 def fill(disk: Path, leave: int) -> Path:
     """Use up the disk but for ``leave`` megabytes."""
-    ballast = disk / "ballast"
+    ballast = disk / f"ballast{len(list(disk.iterdir()))}"
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - leave * 2**20)
     return ballast
@@ -116,6 +116,7 @@ async def test_a_disk_that_fills_up_during_initdb(folder: Path, monkeypatch: pyt
 async def test_a_disk_that_fills_up_while_a_lesson_opens(folder: Path, room: int) -> None:
     with small_disk(folder / "disk", 400) as disk, course_home(disk / "home"):
         await find_server()
+        (embedded_cluster().folder / "reserve").unlink()  # another opening has needed it
         ballast = fill(disk, leave=room)
         try:
             await open_lesson("02")
@@ -168,9 +169,9 @@ def test_a_folder_of_somebody_else(folder: Path, ordinary_user: list[str]) -> No
 
 
 FILL = """
-import asyncio
+import asyncio, sys
 from course_lib import open_lesson
-async def main():
+async def fill():
     lesson = await open_lesson("02", "migrated")
     try:
         while True:
@@ -178,34 +179,47 @@ async def main():
             await lesson.sql("INSERT INTO large SELECT repeat('x', 1000) FROM generate_series(1, 10000)")
     except Exception as error:
         print(type(error).__name__, flush=True)
-asyncio.run(main())
-input()
+async def again():
+    lesson = await open_lesson("02", "migrated")
+    print(*(await lesson.sql("SELECT count(*) FROM users")), flush=True)
+asyncio.run(fill())
+sys.stdin.readline()
+asyncio.run(again())
 """
 
 
-@pytest.mark.parametrize("kernel", ["killed", "alive"])
-async def test_a_disk_that_a_learners_own_table_filled(folder: Path, kernel: str) -> None:
+@pytest.mark.parametrize("server_killed", [False, True])
+@pytest.mark.parametrize("kernel", ["killed", "the same"])
+async def test_a_disk_that_a_learners_own_table_filled(folder: Path, kernel: str, server_killed: bool) -> None:
     """Only a running server can drop the database that fills the disk, and a server on a full disk does not start."""
     with small_disk(folder / "disk", 440) as disk, course_home(disk / "home") as home:
         learner = start_python(home, FILL)
         assert learner.stdout is not None
         assert "02" in learner.stdout.readline()
         assert "Error" in learner.stdout.readline()
+        process = embedded_cluster().process()
+        if server_killed and process is not None:
+            process.kill()  # the worst case: it has to recover, for which it needs room
         if kernel == "killed":
             learner.kill()
             learner.wait()
-        process = embedded_cluster().process()
-        if process is not None:
-            process.kill()  # the worst case: it has to recover, for which it needs room
-        server = await find_server()
-        async with server.connection() as connection:
-            names = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'lesson%'")
-            for row in names:
-                await connection.execute(f'DROP DATABASE "{row["datname"]}" WITH (FORCE)')
-        await (await open_lesson("02", "migrated")).close()
+            await (await open_lesson("02", "migrated")).close()
+        else:
+            out, err = learner.communicate("\n", timeout=60)
+            assert out.splitlines()[-1] == "(0,)", out + err
         assert not (embedded_cluster().folder / "data.aside").exists()
-        learner.kill()
-        learner.communicate()
+        assert count_databases(embedded_cluster(), "lesson\\_%") == 0
+
+
+async def test_a_disk_that_others_have_filled_is_said_with_numbers_and_where(folder: Path) -> None:
+    with small_disk(folder / "disk", 400) as disk, course_home(disk / "home"):
+        await find_server()
+        fill(disk, leave=2)
+        lesson = await open_lesson("02", "migrated")  # in the room that was kept for this
+        fill(disk, leave=2)
+        with pytest.raises(CourseError, match=r"not enough room in .*postgres-18: \d+ MB are free, .* about \d+ MB"):
+            await open_lesson("02")
+        await lesson.close()
 
 
 async def test_the_courses_own_old_things_go_before_anybody_is_told_of_a_full_disk(folder: Path) -> None:
