@@ -37,9 +37,12 @@ def server_went_away(error: BaseException) -> bool:
 
 
 def refuses_its_owner(error: BaseException) -> bool:
-    """True when a server that we run ourselves lets us in no more: a role, a database or a right was changed by SQL."""
+    """True when the server answered with an error that neither its load nor its end explains.
+
+    Of a server that is ours alone: its role, a database or a setting was changed by SQL, or its files are damaged.
+    """
     codes = [str(getattr(step, "sqlstate", None) or "") for step in causes(error)]
-    return any(code[:2] in ("28", "3D", "42", "25") or code == "55000" for code in codes)
+    return any(code and not code.startswith(("08", "53", "57")) for code in codes)
 
 
 def says_more_when_asked_again(error: BaseException) -> bool:

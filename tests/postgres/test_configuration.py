@@ -13,7 +13,7 @@ import pytest
 from course_lib.lesson import open_lesson
 from course_lib.postgres import find_server, stop_embedded
 from course_lib.postgres.cluster import Cluster
-from course_lib.postgres.server import embedded_cluster
+from course_lib.postgres.server import embedded_cluster, forget_checked
 from tests.postgres.conftest import course_home
 
 
@@ -111,6 +111,20 @@ async def test_databases_that_are_missing_come_back(home: Path, missing: str) ->
         run(cluster, "SELECT FROM mine")  # what was in it is in it again
     run(cluster, "SELECT FROM users", database=lesson.database)
     assert not (cluster.folder / "data.aside").exists()
+
+
+@pytest.mark.parametrize("hurt", [*HURTS, *MISSING])
+async def test_a_lesson_opens_on_a_server_that_was_hurt_and_still_runs(shared_home: Path, hurt: str) -> None:
+    await find_server()
+    cluster = embedded_cluster()
+    statements, through = MISSING.get(hurt) or (HURTS[hurt], "postgres")
+    run(cluster, *statements, database=through)
+    forget_checked()
+    lesson = await open_lesson("02", "migrated")
+    await lesson.sql("UPDATE users SET name = 'Ada'")
+    await lesson.close()
+    cluster.stop()
+    cluster.ensure_running()
 
 
 def empty(path: Path) -> None:
