@@ -16,6 +16,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from course_lib.errors import CourseError
+from course_lib.postgres.binaries import server_account
+from course_lib.postgres.files import OTHERS_MAY_WRITE, make_folder, require_ours
 from course_lib.settings import get_settings
 
 LIFE_DIGITS = 8
@@ -40,8 +43,11 @@ def ended(pid: int, life: str) -> bool | None:
     Args:
         life: eight digits, or the first four.
     """
+    folder = _folder()
+    if not _is_ours(folder):
+        return None
     exact = len(life) == LIFE_DIGITS
-    files = [_folder() / f"{pid}-{life}.lock"] if exact else list(_folder().glob(f"{pid}-{life}*.lock"))
+    files = [folder / f"{pid}-{life}.lock"] if exact else list(folder.glob(f"{pid}-{life}*.lock"))
     states = [_over(file) for file in files if file.exists()]
     return all(states) if states else None
 
@@ -59,15 +65,25 @@ def _folder() -> Path:
     return get_settings().home / "kernels"
 
 
+def _is_ours(folder: Path) -> bool:
+    """False for a folder in which somebody else could lay a file that speaks for a process of ours."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & OTHERS_MAY_WRITE)
+
+
 def _begin(folder: Path) -> tuple[str, FileLock | None]:
     """Without a lock where the folder cannot be written: then others leave what this process makes alone."""
     life = secrets.token_hex(LIFE_DIGITS // 2)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, server_account())
+        require_ours(folder, None)
         _remove_old(folder)
         lock = FileLock(folder / f"{os.getpid()}-{life}.lock", mode=0o600)
         lock.acquire(timeout=0)
-    except (OSError, Timeout):
+    except (OSError, Timeout, CourseError):
         return life, None
     return life, lock
 

@@ -244,3 +244,24 @@ def test_a_notebook_whose_server_is_killed_shows_one_sentence_and_the_first_cell
             "  → Run the notebook's first cell again: it starts the server and gives you a fresh database.",
         ]
     assert cells[8].outputs[0].text == "42\n"
+
+
+@pytest.mark.parametrize("place", ["everybody's", "somebody else's"])
+def test_files_that_others_could_remove_say_nothing_about_a_process(home: Path, place: str) -> None:
+    """Whoever could take a living kernel's file away could have its database dropped."""
+    home.mkdir(mode=0o755)
+    kernels = home / "kernels"
+    kernels.mkdir()
+    kernels.chmod(0o777)
+    if place == "somebody else's":
+        if os.geteuid() != 0:
+            pytest.skip("only root can make a folder of another user")
+        os.chown(kernels, 1, 1)
+    mark = Mark.of_this_process("lesson", "02")
+    if place == "everybody's":
+        assert not kernels.stat().st_mode & 0o022, "it is ours, so nobody else may write to it from now on"
+        assert mark.maker_ended() is False
+    else:
+        assert list(kernels.iterdir()) == []
+        (kernels / f"{mark.pid}-{mark.life}.lock").touch()  # which nobody holds
+        assert mark.maker_ended() is None
