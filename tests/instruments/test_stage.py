@@ -636,7 +636,11 @@ async def test_two_stages_at_once_do_not_disturb_each_other(engine: AsyncEngine)
 async def test_any_role_can_have_a_stage(engine: AsyncEngine, seeded_url: URL) -> None:
     role = f"plain_{uuid4().hex[:12]}"
     async with engine.begin() as connection:
-        for sql in (f"CREATE ROLE {role} LOGIN PASSWORD 'secret'", f"GRANT SELECT, UPDATE ON users TO {role}"):
+        for sql in (
+            f"CREATE ROLE {role} LOGIN PASSWORD 'secret'",
+            f"GRANT CONNECT ON DATABASE {seeded_url.database} TO {role}",
+            f"GRANT SELECT, UPDATE ON users TO {role}",
+        ):
             await connection.execute(text(sql))
     plain = make_engine(seeded_url.set(username=role, password="secret"))
     try:
