@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import gc
-import io
 import os
 import sys
 import warnings
@@ -16,12 +15,12 @@ from course_lib.data.fresh import make_database
 from course_lib.errors import CourseError
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong, find_exercise
+from course_lib.exercises.printed import Printed
 from course_lib.exercises.progress import Progress, Record
 from course_lib.exercises.source import is_stub
 from course_lib.exercises.verdict import CheckFailed, Finding, Verdict
 from course_lib.settings import get_settings
 
-PRINTED_LINES = 8
 _MISSING = object()
 _BUILTINS = dict(vars(builtins))
 _last: list[str] = []
@@ -70,7 +69,7 @@ async def judge_answer(exercise: Exercise, answer: Any) -> Verdict:
     with _kept_quiet() as printed, _honest_builtins():
         attempt = Attempt(exercise, answer, await make_database(exercise.lesson, exercise.recipe))
         finding = await _find(exercise, attempt)
-    finding.printed = "\n".join(printed.getvalue().strip().splitlines()[:PRINTED_LINES])
+    finding.printed = printed.shown()
     return Verdict.of(exercise, finding)
 
 
@@ -89,17 +88,41 @@ async def _find(exercise: Exercise, attempt: Attempt) -> Finding:
 
 
 async def _judge(exercise: Exercise, attempt: Attempt) -> Finding:
+    finding = Finding("right")
+    try:
+        finding = await _opinion(exercise, attempt)
+    finally:
+        put_back = await attempt.close()
+    if put_back:
+        names = ", ".join(f"`{name}`" for name in put_back)
+        finding.remarks.append(f"Your answer changed settings of the server's role: {names}. They were put back.")
+    return finding
+
+
+async def _opinion(exercise: Exercise, attempt: Attempt) -> Finding:
     try:
         await attempt.prepare()
-        await exercise.judge(attempt)
+        try:
+            await exercise.judge(attempt)
+        except (Wrong, NotAttempted, CourseError):
+            raise
+        except Exception as error:
+            raise await attempt.explain(error) from error
         await attempt.look_for_leftovers()
-        return Finding("right")
     except NotAttempted:
         return _stub(exercise)
     except Wrong as wrong:
-        return Finding("wrong", wrong.mistake, wrong.sentence, wrong.look)
-    finally:
-        await attempt.close()
+        return await _mistaken(attempt, wrong)
+    return Finding("right")
+
+
+async def _mistaken(attempt: Attempt, wrong: Wrong) -> Finding:
+    """``wrong``, unless the server ran out of something meanwhile: then that is why."""
+    try:
+        await attempt.explain_shortage()
+    except Wrong as shortage:
+        wrong = shortage
+    return Finding("wrong", wrong.mistake, wrong.sentence, wrong.look)
 
 
 @contextlib.contextmanager
@@ -125,9 +148,9 @@ def _stub(exercise: Exercise) -> Finding:
 
 
 @contextlib.contextmanager
-def _kept_quiet() -> Iterator[io.StringIO]:
+def _kept_quiet() -> Iterator[Printed]:
     """Collect what is printed. A grader takes a word on stderr for a failure, whoever wrote it."""
-    printed = io.StringIO()
+    printed = Printed()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         yield printed
 

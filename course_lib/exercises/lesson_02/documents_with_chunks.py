@@ -7,11 +7,12 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, ask, counting_bytes, expect_list, fetched, is_list, sent_most
+from course_lib.exercises.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
 from course_lib.exercises.lesson_02.papers import Paper, add_papers
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_user
 
 STATEMENTS = 2
@@ -130,4 +131,4 @@ def _value(attempt: Attempt, item: Any, name: str) -> Any:
     except AttributeError as error:
         raise attempt.wrong("not documents", kind=article(item), name=name) from error
     except Exception as error:
-        raise attempt.wrong("not loaded", kind=type(item).__name__, name=name) from error
+        raise attempt.wrong("not loaded", kind=kind_of(item), name=name) from error

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.exercises.asking import article
 from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.quoting import article
 
 PID = text("SELECT pg_backend_pid()")
 

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 from sqlalchemy import text
 
 from course_lib.db import make_engine
-from course_lib.exercises.asking import article
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_05.engines import try_out
+from course_lib.exercises.quoting import article
 from course_lib.instruments import PoolGauge
 
 LEAST, MOST, ALWAYS = 1.5, 4.0, 5  # the band: times the average in use, and so many are never too many
