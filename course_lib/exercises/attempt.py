@@ -134,6 +134,8 @@ class Attempt:
         except Raised as raised:
             if isinstance(raised.error, NotImplementedError):
                 raise NotAttempted from raised.error
+            if is_of_the_server(raised.error):  # also of a driver that was used alone
+                self._short.append(raised.error)
             raise self.raised(name, raised.error, raised.sentence, time.monotonic() - start) from raised.error
 
     def raised(self, name: str, error: BaseException, said: str = "", seconds: float = STATEMENT_SECONDS) -> Wrong:
@@ -204,6 +206,7 @@ class Attempt:
             CourseError: it is nobody's fault.
         """
         if self._short:
+            await self._hang_up()  # one connection to ask with
             raise await explain(self._short[0], self.database) from self._short[0]
 
     async def value(self, statement: str, **values: Any) -> Any:
@@ -270,11 +273,14 @@ class Attempt:
                 return states, settings
             await asyncio.sleep(0.02)
 
+    async def _hang_up(self) -> None:
+        await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
+
     async def close(self) -> list[str]:
         """Give everything back and drop the database, whatever state it is in; settings of the role put back."""
         if event.contains(Engine, "handle_error", self._note):
             event.remove(Engine, "handle_error", self._note)
         await end(self._tasks)
-        await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
+        await self._hang_up()
         await self._observer.dispose()
         return await clear_away(self.database, self._oid, self._settings)

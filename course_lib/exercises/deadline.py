@@ -18,7 +18,14 @@ Tasks = WeakSet[asyncio.Task[Any]]
 
 
 class NeverEnds(Exception):
-    """The code had not come to its end when its time was over. Not a TimeoutError: the code may raise one itself."""
+    """The code had not come to its end when its time was over. Not a TimeoutError: the code may raise one itself.
+
+    ``busy`` is whether it computed, and did not wait for something.
+    """
+
+    def __init__(self, busy: bool) -> None:
+        super().__init__(busy)
+        self.busy = busy
 
 
 async def run_within(seconds: float, call: Callable[[], Any], made: Tasks) -> Any:
@@ -45,16 +52,18 @@ async def run_within(seconds: float, call: Callable[[], Any], made: Tasks) -> An
 
     with in_steps(made), ringing(interrupt, after=seconds + GRACE_SECONDS, every=GRACE_SECONDS):
         task = asyncio.ensure_future(Stepped(_called(call)))
-        await asyncio.wait({task}, timeout=seconds)
-        in_time = task.done()
-        await end([task])
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        finally:  # its time is over, or whoever waits here is cancelled
+            in_time = task.done()
+            await end([task])
     if not in_time:
-        raise NeverEnds
+        raise NeverEnds(busy=rung > 0)
     if task.cancelled():
         raise Ended("CancelledError")
     error = task.exception()
     if isinstance(error, OutOfTime):
-        raise NeverEnds from error
+        raise NeverEnds(busy=True) from error
     if error is not None:
         raise error
     return task.result()

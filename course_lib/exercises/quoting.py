@@ -57,13 +57,13 @@ class Shown:
 
     def __str__(self) -> str:
         value = self._value
-        return one_line(value, 4 * LONGEST) if type(value) is str else quoted(value)
+        return one_line(value, 2 * LONGEST) if type(value) is str else quoted(value)
 
     def __format__(self, spec: str) -> str:
         value = self._value
         if spec and not (type(value) is int and value.bit_length() > 3.4 * DIGITS):
             with contextlib.suppress(Exception):
-                return one_line(format(value, spec), 4 * LONGEST)
+                return one_line(format(value, spec), 2 * LONGEST)
         return str(self)
 
 

@@ -33,7 +33,7 @@ class _Steps(greenlet.greenlet):  # type: ignore[misc]
 
     def run(self, go: Callable[..., Any], *arguments: Any) -> Any:
         while True:
-            go, *arguments = self.parent.switch(go(*arguments))  # type: ignore[assignment]
+            go, *arguments = self.parent.switch(go(*arguments))
 
 
 class Stepped(Coroutine[Any, Any, Any]):

@@ -56,14 +56,13 @@ async def explain(error: BaseException, database: FreshDatabase) -> Wrong | Cour
     Raises:
         CourseError: nobody answers there.
     """
-    async with database.server.connection() as connection:
-        found = await connection.fetchrow(ASK, database.name)
+    found = await _ask(database, tries=10 if sqlstate_of(error) == TOO_MANY else 0)
     code = sqlstate_of(error)
     if found is None:
         return _after("is gone", "It was dropped or renamed.")
     if is_of_the_server(error):
         return _shortage(error, found)
-    if not found["datallowconn"] or found["datconnlimit"] >= 0:
+    if not found["datallowconn"] or 0 <= found["datconnlimit"] <= OWN_CONNECTIONS:
         return _after("lets nobody in any more", "Look for ALLOW_CONNECTIONS or CONNECTION LIMIT.")
     if code in (QUERY_CANCELED, NOT_AVAILABLE) and found["open"]:
         return _after("is locked", "A session that was left open holds a lock that nobody else gets past.")
@@ -76,6 +75,27 @@ async def explain(error: BaseException, database: FreshDatabase) -> Wrong | Cour
     if code is None:
         return CourseError(f"The connection to the database failed: {message_of(error)}.", "Run the check again.")
     return _after(f"is no longer whole: {message_of(error)}", "Something was dropped, renamed or changed.")
+
+
+async def _ask(database: FreshDatabase, tries: int) -> Any:
+    while True:
+        try:
+            async with database.server.connection() as connection:
+                return await connection.fetchrow(ASK, database.name)
+        except CourseError:
+            tries -= 1
+            if tries < 0:
+                raise
+            if not tries:
+                raise _no_connection() from None
+            await asyncio.sleep(0.05)  # a connection that was closed is counted for a moment
+
+
+def _no_connection() -> CourseError:
+    return CourseError(
+        "The server has no connection left to give, so nothing was judged.",
+        "Close other notebooks, and connections that your code keeps open; then run the check again.",
+    )
 
 
 def _after(what: str, look: str) -> Wrong:
@@ -91,10 +111,7 @@ def _shortage(error: BaseException, found: Any) -> Wrong | CourseError:
         sentence = f"Your answer filled its database with {found['size'] / 1e6:,.0f} MB, and the disk is full."
         return Wrong("disk full", sentence, "How many rows does it write?")
     if code == TOO_MANY:
-        return CourseError(
-            "The server has no connection left to give, so nothing was judged.",
-            "Close other notebooks, or have the role's CONNECTION LIMIT raised; then run the check again.",
-        )
+        return _no_connection()
     if code == DISK_FULL:
         return CourseError(
             "The server's disk is full, so nothing was judged.", "Free some space, then run the check again."

@@ -109,5 +109,8 @@ def _html(text: str) -> str:
 def _markdown(text: str) -> str:
     """Escape what Markdown or HTML would read, but for code between backticks."""
     parts = re.split(r"(`[^`]+`)", text)
-    plain = [part if place % 2 else re.sub(r"([\\*_\[\]<>&#|~$`])", r"\\\1", part) for place, part in enumerate(parts)]
-    return "".join(plain).replace("\n", "  \n")
+    safe = [
+        part if place % 2 else re.sub(r"([\\*_\[\]|~$`])", r"\\\1", escape(part, quote=False))
+        for place, part in enumerate(parts)
+    ]
+    return "".join(safe).replace("\n", "  \n")
