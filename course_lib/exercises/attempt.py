@@ -43,7 +43,7 @@ OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the
 }  # fmt: skip
 
 
-OID = "SELECT oid FROM pg_database WHERE datname = current_database()"
+BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = current_database()"
 LEFT_BEHIND = """
     SELECT
         array(
@@ -165,8 +165,8 @@ class Attempt:
         limit = f"ALTER DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
         async with self._observer.begin() as connection:
             await connection.execute(text(limit))
-            self._oid = await connection.scalar(text(OID))
-            self._settings = set(await connection.scalars(text(OF_THE_ROLE)))
+            self._oid, settings = (await connection.execute(text(BEFORE))).one()
+            self._settings = set(settings)
         event.listen(Engine, "handle_error", self._note)
 
     def _note(self, context: ExceptionContext) -> None:

@@ -126,12 +126,13 @@ def _shortage(error: BaseException, found: Any) -> Wrong | CourseError:
 # -- what outlives the database: the settings of the role -------------------------------------------------------
 
 OF_THE_ROLE = """
-    SELECT unnest(setconfig) FROM pg_db_role_setting
+    SELECT coalesce(array_agg(setting), '{}') FROM pg_db_role_setting, unnest(setconfig) AS setting
     WHERE setdatabase = 0 AND setrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
 """
-DROP = """
-    SELECT format('ALTER DATABASE %I IS_TEMPLATE false', datname), format('DROP DATABASE %I WITH (FORCE)', datname)
-    FROM pg_database WHERE oid = $1
+LEFT = f"""
+    SELECT ({OF_THE_ROLE}) AS settings, format('DROP DATABASE %I WITH (FORCE)', datname) AS drop,
+        CASE WHEN datistemplate THEN format('ALTER DATABASE %I IS_TEMPLATE false', datname) END AS unmark
+    FROM (SELECT) AS always LEFT JOIN pg_database ON oid = $1
 """
 
 
@@ -149,17 +150,18 @@ async def clear_away(database: FreshDatabase, oid: int | None, settings: set[str
     with contextlib.suppress(CourseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
         async with database.server.connection() as connection:
             await connection.execute("SET default_transaction_read_only = off; SET statement_timeout = '8s'")
-            undone = await _put_back(connection, settings)
+            left: Any = await connection.fetchrow(LEFT, oid or 0)
+            undone = await _put_back(connection, settings, set(left["settings"]))
             if oid is None:
                 await database.drop()
-            for no_template, drop in await connection.fetch(DROP, oid):
-                await connection.execute(no_template)
-                await connection.execute(drop)
+            elif left["drop"]:
+                if left["unmark"]:
+                    await connection.execute(left["unmark"])
+                await connection.execute(left["drop"])
     return undone
 
 
-async def _put_back(connection: asyncpg.Connection[Any], before: set[str]) -> list[str]:
-    now = {setting for (setting,) in await connection.fetch(OF_THE_ROLE)}
+async def _put_back(connection: asyncpg.Connection[Any], before: set[str], now: set[str]) -> list[str]:
     names = sorted({setting.partition("=")[0] for setting in now ^ before})
     for name in names:
         value = next((setting.partition("=")[2] for setting in before if setting.startswith(f"{name}=")), None)

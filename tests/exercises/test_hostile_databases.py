@@ -113,7 +113,8 @@ async def server() -> AsyncIterator[Server]:
     """The server, on which every check must leave as many databases as before."""
     server = await find_server()
     async with server.connection() as connection:
-        names = "SELECT array_agg(datname ORDER BY datname) FROM pg_database WHERE datname LIKE 'lesson_00%'"
+        mine = f"lesson_00_{os.getpid()}%"
+        names = f"SELECT array_agg(datname ORDER BY datname) FROM pg_database WHERE datname LIKE '{mine}'"
         before = await connection.fetchval(names)
         yield server
         assert await connection.fetchval(names) == before
