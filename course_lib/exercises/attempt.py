@@ -38,10 +38,10 @@ POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  #
 STATEMENT_SECONDS = 3
 GOODBYE_SECONDS = 2  # only a wrong answer makes us wait for so long
 OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the role have been set to
-    "statement_timeout": "4000", "lock_timeout": "3000", "default_transaction_read_only": "off",
+    "statement_timeout": f"{STATEMENT_SECONDS}s", "default_transaction_read_only": "off",
     "search_path": '"$user", public',
 }  # fmt: skip
-
+HURTING = {"default_transaction_read_only", "search_path"}  # set for a database, and not seen by the judge
 
 BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = current_database()"
 LEFT_BEHIND = """
@@ -256,7 +256,7 @@ class Attempt:
                 "own engine", f"{len(states)} connection(s) of an engine of your own were left open.",
                 "Use the session you are given, or `await engine.dispose()`.",
             )  # fmt: skip
-        hurting = [one_line(setting) for setting in settings if not setting.partition("=")[0].endswith("_timeout")]
+        hurting = [one_line(setting) for setting in settings if setting.partition("=")[0] in HURTING]
         if hurting:
             sentence = f"After your answer the database has settings of its own: {', '.join(hurting[:3])}."
             raise Wrong("database broken", sentence, "`ALTER DATABASE … SET` changes it for whoever comes next.")

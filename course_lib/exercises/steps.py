@@ -11,7 +11,7 @@ import ctypes
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakSet
 
 import greenlet  # type: ignore[import-untyped]
@@ -31,9 +31,22 @@ class Ended(Exception):
 class _Steps(greenlet.greenlet):  # type: ignore[misc]
     """The greenlet in which a coroutine runs: one for all its steps, as SQLAlchemy's inside remember it."""
 
-    def run(self, go: Callable[..., Any], *arguments: Any) -> Any:
-        while True:
-            go, *arguments = self.parent.switch(go(*arguments))
+
+class _Box:
+    """What is handed over. The garbage collector does not look into a greenlet, so nothing stays there meanwhile:
+    a task that nobody holds has to be collected as it would be without us."""
+
+    job: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+    yielded: Any = None
+
+
+def _drive(box: _Box) -> None:
+    while box.job:
+        go, arguments = box.job
+        box.job = None
+        box.yielded = go(*arguments)
+        del go, arguments
+        greenlet.getcurrent().parent.switch()
 
 
 class Stepped(Coroutine[Any, Any, Any]):
@@ -42,6 +55,7 @@ class Stepped(Coroutine[Any, Any, Any]):
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
         self._steps: Any = None
+        self._box = _Box()
         self.given_up = False
         """Set, it is not gone on with: the next step ends it for asyncio, and the coroutine stays where it waits."""
 
@@ -62,16 +76,25 @@ class Stepped(Coroutine[Any, Any, Any]):
 
     def _step(self, go: Callable[..., Any], *arguments: Any) -> Any:
         here = greenlet.getcurrent()
+        start: tuple[Any, ...] = ()
         if self._steps is None:
-            self._steps = _Steps()
+            self._steps = _Steps(_drive)
             self._steps.gr_context = here.gr_context
+            start = (self._box,)
+        if self.given_up:
+            self._leave()
         self._steps.parent = here
+        self._box.job = (go, arguments)
         try:
-            yielded = LEFT if self.given_up else self._steps.switch(go, *arguments)
+            left = self._steps.switch(*start) is LEFT
         except (SystemExit, KeyboardInterrupt) as error:  # in a task these end the event loop
             raise Ended(type(error).__name__) from error
-        if yielded is not LEFT:
-            return yielded
+        if left:
+            self._leave()
+        yielded, self._box.yielded = self._box.yielded, None
+        return yielded
+
+    def _leave(self) -> NoReturn:
         for kept in (self._steps, self._coroutine):  # collected, they would be asked to end, and might say no again
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
         raise OutOfTime
