@@ -11,8 +11,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from course_lib.exercises.attempt import POOL, Attempt, sqlstate_of
+from course_lib.exercises.attempt import POOL, Attempt
 from course_lib.exercises.exercise import Wrong
+from course_lib.exercises.quoting import article, kind_of
+from course_lib.exercises.trouble import sqlstate_of
 from course_lib.instruments import QueryLog, network_delay
 from course_lib.instruments.network import Network
 
@@ -133,7 +135,7 @@ def calling_it(
         if wrong.mistake == "raised" and isinstance(error, causes or Exception):
             code = sqlstate_of(error)
             if not saying or saying == code or saying in str(error):
-                raise attempt.wrong(mistake, error=type(error).__name__, **numbers) from error
+                raise attempt.wrong(mistake, error=kind_of(error), **numbers) from error
         raise
 
 
@@ -165,14 +167,6 @@ def expect_list(attempt: Attempt, found: Any) -> Sequence[Any]:
     return items
 
 
-def article(value: Any) -> str:
-    """``a Row``, ``an int``, ``None``."""
-    if value is None:
-        return "None"
-    kind = type(value).__name__
-    return f"an {kind}" if kind[0] in "aeiouAEIO" else f"a {kind}"
-
-
 def readable(value: Any, *names: str) -> bool:
     """True when these attributes can be read although the session is closed.
 
@@ -184,7 +178,7 @@ def readable(value: Any, *names: str) -> bool:
             getattr(value, name)
     except Exception as error:
         raise Wrong(
-            "unreadable", f"`.{name}` of the {type(value).__name__} that came back cannot be read any more.",
+            "unreadable", f"`.{name}` of the {kind_of(value)} that came back cannot be read any more.",
             "An object expires with a rollback, and loads nothing once its session is closed.",
         ) from error  # fmt: skip
     return True

@@ -3,43 +3,58 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, IllegalStateChangeError, InterfaceError
+from sqlalchemy import Engine, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.pool import NullPool
 
 from course_lib.data.fresh import FreshDatabase
 from course_lib.db import make_engine, make_session_factory
-from course_lib.exercises.deadline import Ended, NeverEnds, run_within
+from course_lib.errors import CourseError
+from course_lib.exercises.calling import PatientSession, Raised, name_of, result_of
+from course_lib.exercises.deadline import NeverEnds, Tasks, end, run_within
 from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong
-from course_lib.exercises.source import failing_line, is_stub
+from course_lib.exercises.quoting import article, one_line, sentence_of
+from course_lib.exercises.source import failing_line, foreign_frame, is_stub
+from course_lib.exercises.steps import Ended, OutOfTime
+from course_lib.exercises.trouble import (
+    OF_THE_ROLE,
+    QUERY_CANCELED,
+    clear_away,
+    explain,
+    is_of_a_connection,
+    is_of_the_server,
+    sqlstate_of,
+)
 from course_lib.instruments import QueryLog, Rows
 
 POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  # of the learner's engine
 STATEMENT_SECONDS = 3
-LEFT_BEHIND_SECONDS = 0.5  # for such a task to come to its end
 GOODBYE_SECONDS = 2  # only a wrong answer makes us wait for so long
-MISSING = {"42P01", "42703", "3F000", "42883"}  # SQLSTATEs: no such table, column, schema, function
-QUERY_CANCELED = "57014"  # PostgreSQL's SQLSTATE for a statement stopped by statement_timeout
+OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the role have been set to
+    "statement_timeout": f"{STATEMENT_SECONDS}s", "default_transaction_read_only": "off",
+    "search_path": '"$user", public',
+}  # fmt: skip
+HURTING = {"default_transaction_read_only", "search_path"}  # set for a database, and not seen by the judge
 
-
-class _Session(AsyncSession):
-    """Its closing bears with a task that the answer has left behind and that still uses it, as ``gather`` does."""
-
-    async def close(self) -> None:
-        patience = time.monotonic() + LEFT_BEHIND_SECONDS
-        while time.monotonic() < patience:
-            try:
-                await super().close()
-                break
-            except (IllegalStateChangeError, InterfaceError):  # the session, or its connection, is in use
-                await asyncio.sleep(0.01)
+BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = current_database()"
+LEFT_BEHIND = """
+    SELECT
+        array(
+            SELECT coalesce(state, '') FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+        ),
+        array(
+            SELECT unnest(setconfig) FROM pg_db_role_setting
+            WHERE setrole = 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+        )
+"""
 
 
 class Attempt:
@@ -57,15 +72,22 @@ class Attempt:
         self.database = database
         self.engine: AsyncEngine = make_engine(database.url, **POOL)
         self.log = QueryLog(self.engine)
-        self._observer = make_engine(database.url, poolclass=NullPool, connect_args={"timeout": 10})
+        self._observer = make_engine(
+            database.url, poolclass=NullPool, connect_args={"timeout": 5, "server_settings": OWN_SETTINGS}
+        )
         self._seconds_left = exercise.seconds
         self._written: list[Any] = []
+        self._called = False
+        self._tasks = Tasks()
+        self._short: list[BaseException] = []  # what the server said to be out of, to whomever
+        self._oid: int | None = None
+        self._settings: set[str] = set()
 
     # -- the learner's side --------------------------------------------------------------------------------
 
     def session(self) -> AsyncSession:
         """A new session for the learner's code, on the learner's engine."""
-        return _Session(self.engine, expire_on_commit=False)  # as make_session_factory makes them
+        return PatientSession(self.engine, expire_on_commit=False)  # as make_session_factory makes them
 
     async def call(self, *arguments: Any, function: Callable[..., Any] | None = None, **named: Any) -> Any:
         """Call the answer (or ``function``, such as a method of it), log its statements, return what it returns.
@@ -77,64 +99,56 @@ class Attempt:
             Wrong: it raised, was no coroutine function, returned a coroutine, or did not come to an end.
             NotAttempted: it is still the stub.
         """
-        target = function or self.answer
-        written = getattr(target, "__func__", target)  # a method is another object each time it is looked up
+        target = self.answer if function is None else function
+        written = target.__func__ if type(target) is MethodType else target  # a method is another object each time
         if not any(written is known for known in self._written):
             if is_stub(target):
                 raise NotAttempted
             self._written.append(written)  # reading the source at every call would be a good part of a check
         if not callable(target):
-            raise Wrong("not a function", f"`{self.exercise.answer}` is {_article(target)}, not a function.")
+            raise Wrong("not a function", f"`{self.exercise.answer}` is {article(target)}, not a function.")
         with QueryLog(self.engine) as self.log, self._clock():
             return await self._run(target, lambda: target(*arguments, **named))
 
     async def _run(self, target: Callable[..., Any], call: Callable[[], Any]) -> Any:
-        name = _name(target, self.exercise.answer)
-        awaited = [inspect.iscoroutinefunction(target)]
+        self._called = True
+        name, start = name_of(target, self.exercise.answer), time.monotonic()
 
         async def invoke() -> Any:
-            result = call()
-            if isinstance(result, Awaitable):
-                awaited[0] = True
-                result = await result
-            return result
+            try:
+                return await result_of(target, call, name)
+            except (Wrong, NotAttempted, CourseError, asyncio.CancelledError, OutOfTime, SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # pytest.fail, for one, raises no Exception
+                raise Raised(error, sentence_of(error)) from error
 
         try:
-            result = await run_within(self._seconds_left, invoke)
-        except (Wrong, NotAttempted):
-            raise
+            return await run_within(self._seconds_left, invoke, self._tasks)
         except NeverEnds:
             raise Wrong(
                 "endless", f"`{name}` had not come to an end after {self.exercise.seconds:.0f} seconds.",
                 "Look for a loop that never ends, or an `await` on something that never comes.",
             ) from None  # fmt: skip
-        except NotImplementedError as error:
-            raise NotAttempted from error
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # pytest.fail, for one, raises no Exception
-            raise self.raised(name, error) from error
-        if isinstance(result, Awaitable):
-            _discard(result)
-            raise Wrong("forgotten await", f"`{name}` returned a coroutine: an `await` is missing before a call.")
-        if not awaited[0] and inspect.isroutine(target):
-            kind = "yields, and is to return" if inspect.isasyncgen(result) else "is a plain function"
-            raise Wrong("not async", f"`{name}` {kind}; the database is awaited here.", "Write `async def`.")
-        return result
+        except Ended as ended:
+            raise Wrong("ended", f"`{name}` tried to end the program.", failing_line(ended, self.answer)) from ended
+        except Raised as raised:
+            if isinstance(raised.error, NotImplementedError):
+                raise NotAttempted from raised.error
+            if is_of_the_server(raised.error):  # also of a driver that was used alone
+                self._short.append(raised.error)
+            raise self.raised(name, raised.error, raised.sentence, time.monotonic() - start) from raised.error
 
-    def raised(self, name: str, error: BaseException) -> Wrong:
-        """The mistake of having raised ``error``, to be raised."""
-        code = sqlstate_of(error)
+    def raised(self, name: str, error: BaseException, said: str = "", seconds: float = STATEMENT_SECONDS) -> Wrong:
+        """The mistake of having raised ``error``, ``seconds`` after the call; ``said`` is what it says, if known."""
         where = failing_line(error, self.answer)
-        if code == QUERY_CANCELED:
-            sentence = (
-                f"A statement of `{name}` ran, or waited for a lock, for {STATEMENT_SECONDS} seconds and was stopped."
-            )
-            return Wrong("stopped", sentence, where)
-        if isinstance(error, Ended):
-            return Wrong("ended", f"`{name}` tried to end the program.", where)
-        message = first_line(error)
-        return Wrong("raised", f"`{name}` raised {type(error).__name__}" + (f": {message}" if message else "."), where)
+        if sqlstate_of(error) != QUERY_CANCELED:
+            return Wrong("raised", f"`{name}` raised {(said or sentence_of(error)).rstrip('.')}.", where)
+        if seconds < STATEMENT_SECONDS / 2:
+            return Wrong("stopped", f"A statement of `{name}` was cancelled before its time was over.", where)
+        sentence = (
+            f"A statement of `{name}` ran, or waited for a lock, for {STATEMENT_SECONDS} seconds and was stopped."
+        )
+        return Wrong("stopped", sentence, where)
 
     @contextmanager
     def _clock(self) -> Iterator[None]:
@@ -151,21 +165,49 @@ class Attempt:
         limit = f"ALTER DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
         async with self._observer.begin() as connection:
             await connection.execute(text(limit))
+            self._oid, settings = (await connection.execute(text(BEFORE))).one()
+            self._settings = set(settings)
+        event.listen(Engine, "handle_error", self._note)
+
+    def _note(self, context: ExceptionContext) -> None:
+        if is_of_the_server(context.original_exception):
+            self._short.append(context.original_exception)
 
     async def sql(self, statement: str, **values: Any) -> Rows:
         """Run a statement of the judge's own, seen by no log, and commit it.
 
         Raises:
-            Wrong: the answer has dropped what the statement needs.
+            Wrong: the answer has done something to the database, so that it fails.
+            CourseError: the server lacks what it needs.
         """
         try:
             async with self._observer.begin() as connection:
                 return Rows.of(await connection.execute(text(statement), values))
-        except DBAPIError as error:
-            if sqlstate_of(error) not in MISSING:
-                raise
-            sentence = f"After your answer the database is no longer whole: {first_line(error)}."
-            raise Wrong("database broken", sentence, "Something was dropped or renamed.") from error
+        except Exception as error:
+            raise await self.explain(error) from error
+
+    async def explain(self, error: Exception) -> Exception:
+        """What an error of the judge's own means once the answer has been called: to be raised.
+
+        That is the error itself where it is neither the answer's doing nor the server's.
+        """
+        if is_of_a_connection(error) and (self._called or is_of_the_server(error)):
+            return await explain(error, self.database)
+        if self._called and (home := foreign_frame(error)):
+            name = self.exercise.answer
+            return Wrong("raised", f"Looking at what `{name}` made raised {sentence_of(error).rstrip('.')}.", home)
+        return error
+
+    async def explain_shortage(self) -> None:
+        """Nothing is judged where the server ran short of something on its own.
+
+        Raises:
+            Wrong: the answer has used it up.
+            CourseError: it is nobody's fault.
+        """
+        if self._short:
+            await self._hang_up()  # one connection to ask with
+            raise await explain(self._short[0], self.database) from self._short[0]
 
     async def value(self, statement: str, **values: Any) -> Any:
         """The single value that ``statement`` returns, or None without a row."""
@@ -206,57 +248,39 @@ class Attempt:
         """
         self.look_for_held_connections()
         await self.engine.dispose()
-        others = await self._connections_left()
-        if any("transaction" in (state or "") for state in others.column("state")):
+        states, settings = await self._left_behind()
+        if any("transaction" in state for state in states):
             raise Wrong("transaction open", "A transaction was left open.", "Commit or roll back before returning.")
-        if len(others):
+        if states:
             raise Wrong(
-                "own engine", f"{len(others)} connection(s) of an engine of your own were left open.",
+                "own engine", f"{len(states)} connection(s) of an engine of your own were left open.",
                 "Use the session you are given, or `await engine.dispose()`.",
             )  # fmt: skip
+        hurting = [one_line(setting) for setting in settings if setting.partition("=")[0] in HURTING]
+        if hurting:
+            sentence = f"After your answer the database has settings of its own: {', '.join(hurting[:3])}."
+            raise Wrong("database broken", sentence, "`ALTER DATABASE … SET` changes it for whoever comes next.")
 
-    async def _connections_left(self) -> Rows:
-        """Who is still connected. The server takes a moment to see a closed connection off."""
+    async def _left_behind(self) -> tuple[list[str], list[str]]:
+        """States of those who are still connected, and the database's settings.
+
+        The server takes a moment to see a closed connection off.
+        """
         patience = time.monotonic() + GOODBYE_SECONDS
         while True:
-            others = await self.sql(
-                "SELECT state FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-                "AND backend_type = 'client backend'"
-            )
-            if not len(others) or time.monotonic() > patience:
-                return others
+            states, settings = (await self.sql(LEFT_BEHIND))[0]
+            if not states or time.monotonic() > patience:
+                return states, settings
             await asyncio.sleep(0.02)
 
-    async def close(self) -> None:
-        """Give everything back and drop the database, whatever state it is in."""
+    async def _hang_up(self) -> None:
         await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
+
+    async def close(self) -> list[str]:
+        """Give everything back and drop the database, whatever state it is in; settings of the role put back."""
+        if event.contains(Engine, "handle_error", self._note):
+            event.remove(Engine, "handle_error", self._note)
+        await end(self._tasks)
+        await self._hang_up()
         await self._observer.dispose()
-        await self.database.drop()
-
-
-def _name(target: Any, otherwise: str) -> str:
-    return str(getattr(target, "__name__", otherwise))
-
-
-def _article(value: Any) -> str:
-    kind = type(value).__name__
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-def sqlstate_of(error: BaseException | None) -> str | None:
-    """The SQLSTATE that an error carries, None for one that is not the server's."""
-    code: str | None = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return code
-
-
-def first_line(error: BaseException) -> str:
-    """What the server or Python says of an error, on one line and without the driver's class."""
-    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-    text = lines[0] if lines else ""
-    return text.rpartition(": ")[2] if text.startswith("<class") else text
-
-
-def _discard(result: Any) -> None:
-    close = getattr(result, "close", None)
-    if close is not None:
-        close()
+        return await clear_away(self.database, self._oid, self._settings)

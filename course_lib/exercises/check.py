@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import contextlib
 import gc
-import io
 import os
 import sys
 import warnings
@@ -15,13 +15,16 @@ from typing import Any
 from course_lib.data.fresh import make_database
 from course_lib.errors import CourseError
 from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.deadline import NeverEnds, Tasks, run_within
 from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong, find_exercise
+from course_lib.exercises.printed import Printed
 from course_lib.exercises.progress import Progress, Record
 from course_lib.exercises.source import is_stub
+from course_lib.exercises.steps import Ended
 from course_lib.exercises.verdict import CheckFailed, Finding, Verdict
 from course_lib.settings import get_settings
 
-PRINTED_LINES = 8
+JUDGE_SECONDS = 25  # for what a judge does itself; it takes one
 _MISSING = object()
 _BUILTINS = dict(vars(builtins))
 _last: list[str] = []
@@ -70,13 +73,13 @@ async def judge_answer(exercise: Exercise, answer: Any) -> Verdict:
     with _kept_quiet() as printed, _honest_builtins():
         attempt = Attempt(exercise, answer, await make_database(exercise.lesson, exercise.recipe))
         finding = await _find(exercise, attempt)
-    finding.printed = "\n".join(printed.getvalue().strip().splitlines()[:PRINTED_LINES])
+    finding.printed = printed.shown()
     return Verdict.of(exercise, finding)
 
 
 async def _find(exercise: Exercise, attempt: Attempt) -> Finding:
     """Judge, give everything back, and have what the answer left behind collected while nobody listens."""
-    with _own_garbage(), warnings.catch_warnings(record=True) as caught:
+    with _own_garbage(), _own_loop(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         finding = await _judge(exercise, attempt)
         if finding.state != "right":
@@ -89,17 +92,54 @@ async def _find(exercise: Exercise, attempt: Attempt) -> Finding:
 
 
 async def _judge(exercise: Exercise, attempt: Attempt) -> Finding:
+    finding = Finding("right")
+    try:
+        finding = await _opinion(exercise, attempt)
+    finally:
+        put_back = await attempt.close()
+    if put_back:
+        names = ", ".join(f"`{name}`" for name in put_back)
+        finding.remarks.append(f"Your answer changed settings of the server's role: {names}. They were put back.")
+    return finding
+
+
+async def _opinion(exercise: Exercise, attempt: Attempt) -> Finding:
     try:
         await attempt.prepare()
-        await exercise.judge(attempt)
+        await _judge_within(exercise.seconds + JUDGE_SECONDS, exercise, attempt)
         await attempt.look_for_leftovers()
-        return Finding("right")
     except NotAttempted:
         return _stub(exercise)
     except Wrong as wrong:
-        return Finding("wrong", wrong.mistake, wrong.sentence, wrong.look)
-    finally:
-        await attempt.close()
+        return await _mistaken(attempt, wrong)
+    return Finding("right")
+
+
+async def _judge_within(seconds: float, exercise: Exercise, attempt: Attempt) -> None:
+    """The answer's calls have their own clock; this one is for whatever of its code runs when a judge looks at it."""
+    name = exercise.answer
+    try:
+        await run_within(seconds, lambda: exercise.judge(attempt), Tasks())
+    except (Wrong, NotAttempted, CourseError):
+        raise
+    except NeverEnds as late:
+        if late.busy:
+            raise Wrong("endless", f"Looking at what `{name}` made does not come to an end.") from late
+        sentence = f"Judging did not come to an end in {seconds:.0f} seconds: the server or this machine is too slow."
+        raise CourseError(sentence, "Run the check again.") from late
+    except Ended as ended:
+        raise Wrong("ended", f"It was interrupted, or `{name}` tried to end the program.") from ended
+    except Exception as error:
+        raise await attempt.explain(error) from error
+
+
+async def _mistaken(attempt: Attempt, wrong: Wrong) -> Finding:
+    """``wrong``, unless the server ran out of something meanwhile: then that is why."""
+    try:
+        await attempt.explain_shortage()
+    except Wrong as shortage:
+        wrong = shortage
+    return Finding("wrong", wrong.mistake, wrong.sentence, wrong.look)
 
 
 @contextlib.contextmanager
@@ -119,15 +159,26 @@ def _own_garbage() -> Iterator[None]:
             gc.enable()
 
 
+@contextlib.contextmanager
+def _own_loop() -> Iterator[None]:
+    """The event loop goes on telling of errors to whom it did before."""
+    loop = asyncio.get_running_loop()
+    handler = loop.get_exception_handler()
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(handler)
+
+
 def _stub(exercise: Exercise) -> Finding:
     sentence = f"Not attempted yet. Write `{exercise.answer}` in the cell above, run that cell, then this one."
     return Finding("not attempted", "not attempted", sentence)
 
 
 @contextlib.contextmanager
-def _kept_quiet() -> Iterator[io.StringIO]:
+def _kept_quiet() -> Iterator[Printed]:
     """Collect what is printed. A grader takes a word on stderr for a failure, whoever wrote it."""
-    printed = io.StringIO()
+    printed = Printed()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         yield printed
 

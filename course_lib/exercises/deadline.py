@@ -3,93 +3,85 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from types import CodeType, FrameType
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
+from weakref import WeakSet
+
+from course_lib.exercises.alarm import ringing
+from course_lib.exercises.steps import Ended, OutOfTime, Stepped, in_steps, leave_standing, stands_in_a_step
 
 GRACE_SECONDS = 0.3  # for a cancelled task to wind up
-CANCELLATIONS = 3  # for code that catches them; what still runs after that is left behind
+CANCELLATIONS = 3  # for code that catches them; what still runs after that is not gone on with
+INTERRUPTIONS = 3  # for busy code that catches them; what is still busy after that is left standing
 
-
-class OutOfTime(BaseException):
-    """Raised inside code that keeps the processor busy; no ``except Exception`` swallows it."""
+Tasks = WeakSet[asyncio.Task[Any]]
 
 
 class NeverEnds(Exception):
-    """The code had not come to its end when its time was over. Not a TimeoutError: the code may raise one itself."""
+    """The code had not come to its end when its time was over. Not a TimeoutError: the code may raise one itself.
+
+    ``busy`` is whether it computed, and did not wait for something.
+    """
+
+    def __init__(self, busy: bool) -> None:
+        super().__init__(busy)
+        self.busy = busy
 
 
-class Ended(Exception):
-    """The code called ``exit()``, or was interrupted."""
+async def run_within(seconds: float, call: Callable[[], Any], made: Tasks) -> Any:
+    """``call()``, awaited where it returns something to await. Tasks that it makes are added to ``made``.
 
-
-async def run_within(seconds: float, call: Callable[[], Any]) -> Any:
-    """``call()``, awaited where it returns something to await.
-
-    A call that waits is cancelled; one that computes for ever is interrupted (by a signal, so in the main thread
-    of a system that has them; elsewhere it is only cancelled).
+    A call that waits is cancelled; one that computes for ever is interrupted, and left standing where it will not
+    end (by a signal, so in the main thread of a system that has them; elsewhere it is only cancelled).
 
     Raises:
         NeverEnds: it did not end in ``seconds``.
         Ended: it tried to end the process.
         Exception: whatever the code raised.
     """
-    task = asyncio.ensure_future(_guarded(call))
-    with _interrupt_busy_code(seconds):
-        await asyncio.wait({task}, timeout=seconds)
-    if not task.done():
-        for _ in range(CANCELLATIONS):
-            task.cancel()
-            await asyncio.wait({task}, timeout=GRACE_SECONDS)
-        raise NeverEnds
+    rung = 0
+
+    def interrupt() -> None:
+        nonlocal rung
+        if not stands_in_a_step():  # never break into the event loop itself
+            return
+        rung += 1
+        if rung > INTERRUPTIONS:
+            leave_standing()
+        raise OutOfTime
+
+    with in_steps(made), ringing(interrupt, after=seconds + GRACE_SECONDS, every=GRACE_SECONDS):
+        task = asyncio.ensure_future(Stepped(_called(call)))
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        finally:  # its time is over, or whoever waits here is cancelled
+            in_time = task.done()
+            await end([task])
+    if not in_time:
+        raise NeverEnds(busy=rung > 0)
     if task.cancelled():
         raise Ended("CancelledError")
     error = task.exception()
     if isinstance(error, OutOfTime):
-        raise NeverEnds from error
+        raise NeverEnds(busy=True) from error
     if error is not None:
         raise error
     return task.result()
 
 
-async def _guarded(call: Callable[[], Any]) -> Any:
-    """Run ``call``; what would end the event loop itself is turned into ``Ended``."""
-    try:
-        result = call()
-        if isinstance(result, Awaitable):
-            result = await result
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise Ended(type(error).__name__) from error
-    return result
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel what has not ended; what catches that again and again is given up."""
+    for last in (*[False] * CANCELLATIONS, True):
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            coroutine = task.get_coro()
+            if last and isinstance(coroutine, Stepped):
+                coroutine.given_up = True
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=GRACE_SECONDS)
 
 
-@contextlib.contextmanager
-def _interrupt_busy_code(seconds: float) -> Iterator[None]:
-    """While the block runs, raise OutOfTime in guarded code that has not let the event loop run for ``seconds``."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def on_alarm(_: int, frame: FrameType | None) -> None:
-        if _stands_in(frame, _guarded.__code__):  # never break into the event loop itself
-            raise OutOfTime
-
-    before = signal.signal(signal.SIGALRM, on_alarm)
-    signal.setitimer(signal.ITIMER_REAL, seconds + GRACE_SECONDS, GRACE_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _stands_in(frame: FrameType | None, code: CodeType) -> bool:
-    """True when ``code`` is among the running frames."""
-    while frame is not None:
-        if frame.f_code is code:
-            return True
-        frame = frame.f_back
-    return False
+async def _called(call: Callable[[], Any]) -> Any:
+    result = call()
+    return await result if isinstance(result, Awaitable) else result

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from course_lib.errors import CourseError
+from course_lib.exercises.quoting import Shown
 
 if TYPE_CHECKING:
     from course_lib.exercises.attempt import Attempt
@@ -70,7 +71,8 @@ class Exercise(ABC):
     def mistake(self, name: str, /, **numbers: object) -> Wrong:
         """The named mistake with the learner's numbers in it, to be raised."""
         sentence, _, look = self.mistakes[name].partition(" | ")
-        return Wrong(name, sentence.format(**numbers), look.format(**numbers))
+        shown = {name: Shown(number) for name, number in numbers.items()}
+        return Wrong(name, sentence.format(**shown), look.format(**shown))
 
 
 def lesson_exercises(lesson: str) -> list[Exercise]:

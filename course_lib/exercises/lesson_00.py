@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
+from course_lib.exercises.quoting import kind_of
 
 
 class CountUsers(Exercise):
@@ -47,7 +48,7 @@ class CountUsers(Exercise):
         async with attempt.session() as session:
             said = await attempt.call(session)
         attempt.expect(said is not None, "nothing returned")
-        attempt.expect(isinstance(said, int) and not isinstance(said, bool), "not a number", kind=type(said).__name__)
+        attempt.expect(isinstance(said, int) and not isinstance(said, bool), "not a number", kind=kind_of(said))
         count: int = said
         return count
 
@@ -112,9 +113,9 @@ class TitlesOf(Exercise):
         async with attempt.session() as session:
             titles = await attempt.call(session, email)
         attempt.expect(titles is not None, "nothing returned")
-        attempt.expect(isinstance(titles, list | tuple), "not a list", kind=type(titles).__name__)
+        attempt.expect(isinstance(titles, list | tuple), "not a list", kind=kind_of(titles))
         odd = next((title for title in titles if not isinstance(title, str)), None)
-        attempt.expect(odd is None, "rows, not titles", kind=type(odd).__name__)
+        attempt.expect(odd is None, "rows, not titles", kind=kind_of(odd))
         return list(titles)
 
 
@@ -170,9 +171,9 @@ class Nearest(Exercise):
         async with attempt.session() as session:
             found = await attempt.call(session, email, json.loads(vector), n)
         attempt.expect(found is not None, "nothing returned")
-        attempt.expect(isinstance(found, list | tuple), "not a list", kind=type(found).__name__)
+        attempt.expect(isinstance(found, list | tuple), "not a list", kind=kind_of(found))
         odd = next((text for text in found if not isinstance(text, str)), None)
-        attempt.expect(odd is None, "rows, not texts", kind=type(odd).__name__)
+        attempt.expect(odd is None, "rows, not texts", kind=kind_of(odd))
         attempt.expect(len(found) == n, "wrong length", count=len(found), n=n)
         strangers = [text for text in found if text not in own.column("content")]
         attempt.expect(not strangers, "strangers", count=len(strangers))

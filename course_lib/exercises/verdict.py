@@ -85,7 +85,9 @@ class Verdict(float):
         return "\n".join([self.headline, *(f"  {line}" for text in lines for line in text.splitlines())])
 
     def _repr_markdown_(self) -> str:
-        body = [f"*{label}:* {text}" if label else text for label, text in self.paragraphs]
+        mine = {self.exercise.why, self.exercise.follow_up}  # all else may quote an answer
+        texts = [(label, text if text in mine else _markdown(text)) for label, text in self.paragraphs]
+        body = [f"*{label}:* {text}" if label else text for label, text in texts]
         return "\n\n".join([f"**{self.headline}**", *body])
 
     def _repr_html_(self) -> str:
@@ -102,3 +104,13 @@ class Verdict(float):
 def _html(text: str) -> str:
     """Escape, and set what stands between backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)).replace("\n", "<br>")
+
+
+def _markdown(text: str) -> str:
+    """Escape what Markdown or HTML would read, but for code between backticks."""
+    parts = re.split(r"(`[^`]+`)", text)
+    safe = [
+        part if place % 2 else re.sub(r"([\\*_\[\]|~$`])", r"\\\1", escape(part, quote=False))
+        for place, part in enumerate(parts)
+    ]
+    return "".join(safe).replace("\n", "  \n")

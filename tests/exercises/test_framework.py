@@ -7,46 +7,15 @@ import builtins
 import logging
 import sys
 import warnings
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from course_lib.exercises import CheckFailed, Exercise, Verdict, judge_answer
-from course_lib.exercises.attempt import Attempt
+from course_lib.exercises import CheckFailed, judge_answer
 from course_lib.models import User
-
-
-class CountUsers(Exercise):
-    """A small exercise to torture: how many users are there."""
-
-    id = "0.9"
-    title = "Count"
-    answer = "count"
-    hints: ClassVar = ("nudge", "nearly there")
-    why = "Because."
-    follow_up = "And if not?"
-    seconds = 2.0
-    mistakes: ClassVar = {"wrong number": "It said {said}. | Count again."}
-
-    async def judge(self, attempt: Attempt) -> None:
-        await attempt.sql("INSERT INTO users (email, name) SELECT md5(random()::text) || '@x.org', 'n'")
-        async with attempt.session() as session:
-            said = await attempt.call(session)
-        attempt.expect(said == await attempt.value("SELECT count(*) FROM users"), "wrong number", said=said)
-
-
-async def right(session: AsyncSession) -> Any:
-    return await session.scalar(text("SELECT count(*) FROM users"))
-
-
-async def verdict_on(answer: Any) -> Verdict:
-    """The verdict on ``answer``, after which the right answer must still pass."""
-    verdict = await judge_answer(CountUsers(), answer)
-    after = await judge_answer(CountUsers(), right)
-    assert after.passed, f"the next check was affected: {after}"
-    return verdict
+from tests.exercises.tortured import CountUsers, right, verdict_on
 
 
 async def test_a_right_answer_is_worth_its_points() -> None:

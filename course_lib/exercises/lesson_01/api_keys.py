@@ -13,9 +13,10 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import DBAPIError, IntegrityError, MultipleResultsFound, NoResultFound, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from course_lib.exercises.asking import article, calling_it, fetched, readable
+from course_lib.exercises.asking import calling_it, fetched, readable
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_user
 from course_lib.instruments import Rows
 from course_lib.models import User
@@ -136,7 +137,7 @@ class StoreOfApiKeys(Exercise):
         try:
             await session.commit()
         except SQLAlchemyError as error:
-            raise attempt.wrong("commit refused", error=type(error).__name__) from error
+            raise attempt.wrong("commit refused", error=kind_of(error)) from error
 
     async def _store(self, attempt: Attempt, session: AsyncSession) -> Any:
         store = await attempt.call(session)
@@ -230,7 +231,7 @@ def _is_about_the_hash(wrong: Wrong) -> bool:
 
 
 def _name(wrong: Wrong) -> str:
-    return type(wrong.__cause__).__name__
+    return kind_of(wrong.__cause__)
 
 
 def _random_bits(keys: list[str]) -> float:

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
-from course_lib.exercises.asking import NOT_NULL, article, ask, calling_it, fetched
+from course_lib.exercises.asking import NOT_NULL, ask, calling_it, fetched
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import new_email
 
 STATEMENTS = 8

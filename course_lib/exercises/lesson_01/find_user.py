@@ -8,9 +8,10 @@ from uuid import UUID
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
-from course_lib.exercises.asking import article, ask, calling_it, fetched, readable
+from course_lib.exercises.asking import ask, calling_it, fetched, readable
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import add_user, new_email
 from course_lib.models import User
 

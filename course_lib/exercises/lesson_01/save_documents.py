@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from course_lib.exercises.asking import CARDINALITY, UNIQUE, article, ask, calling_it
+from course_lib.exercises.asking import CARDINALITY, UNIQUE, ask, calling_it
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import add_rows, add_user, other_rows
 from course_lib.instruments import Rows
 

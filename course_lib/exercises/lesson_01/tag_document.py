@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from course_lib.exercises.asking import article, ask, calling_it, while_another_writes
+from course_lib.exercises.asking import ask, calling_it, while_another_writes
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import add_rows, add_user, other_rows
 
 

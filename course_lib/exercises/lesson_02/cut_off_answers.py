@@ -12,11 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from course_lib.exercises.asking import article, ask, expect_list, fetched, is_list, sent_most
+from course_lib.exercises.asking import ask, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
 from course_lib.exercises.lesson_02.threads import Groups, Thread, add_threads, is_group
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_user
 from course_lib.models import Conversation
 
@@ -153,7 +154,7 @@ class CutOffAnswers(Exercise):
             try:
                 await session.commit()
             except SQLAlchemyError as error:
-                raise attempt.wrong("commit fails", error=type(error).__name__) from error
+                raise attempt.wrong("commit fails", error=kind_of(error)) from error
             what = _damage(held, contents, session)
             attempt.expect(not what, "damaged", what=what)
 
@@ -180,5 +181,5 @@ def _damage(held: Sequence[Conversation], contents: dict[UUID, list[str]], sessi
 def _kind(line: Any) -> str:
     if not (is_list(line) and len(line) == 2):
         return article(line)
-    inside = f"a list of {type(line[1][0]).__name__}" if is_list(line[1]) and line[1] else article(line[1])
+    inside = f"a list of {kind_of(line[1][0])}" if is_list(line[1]) and line[1] else article(line[1])
     return f"a pair of {article(line[0])} and {inside}"

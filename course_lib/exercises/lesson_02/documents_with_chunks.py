@@ -7,11 +7,13 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, ask, counting_bytes, expect_list, fetched, is_list, sent_most
+from course_lib.exercises.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.exercise import Exercise, Wrong
+from course_lib.exercises.foreign import plain
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
 from course_lib.exercises.lesson_02.papers import Paper, add_papers
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_user
 
 STATEMENTS = 2
@@ -126,8 +128,10 @@ def _read(attempt: Attempt, documents: Sequence[Any]) -> list[Paper]:
 
 def _value(attempt: Attempt, item: Any, name: str) -> Any:
     try:
-        return getattr(item, name)
+        return plain(getattr(item, name), attempt.exercise.answer)
+    except Wrong:
+        raise
     except AttributeError as error:
         raise attempt.wrong("not documents", kind=article(item), name=name) from error
     except Exception as error:
-        raise attempt.wrong("not loaded", kind=type(item).__name__, name=name) from error
+        raise attempt.wrong("not loaded", kind=kind_of(item), name=name) from error

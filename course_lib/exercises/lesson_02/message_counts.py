@@ -8,11 +8,12 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, ask, counting_bytes, expect_list, fetched, is_list, sent_most
+from course_lib.exercises.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
 from course_lib.exercises.lesson_02.threads import Thread, add_threads
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import add_user
 
 CONVERSATIONS = 32

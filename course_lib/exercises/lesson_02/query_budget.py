@@ -10,11 +10,11 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID
 
-from course_lib.exercises.asking import article
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_02 import loading_conversations as loading
 from course_lib.exercises.lesson_02.threads import add_threads
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_user
 
 KEEPING = (loading.in_a_second_select, loading.in_a_join, loading.by_hand)
@@ -137,7 +137,7 @@ class QueryBudget(Exercise):
 
     def _expect_assertion(self, attempt: Attempt, trial: Trial) -> None:
         assertion = trial.error is None or _says_no(trial.error)
-        error = type(trial.error).__name__
+        error = kind_of(trial.error)
         attempt.expect(assertion, "not an assertion", sent=trial.statements, n=trial.n, error=error)
 
     def _tell_what_is_wrong(self, attempt: Attempt, trials: list[Trial]) -> None:
@@ -200,7 +200,7 @@ def _watched(attempt: Attempt, trial: Trial) -> loading.Loading:
 
 def _says_no(error: BaseException) -> bool:
     """What ``assert`` raises, and ``pytest.fail``, which derives from BaseException."""
-    return isinstance(error, AssertionError) or type(error).__name__ == "Failed"
+    return isinstance(error, AssertionError) or kind_of(error) == "Failed"
 
 
 def _message(error: BaseException | None) -> str:

@@ -13,12 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from course_lib.db import make_engine, make_session_factory
-from course_lib.exercises.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, article, calling_it
-from course_lib.exercises.attempt import POOL, Attempt, sqlstate_of
+from course_lib.exercises.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, calling_it
+from course_lib.exercises.attempt import POOL, Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.races import sessions_of
 from course_lib.exercises.lesson_03.turns import Race, run_race
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_rows, add_user
+from course_lib.exercises.trouble import sqlstate_of
 
 AT_ONCE = 20
 ROLES = ("user", "assistant", "tool")
@@ -220,7 +222,7 @@ class PostMessage(Exercise):
 def _named(attempt: Attempt, wrong: Wrong, overtaken: int) -> Wrong:
     """What an error while twenty posted says about the answer."""
     code = sqlstate_of(wrong.__cause__)
-    numbers: dict[str, Any] = {"n": AT_ONCE, "error": type(wrong.__cause__).__name__}
+    numbers: dict[str, Any] = {"n": AT_ONCE, "error": kind_of(wrong.__cause__)}
     if wrong.mistake != "raised":
         return wrong
     if overtaken > 1:

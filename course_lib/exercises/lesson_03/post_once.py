@@ -7,12 +7,13 @@ from secrets import randbelow, token_hex
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, article, calling_it
+from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, calling_it
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.idempotency import CREATE, KeyReused
 from course_lib.exercises.lesson_03.races import sessions_of
 from course_lib.exercises.lesson_03.turns import Race, in_turns, run_race
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_rows, add_user
 
 SECONDS = 2  # for a call that nothing holds up
@@ -151,7 +152,7 @@ class PostOnce(Exercise):
                 raise
             error = wrong.__cause__
             if not isinstance(error, KeyReused):
-                raise attempt.wrong("another error", what=what, error=type(error).__name__) from error
+                raise attempt.wrong("another error", what=what, error=kind_of(error)) from error
         else:
             stored = await _messages(attempt) - before
             raise attempt.wrong("conflict stored" if stored else "conflict unnoticed", what=what, said=repr(said))
@@ -198,7 +199,7 @@ class PostOnce(Exercise):
         except Wrong as wrong:
             if wrong.mistake != "raised":
                 raise
-            return f"raised {type(wrong.__cause__).__name__}"
+            return f"raised {kind_of(wrong.__cause__)}"
         if stopped:
             return f"had not come to an end after {SECONDS} seconds"
         stored = await _stored(attempt, request)
@@ -237,7 +238,7 @@ class PostOnce(Exercise):
         attempt.expect(stored < 2, "conflict stored", what=what)
         told = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
         attempt.expect(len(told) < 2, "conflict unnoticed", what=what, said=repr(told[-1] if told else None))
-        errors = [type(outcome).__name__ for outcome in outcomes if not isinstance(outcome, int | KeyReused)]
+        errors = [kind_of(outcome) for outcome in outcomes if not isinstance(outcome, int | KeyReused)]
         attempt.expect(not errors, "another error", what=what, error="".join(errors[:1]))
 
     async def _survives_a_kill(self, attempt: Attempt) -> None:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import article, readable
+from course_lib.exercises.asking import readable
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.lesson_03.races import sessions_of
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import add_rows
 from course_lib.models import Job
 

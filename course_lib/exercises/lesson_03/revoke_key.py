@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import DBAPIError
 
-from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, article, calling_it
+from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, calling_it
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_03.races import sessions_of
 from course_lib.exercises.lesson_03.turns import in_turns
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import add_rows, add_user
 
 CHECKS_IN_THE_UPDATE = re.compile(r"\bUPDATE\s+api_keys\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)

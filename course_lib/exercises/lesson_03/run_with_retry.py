@@ -6,8 +6,8 @@ from secrets import randbelow, token_hex
 from typing import Any, ClassVar
 
 from course_lib.db import make_session_factory
-from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, UNIQUE, article
-from course_lib.exercises.attempt import Attempt, sqlstate_of
+from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, UNIQUE
+from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.conflicts import (
     MARKS,
@@ -21,7 +21,9 @@ from course_lib.exercises.lesson_03.conflicts import (
     Returning,
     Work,
 )
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_user
+from course_lib.exercises.trouble import sqlstate_of
 
 LONG = 1.0  # seconds between two tries; the statement allows a twentieth
 WHERE = {Overtaken: "a statement", Deadlocked: "a statement", AtCommit: "the COMMIT"}
@@ -114,7 +116,7 @@ class RunWithRetry(Exercise):
         """An error came out where another try would have ended well."""
         error = wrong.__cause__
         code = sqlstate_of(error)
-        numbers = {"error": type(error).__name__, "calls": work.calls}
+        numbers = {"error": kind_of(error), "calls": work.calls}
         attempt.expect(not work.reused, "same transaction", calls=work.calls)
         if code == DEADLOCK:
             raise attempt.wrong("deadlock not retried", **numbers) from wrong

@@ -6,10 +6,11 @@ from secrets import token_hex
 from typing import Any, ClassVar
 from uuid import UUID
 
-from course_lib.exercises.asking import article, calling_it
+from course_lib.exercises.asking import calling_it
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.races import sessions_of
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import new_email, new_name
 
 TABLES = ("users", "conversations", "messages")

@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
-from course_lib.exercises.asking import CHECK, DEADLOCK, article, calling_it, until_blocked
+from course_lib.exercises.asking import CHECK, DEADLOCK, calling_it, until_blocked
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_03.races import at_once, kept_outside, sessions_of, store_if_free
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import add_rows, new_email, new_name
 
 SHARED = "SELECT 1 FROM users WHERE id = :id FOR SHARE"

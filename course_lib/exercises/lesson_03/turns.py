@@ -18,8 +18,9 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import Connection, event, text
 
 from course_lib.exercises.asking import BLOCKED, LONGEST
-from course_lib.exercises.attempt import QUERY_CANCELED, Attempt, sqlstate_of
+from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.lesson_03.races import sessions_of
+from course_lib.exercises.trouble import QUERY_CANCELED, sqlstate_of
 
 PATIENCE = 1.2  # seconds without a statement, after which a call is held up by something outside the database
 LOOKS = 100  # at the least, so that a machine under load is not mistaken for a call that does not move

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from course_lib.exercises.asking import article, expect_list, is_list
+from course_lib.exercises.asking import expect_list, is_list
 from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.quoting import article, kind_of
 
 TOLERANCE = 1e-4  # vectors are stored in four bytes a number, and halves and sums of them are rounded
 Hits = list[tuple[Any, float]]
@@ -38,7 +39,7 @@ def _described(item: Any) -> str:
     """``a Row of 3``, ``a tuple of (UUID, str)``, ``a float``."""
     if not is_list(item):
         return article(item)
-    kinds = ", ".join(type(part).__name__ for part in item)
+    kinds = ", ".join(kind_of(part) for part in item)
     return f"{article(item)} of ({kinds})"
 
 

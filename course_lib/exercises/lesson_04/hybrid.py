@@ -10,9 +10,10 @@ import numpy as np
 from sqlalchemy import text
 
 from course_lib.data.corpus import GoldenQuestion, golden_questions
-from course_lib.exercises.asking import article, ask, calling_it, expect_list, fetched
+from course_lib.exercises.asking import ask, calling_it, expect_list, fetched
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.quoting import article
 from course_lib.exercises.staging import add_rows
 from course_lib.llm.names import OFFLINE_EMBEDDING_MODEL
 

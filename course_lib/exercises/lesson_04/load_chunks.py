@@ -15,9 +15,10 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.db import make_engine
-from course_lib.exercises.asking import article, calling_it, sent_most
+from course_lib.exercises.asking import calling_it, sent_most
 from course_lib.exercises.attempt import POOL, Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.exercises.staging import add_rows, add_user, new_name
 from course_lib.models import DIMENSIONS
 
@@ -175,7 +176,7 @@ class LoadChunks(Exercise):
             error = caught.__cause__ if isinstance(caught, Wrong) else caught
             if isinstance(caught, Wrong) and caught.mistake != "raised":
                 raise
-            kind = type(error).__name__
+            kind = kind_of(error)
             attempt.expect(isinstance(error, ValueError), "not a ValueError", what=what, error=kind)
             named = str(position) in str(error)
             attempt.expect(named, "position not named", what=what, position=position, said=str(error)[:80])

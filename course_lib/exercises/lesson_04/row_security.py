@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.db import make_engine
 from course_lib.errors import CourseError
-from course_lib.exercises.attempt import Attempt, first_line
+from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.quoting import message_of
 
 TABLES = {
     "documents": "SELECT id, user_id FROM documents",
@@ -188,7 +189,7 @@ class _Trial:
                 try:
                     seen[table] = await _ids(session, table)
                 except DBAPIError as error:
-                    raise self.attempt.wrong(mistake, table=table, error=first_line(error)) from error
+                    raise self.attempt.wrong(mistake, table=table, error=message_of(error)) from error
         return seen
 
     async def _reads(self, user_id: UUID) -> None:
@@ -215,7 +216,7 @@ class _Trial:
             try:
                 seen = await _ids(session, table)
             except DBAPIError as error:
-                raise self.attempt.wrong("raises after somebody", table=table, error=first_line(error)) from error
+                raise self.attempt.wrong("raises after somebody", table=table, error=message_of(error)) from error
             self.attempt.expect(not seen - own, "others seen", table=table, count=len(seen - own))
             self.attempt.expect(seen == own, "own rows hidden", table=table, count=len(seen & own), all=len(own))
 
@@ -248,7 +249,7 @@ class _Trial:
             try:
                 await session.execute(text(statement), values)
             except DBAPIError as error:
-                return first_line(error)
+                return message_of(error)
             finally:
                 await session.rollback()
         return ""

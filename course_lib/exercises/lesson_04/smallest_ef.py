@@ -6,11 +6,12 @@ from numbers import Integral
 from secrets import choice
 from typing import ClassVar
 
-from course_lib.exercises.asking import article, ask, calling_it
+from course_lib.exercises.asking import ask, calling_it
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_04.searching import some_queries
 from course_lib.exercises.lesson_04.server_counts import Counts, count_scans, count_searches
+from course_lib.exercises.quoting import article
 from course_lib.instruments.recall_at_k.measure import recalls
 from course_lib.instruments.recall_at_k.question import ask as question_of
 from course_lib.instruments.recall_at_k.settings import search_settings

@@ -11,7 +11,7 @@ from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import DetachedInstanceError
 
-from course_lib.exercises.asking import article, calling_it, together
+from course_lib.exercises.asking import calling_it, together
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.races import sessions_of
@@ -27,6 +27,7 @@ from course_lib.exercises.lesson_05.threads import (
     small_pool,
     stored,
 )
+from course_lib.exercises.quoting import article
 
 REQUESTS, POOL_SIZE = 8, 2
 PATIENCE = 3.0  # seconds for all requests to come to the model; only a wrong answer makes us wait for so long

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.exercises.asking import article
 from course_lib.exercises.attempt import Attempt
+from course_lib.exercises.foreign import plain
+from course_lib.exercises.quoting import article
 
 PID = text("SELECT pg_backend_pid()")
 
@@ -41,6 +42,7 @@ async def engine_of(attempt: Attempt, *arguments: Any) -> AsyncIterator[AsyncEng
     made = attempt.answer(*arguments)
     if inspect.isawaitable(made):  # more than was asked for
         made = await made
+    made = plain(made, attempt.exercise.answer)
     attempt.expect(made is not None, "nothing returned")
     attempt.expect(isinstance(made, AsyncEngine), "not an engine", kind=article(made))
     try:

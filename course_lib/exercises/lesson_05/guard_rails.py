@@ -16,10 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from course_lib.exercises.asking import NOT_AVAILABLE
-from course_lib.exercises.attempt import QUERY_CANCELED, Attempt, sqlstate_of
+from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_05.engines import engine_of, try_out
+from course_lib.exercises.quoting import kind_of
 from course_lib.exercises.staging import add_user
+from course_lib.exercises.trouble import QUERY_CANCELED, sqlstate_of
 
 TOUCH = text("UPDATE users SET tokens_used = tokens_used + 1 WHERE id = :id")
 SLEEP = text("SELECT pg_sleep(:seconds)")
@@ -184,7 +186,7 @@ class _Trial:
         except Exception as error:
             if sqlstate_of(error) == QUERY_CANCELED:
                 raise self.attempt.wrong("stopped too early", limit=self.statement, took=took, found=found) from error
-            kind = type(error).__name__
+            kind = kind_of(error)
             raise self.attempt.wrong("worker ended", limit=self.idle, took=took, error=kind) from error
 
     async def _stops_a_statement(self, used: _Used) -> None:
@@ -199,7 +201,7 @@ class _Trial:
         except Exception as error:
             if sqlstate_of(error) == QUERY_CANCELED:
                 return
-            raise self.attempt.wrong("not by the server", error=type(error).__name__) from error
+            raise self.attempt.wrong("not by the server", error=kind_of(error)) from error
         raise await self._wrong(
             used, "statement_timeout", "statement not stopped", limit=self.statement, took=took
         )  # fmt: skip
@@ -223,7 +225,7 @@ class _Trial:
         if in_time and code == NOT_AVAILABLE:
             return
         if in_time and code is None:
-            raise self.attempt.wrong("not by the server", error=type(error).__name__)
+            raise self.attempt.wrong("not by the server", error=kind_of(error))
         ended = f"was ended with SQLSTATE {code}" if in_time else "was still standing there"
         raise await self._wrong(
             used, "lock_timeout", "lock waited for", limit=self.lock, waited=waited, ended=ended

@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 from sqlalchemy import text
 
 from course_lib.db import make_engine
-from course_lib.exercises.asking import article
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.foreign import plain
 from course_lib.exercises.lesson_05.engines import try_out
+from course_lib.exercises.quoting import article
 from course_lib.instruments import PoolGauge
 
 LEAST, MOST, ALWAYS = 1.5, 4.0, 5  # the band: times the average in use, and so many are never too many
@@ -190,7 +191,7 @@ async def _ask(attempt: Attempt, service: Service) -> Any:
         said = attempt.answer(
             list(service.holds), service.per_second, service.processes, service.server, service.others
         )
-        return await said if inspect.isawaitable(said) else said
+        return plain(await said if inspect.isawaitable(said) else said, attempt.exercise.answer)
     except ValueError as error:
         return error
 

@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 
-from course_lib.exercises.asking import article, until_blocked
+from course_lib.exercises.asking import until_blocked
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
+from course_lib.exercises.foreign import plain
 from course_lib.exercises.lesson_05.threads import small_pool
+from course_lib.exercises.quoting import article, kind_of
 from course_lib.instruments import PoolGauge
 
 ROWS, READ_AHEAD = 50_000, 20_000  # of the long answer, and of that what a stream may have fetched after three rows
@@ -111,7 +113,7 @@ class RowsOf(Exercise):
             async with attempt.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
         except DBAPIError as error:
-            raise attempt.wrong("unusable", how=how, error=type(error.orig).__name__) from error
+            raise attempt.wrong("unusable", how=how, error=kind_of(error.orig)) from error
 
 
 class Visit:
@@ -145,7 +147,7 @@ async def _reads_all(visit: Visit) -> None:
     got: list[Any] = []
     async with visit.enter(FEW) as given:
         async for row in visit.rows(given):
-            got.append(row)
+            got.append(plain(row, visit.attempt.exercise.answer))
     values = [tuple(row.values()) if isinstance(row, Mapping) else _values(row) for row in got]
     wanted = [(n, n * n) for n in range(1, 6)]
     visit.attempt.expect(values == wanted, "wrong rows", n=len(wanted), got=f"{len(got)}, such as {got[:1]}")

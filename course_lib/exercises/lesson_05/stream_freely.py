@@ -7,7 +7,6 @@ import inspect
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from course_lib.exercises.asking import article
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.races import sessions_of
@@ -23,6 +22,7 @@ from course_lib.exercises.lesson_05.threads import (
     small_pool,
     stored,
 )
+from course_lib.exercises.quoting import article, kind_of
 
 PIECES, TAKEN = 6, 3
 PATIENCE = 1.0  # seconds for what comes at once; only a wrong answer makes us wait for so long
@@ -194,7 +194,7 @@ class StreamFreely(Exercise):
                 closing.append(error)
 
         await self._run(attempt, read)
-        attempt.expect(not closing, "goes on", error=type(closing[0]).__name__ if closing else "")
+        attempt.expect(not closing, "goes on", error=kind_of(closing[0]) if closing else "")
         answer = await self._answer(attempt, thread, "lost with the client", taken=TAKEN, n=PIECES)
         self._look_at_part(attempt, model, answer)
 

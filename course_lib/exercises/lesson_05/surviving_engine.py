@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_05.engines import PID, backend_of, engine_of, try_out
+from course_lib.exercises.quoting import kind_of
 
 PATIENCE = 2.0  # seconds for a connection that is to be had; only a wrong answer makes us wait for so long
 A_MOMENT = 0.1  # in which a pool that makes one connection too many begins to
@@ -102,7 +103,7 @@ class SurvivingEngine(Exercise):
             await asyncio.wait({more}, timeout=A_MOMENT)
             early = connecting or more.done()
         (served,) = await asyncio.gather(more, return_exceptions=True)
-        error = type(served).__name__
+        error = kind_of(served)
         attempt.expect(not isinstance(served, PoolTimeout), "gave up", limit=limit, error=error)
         attempt.expect(not early, "too many", limit=limit, held=limit + 1)
 
@@ -114,5 +115,5 @@ class SurvivingEngine(Exercise):
         await attempt.sql(TERMINATE, pids=pids)
         answers = await asyncio.gather(*(backend_of(engine) for _ in range(limit)), return_exceptions=True)
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
-        error = type(errors[0]).__name__ if errors else ""
+        error = kind_of(errors[0]) if errors else ""
         attempt.expect(not errors, "dead connection", limit=limit, failed=len(errors), error=error)

@@ -16,9 +16,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.db import make_engine, make_session_factory
-from course_lib.exercises.asking import article
 from course_lib.exercises.attempt import POOL, Attempt
 from course_lib.exercises.exercise import Wrong
+from course_lib.exercises.quoting import article, kind_of
 
 PATIENCE = 2.0  # seconds; only a wrong answer makes us wait for so long
 TURNS = 20  # of the event loop: more than a task needs to begin
@@ -198,7 +198,7 @@ class Uploads:
             except Wrong:
                 raise
             except Exception as error:
-                refused = type(error).__name__
+                refused = kind_of(error)
             else:
                 raise self.attempt.wrong("error swallowed", said=article(said))
         await asyncio.wait({asyncio.ensure_future(work.called.wait())}, timeout=PATIENCE / 4)
