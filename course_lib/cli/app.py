@@ -95,7 +95,6 @@ def hint(
     from course_lib.exercises import hint as next_hint
 
     typer.echo(next_hint(exercise, number))
-    _say_remarks()
 
 
 @app.command()
@@ -104,15 +103,6 @@ def solution(exercise: Annotated[str, typer.Argument(help="For example 1.3.")]) 
     from course_lib.exercises import solution as shown_solution
 
     typer.echo(shown_solution(exercise))
-    _say_remarks()
-
-
-def _say_remarks() -> None:
-    """What became of the record of hints and solutions, where it was no longer readable."""
-    from course_lib.exercises.progress import take_remarks
-
-    for remark in take_remarks():
-        typer.echo(remark)
 
 
 @app.command()

@@ -162,7 +162,9 @@ class Attempt:
 
     async def prepare(self) -> None:
         """Put limits on every connection to the database, those of engines the learner makes too."""
-        limit = f"ALTER DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
+        # where the role's own default had to be overridden in this database, only another such setting wins over that
+        whose = "ROLE SESSION_USER IN " if "statement_timeout" in self.database.server.settings else ""
+        limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
         async with self._observer.begin() as connection:
             await connection.execute(text(limit))
             self._oid, settings = (await connection.execute(text(BEFORE))).one()

@@ -18,7 +18,7 @@ from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.deadline import NeverEnds, Tasks, run_within
 from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong, find_exercise
 from course_lib.exercises.printed import Printed
-from course_lib.exercises.progress import Progress, Record
+from course_lib.exercises.progress import Progress, Record, take_remarks
 from course_lib.exercises.source import is_stub
 from course_lib.exercises.steps import Ended
 from course_lib.exercises.verdict import CheckFailed, Finding, Verdict
@@ -56,6 +56,7 @@ async def _check(exercise: Exercise, namespace: Mapping[str, Any], strict: bool 
         if exercise.id not in record.passed:
             record.passed.append(exercise.id)
             record.save()
+        verdict.finding.remarks += take_remarks()
     if strict is None:
         strict = get_settings().strict or "NBGRADER_EXECUTION" in os.environ
     if strict and not verdict.passed:
@@ -222,7 +223,7 @@ def hint(id: str | None = None, number: int | None = None) -> Hint:
     record.save()
     left = len(exercise.hints) - wanted
     more = f' ({left} more: `hint("{exercise.id}")`)' if left else f' (the last one; then: `solution("{exercise.id}")`)'
-    return Hint(f"Hint {wanted}: {exercise.hints[wanted - 1]}{more}")
+    return _with_remarks(f"Hint {wanted}: {exercise.hints[wanted - 1]}{more}")
 
 
 def solution(id: str | None = None) -> Hint:
@@ -238,8 +239,13 @@ def solution(id: str | None = None) -> Hint:
     record.asked[exercise.id] = record.asked.get(exercise.id, 0) + 1
     record.save()
     if exercise.id not in record.passed and record.asked[exercise.id] < 2:
-        return Hint(f"You have not solved {exercise.id} yet. To see the solution all the same, ask again.")
-    return Hint(f"```python\n{solution_source(exercise)}\n```\n\n{exercise.why}")
+        return _with_remarks(f"You have not solved {exercise.id} yet. To see the solution all the same, ask again.")
+    return _with_remarks(f"```python\n{solution_source(exercise)}\n```\n\n{exercise.why}")
+
+
+def _with_remarks(text: str) -> Hint:
+    """And what became of the record of hints and solutions, where it was no longer readable."""
+    return Hint("\n\n".join([text, *take_remarks()]))
 
 
 def progress() -> Progress:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from course_lib.errors import CourseError
 from course_lib.exercises.quoting import Shown
+from course_lib.masking import short
 
 if TYPE_CHECKING:
     from course_lib.exercises.attempt import Attempt
@@ -101,4 +102,4 @@ def find_exercise(id: str) -> Exercise:
         if exercise.id == str(id).strip():
             return exercise
     names = ", ".join(exercise.id for exercise in known or manifest())
-    raise CourseError(f"There is no exercise {id!r}.", f"Choose one of: {names}")
+    raise CourseError(f"There is no exercise {short(repr(id))}.", f"Choose one of: {names}")

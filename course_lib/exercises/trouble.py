@@ -13,6 +13,7 @@ from course_lib.data.fresh import FreshDatabase
 from course_lib.errors import CourseError
 from course_lib.exercises.exercise import Wrong
 from course_lib.exercises.quoting import message_of
+from course_lib.postgres.databases import dropped, give_up
 
 QUERY_CANCELED, NOT_AVAILABLE = "57014", "55P03"  # SQLSTATEs: stopped by a timeout, no lock to be had in time
 REFUSED, TOO_MANY, DISK_FULL = "42501", "53300", "53100"
@@ -158,6 +159,9 @@ async def clear_away(database: FreshDatabase, oid: int | None, settings: set[str
                 if left["unmark"]:
                     await connection.execute(left["unmark"])
                 await connection.execute(left["drop"])
+            dropped(database.name)
+            return undone
+    give_up(database.name)
     return undone
 
 

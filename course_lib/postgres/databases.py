@@ -184,6 +184,12 @@ async def clone(
     return name
 
 
+def dropped(name: str) -> None:
+    """A database that this process has made is no more."""
+    _made.discard(name)
+    _given_up.discard(name)
+
+
 def give_up(name: str) -> None:
     """This process needs a database of its own no more, and cannot drop it now: the next sweep does."""
     if name in _made:
@@ -210,7 +216,7 @@ async def _drop(connection: asyncpg.Connection[Any], database: Database) -> None
     if database.template:
         await connection.execute(f"ALTER DATABASE {quoted(database.name)} IS_TEMPLATE false")
     await connection.execute(f"DROP DATABASE IF EXISTS {quoted(database.name)} WITH (FORCE)")
-    _made.discard(database.name)
+    dropped(database.name)
 
 
 async def sweep(connection: asyncpg.Connection[Any], embedded: bool = False) -> list[str]:

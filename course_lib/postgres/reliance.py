@@ -25,6 +25,9 @@ VALUES = {
 }
 LISTS = {"search_path", "datestyle"}  # written as they are; a constant would be one element
 
+AT_ONCE = dict.fromkeys(TIMEOUTS, "0")
+"""For a connection's greeting, which some poolers in between let no setting into."""
+
 _PAIRS = ", ".join(f"('{name}', '{value}')" for name, value in VALUES.items())
 _TIMEOUTS = ", ".join(f"'{name}'" for name in TIMEOUTS)
 

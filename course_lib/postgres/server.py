@@ -25,7 +25,7 @@ from course_lib.postgres.binaries import MAJOR, reachable_installation, server_a
 from course_lib.postgres.cluster import Cluster
 from course_lib.postgres.failures import connection_failure
 from course_lib.postgres.losing import causes, refuses_its_owner, server_went_away
-from course_lib.postgres.reliance import DIFFERENT, READ_ONLY, SET, settings_for
+from course_lib.postgres.reliance import AT_ONCE, DIFFERENT, READ_ONLY, SET, settings_for
 from course_lib.postgres.restoring import restore_defaults
 from course_lib.postgres.watchdog import watch
 from course_lib.settings import get_settings
@@ -72,15 +72,12 @@ class Server:
 
 async def connect(url: URL, database: str | None = None) -> asyncpg.Connection[Any]:
     """Connect with asyncpg, putting a refusal into a sentence."""
-    connection: asyncpg.Connection[Any] | None = None
     try:
-        connection = await asyncpg.connect(
-            libpq_uri(url, database), timeout=CONNECT_SECONDS, server_settings={"application_name": "course"}
-        )
-        await connection.execute(SET)
+        try:
+            return await _enter(url, database)
+        except asyncpg.QueryCanceledError:  # a limit of the role's that is over before it can be set
+            return await _enter(url, database, **AT_ONCE)
     except Exception as error:
-        if connection is not None:
-            connection.terminate()
         sslmode = libpq_options(url).get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
         embedded = not environment_names_a_server()
         failure = connection_failure(error, spoken(url), embedded=embedded, sslmode=sslmode)
@@ -89,6 +86,17 @@ async def connect(url: URL, database: str | None = None) -> asyncpg.Connection[A
         if isinstance(error, ValueError | TypeError):
             raise failure from None  # its text may quote the address, and the password with it
         raise failure from error
+
+
+async def _enter(url: URL, database: str | None, **at_once: str) -> asyncpg.Connection[Any]:
+    """A connection with the settings that the course relies on; ``at_once`` is sent with the greeting."""
+    settings = {"application_name": "course", **at_once}
+    connection = await asyncpg.connect(libpq_uri(url, database), timeout=CONNECT_SECONDS, server_settings=settings)
+    try:
+        await connection.execute(SET)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 

@@ -189,6 +189,17 @@ async def test_a_lock_that_somebody_holds_for_ever_does_not_stop_an_opening(
     await lesson.close()
 
 
+async def test_a_limit_that_is_over_at_once(class_server: YourServer, sit_down: Callable[[str], None]) -> None:
+    class_server.execute("CREATE ROLE hasty LOGIN CREATEDB PASSWORD 'word'")
+    class_server.execute("ALTER ROLE hasty SET statement_timeout = '1ms'")
+    sit_down("hasty")
+    lesson = await open_lesson("02", "migrated")
+    await lesson.sql("SELECT pg_sleep(0.01)")
+    exercise = find_exercise("1.1")
+    assert (await judge_answer(exercise, solution_answer(exercise))).passed
+    await lesson.close()
+
+
 HURTFUL = {
     "default_transaction_read_only": "on",
     "statement_timeout": "'20ms'",
