@@ -97,10 +97,9 @@ class Cluster:
         if os.name == "nt":
             port = int((self.folder / "port").read_text())
             return Address("127.0.0.1", port, (self.folder / "password").read_text())
-        if self.process() is None:
-            return Address(str(socket_folder(self.folder)), 5432)
         # what the server says, since a client with another TMPDIR would look elsewhere
-        return Address(self.postmaster.line(4), int(self.postmaster.line(3) or 5432))
+        told = self.postmaster.socket() if self.process() else None
+        return Address(*(told or (str(socket_folder(self.folder)), 5432)))
 
     # -- start ---------------------------------------------------------------------------------------------
 
@@ -299,6 +298,7 @@ class Cluster:
                 subprocess.run(stop, check=False, capture_output=True)
             else:
                 process.send_signal(signal.SIGINT)
+                _wake(process)  # it may have been halted only now
             if not ended(process, patience):
                 process.kill()
                 if not ended(process, 5):
@@ -312,7 +312,7 @@ class Cluster:
 
 
 def _wake(process: psutil.Process) -> None:
-    """Let a halted process go on."""
+    """Let a halted process go on; to any other this means nothing."""
     with contextlib.suppress(psutil.Error):
-        if os.name != "nt" and process.status() == psutil.STATUS_STOPPED:
+        if os.name != "nt":
             process.send_signal(signal.SIGCONT)

@@ -97,7 +97,7 @@ def obstacle(folder: Path, installation: Path) -> CourseError | None:
         return _file_in_place(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         return no_access(folder)
-    if is_full(folder):
+    if is_full(folder) or _quota_is_used_up(folder):
         return no_room(folder)
     if not _runs(installation):
         return CourseError("The embedded PostgreSQL does not run on this system.", ANOTHER_SERVER)
@@ -133,10 +133,13 @@ def no_access(folder: Path) -> CourseError:
 
 
 def is_full(folder: Path) -> bool:
-    """True when the disk has no room for what a start writes, be it bytes, files or a quota that is used up."""
+    """True when the disk has no room for what a start writes, be it bytes or files."""
     files = free_files(folder)
-    if free_bytes(folder) < START_BYTES or (files is not None and files < 50):
-        return True
+    return free_bytes(folder) < START_BYTES or (files is not None and files < 50)
+
+
+def _quota_is_used_up(folder: Path) -> bool:
+    """True when the system lets us write no more, although the disk has room."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             if hasattr(os, "posix_fallocate"):
