@@ -26,9 +26,9 @@ from course_lib.postgres.data_folder import DataFolder
 from course_lib.postgres.files import make_folder, own_data, require_ours
 from course_lib.postgres.obstacles import (
     DISK_FULL,
-    OBSTACLES,
     failure_of,
     failure_of_start,
+    is_damage,
     is_full,
     obstacle,
     sqlstates,
@@ -190,8 +190,7 @@ class Cluster:
         Raises:
             NotStarted: ``failure``, when it is no sign of damage.
         """
-        said = failure.log.strip()
-        if not said or sqlstates(said) & OBSTACLES or obstacle(self.folder, self.installation):
+        if not is_damage(failure.log) or obstacle(self.folder, self.installation):
             raise failure
         fresh = self.data_folder.prepare()
         aside = self.data_folder.put_aside()
@@ -244,10 +243,11 @@ class Cluster:
 
     def _give_up(self) -> None:
         """End a server that we have just started. One that was killed meanwhile said nothing of its own."""
-        if process := self.process():
-            self._end(process)
-        else:
+        process = self.process()
+        if process is None:
             raise NotStarted("")
+        self._end(process)
+        self.postmaster.clear_away_the_dead()
 
     # -- make anew -----------------------------------------------------------------------------------------
 

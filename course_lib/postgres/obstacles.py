@@ -31,10 +31,19 @@ DISK_FULL, OUT_OF_MEMORY, NO_RIGHT, IO_ERROR = "53100", "53200", "42501", "58030
 OBSTACLES = {
     DISK_FULL, OUT_OF_MEMORY, NO_RIGHT, IO_ERROR,
     "53000", "53300", "53400",  # other resources: connections, limits
-    "57P01", "57P02", "57P03",  # ended by somebody, starting or stopping
     "F0000", "F0001",  # a setting, a lock file
 }  # fmt: skip
 """Classes of failure that are no damage: with the obstacle out of the way, the same data serve again."""
+
+
+PASSING = {"57P01", "57P02", "57P03"}
+"""What a server says while it recovers or stops: alone no reason for anything, beside another code what follows it."""
+
+
+def is_damage(log: str) -> bool:
+    """True when a server that ended said something that the system does not explain. New data then have to prove it."""
+    codes = sqlstates(log)
+    return bool(log.strip()) and not codes & OBSTACLES and not (codes and codes <= PASSING)
 
 
 def sqlstates(log: str) -> set[str]:

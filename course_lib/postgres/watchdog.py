@@ -32,6 +32,8 @@ def watch(cluster: Cluster, idle_hours: float, started: bool = False) -> None:
         started: the server has just been started, so a watchdog of the one before may still be about to end.
     """
     patience = time.monotonic() + (HANDOVER_SECONDS if started and os.name != "nt" else 0)
+    if os.name != "nt" and cluster.folder.stat().st_uid != os.geteuid():
+        return  # root, on the running server of a user, who watches over it
     try:
         while (lock := take(cluster.folder / LOCK)) is None and time.monotonic() < patience:
             time.sleep(0.01)

@@ -191,9 +191,15 @@ def lose_both_databases(data: Path) -> None:
         shutil.rmtree(data / "base" / name)
 
 
+def empty_both_catalogues(data: Path) -> None:
+    for name in ("1", "5"):
+        os.truncate(data / "base" / name / "1259", 0)
+
+
 DAMAGES = [
     truncate_control, scribble_control, lose_control, lose_log, lose_everything, lose_transactions,
     truncate_transactions, empty_list_of_databases, empty_version, empty_everything, lose_both_databases,
+    empty_both_catalogues,
 ]  # fmt: skip
 
 
