@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
 import course_lib.notebooks
+from course_lib.cli import doctor
 from course_lib.cli.app import app
 from course_lib.lesson import open_lesson
 from course_lib.notebooks import Workspace
+from course_lib.settings import REPOSITORY
 from tests.postgres import conftest
-from tests.postgres.places import cluster_in, run_course
+from tests.postgres.places import cluster_in, environment, run_course
 from tests.test_workspace import edit, sources, write
 
 folder, home = conftest.folder, conftest.home
 shared_folder, shared_home = conftest.shared_folder, conftest.shared_home
 your_server, point_at = conftest.your_server, conftest.point_at
+ordinary_user = conftest.ordinary_user
 
 
 def said(done: subprocess.CompletedProcess[str], code: int = 0) -> str:
@@ -118,6 +123,40 @@ def test_doctor_finds_all_well_and_leaves_the_server_as_it_was(folder: Path) -> 
     said(run_course(home, "db", "up"))
     assert "stopped again" not in said(run_course(home, "doctor"))
     assert cluster_in(home).process() is not None
+
+
+def test_doctor_leaves_a_server_running_that_somebody_found_meanwhile(folder: Path) -> None:
+    with conftest.course_home(folder / "home"):
+        cluster = cluster_in(folder / "home")
+        cluster.ensure_running()
+        with psycopg.connect(cluster.address().dsn):
+            assert not doctor._stop_unless_used()
+        assert cluster.process() is not None
+        assert doctor._stop_unless_used()
+        assert cluster.process() is None
+
+
+@pytest.mark.parametrize("work", ["read-only", "a file"])
+def test_doctor_says_that_copies_cannot_be_made(folder: Path, work: str, ordinary_user: list[str]) -> None:
+    place = folder / "place"
+    place.mkdir() if work == "read-only" else place.touch()
+    code = "from course_lib.cli import main; main()"
+    command = [*ordinary_user, sys.executable, "-c", code, "doctor"]
+    more = environment(folder / "home", COURSE_WORK=str(place / "work"), DATABASE_URL="postgresql://u@127.0.0.1:1/x")
+    done = subprocess.run(command, cwd=REPOSITORY, env=more, capture_output=True, text=True, check=False)
+    assert "[FAIL] your copies:" in done.stdout and "COURSE_WORK" in done.stdout
+
+
+def test_no_failure_inside_doctor_sends_one_to_doctor(folder: Path) -> None:
+    """A circle."""
+    home = folder / "home"
+    said(run_course(home, "db", "up"))
+    cluster = cluster_in(home)
+    cluster.stop()
+    (cluster.folder / "lock").unlink(missing_ok=True)
+    (cluster.folder / "lock").mkdir()
+    done = run_course(home, "doctor")
+    assert done.returncode == 1 and "[FAIL] server" in done.stdout and "course doctor" not in done.stdout
 
 
 def test_doctor_names_what_is_missing_and_ends_with_1(folder: Path) -> None:

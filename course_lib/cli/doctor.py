@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-import psycopg
 import typer
 
 from course_lib.errors import CourseError
@@ -26,7 +25,7 @@ from course_lib.postgres.pgbouncer import pgbouncer_version
 from course_lib.postgres.room import MB, free_bytes, is_roomy
 from course_lib.postgres.server import environment_names_a_server, server_home
 from course_lib.postgres.templates import verify_templates
-from course_lib.postgres.watchdog import clients
+from course_lib.postgres.watchdog import is_used
 from course_lib.settings import get_settings
 
 INSTALL = "Run: make lab   (or: uv run course lab)"
@@ -142,10 +141,7 @@ def _server() -> str:
 def _stop_unless_used() -> bool:
     """Stop the server that was started for the look at it. A notebook may have found it meanwhile: then it stays."""
     cluster = running_server()
-    try:
-        return cluster is not None and not clients(cluster.address().dsn) and stop_embedded()
-    except psycopg.Error:  # who cannot be asked may be in use
-        return False
+    return cluster is not None and not is_used(cluster) and stop_embedded()
 
 
 async def _ask_server() -> str:

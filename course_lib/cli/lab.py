@@ -21,7 +21,7 @@ from course_lib.errors import CourseError
 from course_lib.notebooks import Workspace
 from course_lib.postgres import Server, find_server, running_server, stop_embedded
 from course_lib.postgres.private_folder import new_private_folder
-from course_lib.postgres.watchdog import clients
+from course_lib.postgres.watchdog import is_used
 from course_lib.settings import get_settings
 
 FIRST_LESSON = "00_start_here.ipynb"
@@ -192,7 +192,7 @@ def leave_as_found(server: Server) -> None:
     cluster = running_server() if server.embedded and server.started else None
     if cluster is None:
         return
-    if clients(cluster.address().dsn):
+    if is_used(cluster):
         typer.echo("PostgreSQL stays up: somebody is connected. To stop it: course db down")
     elif stop_embedded():
         typer.echo("PostgreSQL has been stopped.")

@@ -26,9 +26,9 @@ from course_lib.postgres.data_folder import DataFolder
 from course_lib.postgres.files import make_folder, own_data, require_ours
 from course_lib.postgres.obstacles import (
     DISK_FULL,
-    OBSTACLES,
     failure_of,
     failure_of_start,
+    is_damage,
     is_full,
     obstacle,
     sqlstates,
@@ -97,10 +97,9 @@ class Cluster:
         if os.name == "nt":
             port = int((self.folder / "port").read_text())
             return Address("127.0.0.1", port, (self.folder / "password").read_text())
-        if self.process() is None:
-            return Address(str(socket_folder(self.folder)), 5432)
         # what the server says, since a client with another TMPDIR would look elsewhere
-        return Address(self.postmaster.line(4), int(self.postmaster.line(3) or 5432))
+        told = self.postmaster.socket() if self.process() else None
+        return Address(*(told or (str(socket_folder(self.folder)), 5432)))
 
     # -- start ---------------------------------------------------------------------------------------------
 
@@ -191,8 +190,7 @@ class Cluster:
         Raises:
             NotStarted: ``failure``, when it is no sign of damage.
         """
-        said = failure.log.strip()
-        if not said or sqlstates(said) & OBSTACLES or obstacle(self.folder, self.installation):
+        if not is_damage(failure.log) or obstacle(self.folder, self.installation):
             raise failure
         fresh = self.data_folder.prepare()
         aside = self.data_folder.put_aside()
@@ -245,10 +243,11 @@ class Cluster:
 
     def _give_up(self) -> None:
         """End a server that we have just started. One that was killed meanwhile said nothing of its own."""
-        if process := self.process():
-            self._end(process)
-        else:
+        process = self.process()
+        if process is None:
             raise NotStarted("")
+        self._end(process)
+        self.postmaster.clear_away_the_dead()
 
     # -- make anew -----------------------------------------------------------------------------------------
 
@@ -299,6 +298,7 @@ class Cluster:
                 subprocess.run(stop, check=False, capture_output=True)
             else:
                 process.send_signal(signal.SIGINT)
+                _wake(process)  # it may have been halted only now
             if not ended(process, patience):
                 process.kill()
                 if not ended(process, 5):
@@ -312,7 +312,7 @@ class Cluster:
 
 
 def _wake(process: psutil.Process) -> None:
-    """Let a halted process go on."""
+    """Let a halted process go on; to any other this means nothing."""
     with contextlib.suppress(psutil.Error):
-        if os.name != "nt" and process.status() == psutil.STATUS_STOPPED:
+        if os.name != "nt":
             process.send_signal(signal.SIGCONT)

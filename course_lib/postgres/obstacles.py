@@ -31,10 +31,19 @@ DISK_FULL, OUT_OF_MEMORY, NO_RIGHT, IO_ERROR = "53100", "53200", "42501", "58030
 OBSTACLES = {
     DISK_FULL, OUT_OF_MEMORY, NO_RIGHT, IO_ERROR,
     "53000", "53300", "53400",  # other resources: connections, limits
-    "57P01", "57P02", "57P03",  # ended by somebody, starting or stopping
     "F0000", "F0001",  # a setting, a lock file
 }  # fmt: skip
 """Classes of failure that are no damage: with the obstacle out of the way, the same data serve again."""
+
+
+PASSING = {"57P01", "57P02", "57P03"}
+"""What a server says while it recovers or stops: alone no reason for anything, beside another code what follows it."""
+
+
+def is_damage(log: str) -> bool:
+    """True when a server that ended said something that the system does not explain. New data then have to prove it."""
+    codes = sqlstates(log)
+    return bool(log.strip()) and not codes & OBSTACLES and not (codes and codes <= PASSING)
 
 
 def sqlstates(log: str) -> set[str]:
@@ -97,7 +106,7 @@ def obstacle(folder: Path, installation: Path) -> CourseError | None:
         return _file_in_place(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         return no_access(folder)
-    if is_full(folder):
+    if is_full(folder) or _quota_is_used_up(folder):
         return no_room(folder)
     if not _runs(installation):
         return CourseError("The embedded PostgreSQL does not run on this system.", ANOTHER_SERVER)
@@ -133,10 +142,13 @@ def no_access(folder: Path) -> CourseError:
 
 
 def is_full(folder: Path) -> bool:
-    """True when the disk has no room for what a start writes, be it bytes, files or a quota that is used up."""
+    """True when the disk has no room for what a start writes, be it bytes or files."""
     files = free_files(folder)
-    if free_bytes(folder) < START_BYTES or (files is not None and files < 50):
-        return True
+    return free_bytes(folder) < START_BYTES or (files is not None and files < 50)
+
+
+def _quota_is_used_up(folder: Path) -> bool:
+    """True when the system lets us write no more, although the disk has room."""
     try:
         with tempfile.TemporaryFile(dir=folder) as probe:
             if hasattr(os, "posix_fallocate"):

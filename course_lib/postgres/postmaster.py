@@ -53,12 +53,16 @@ class Postmaster:
         except OSError:
             return [""]
 
-    def line(self, number: int) -> str:
-        return (self.pid_file()[number : number + 1] or [""])[0].strip()
-
     def state(self) -> str:
         """``starting``, ``stopping``, ``ready`` or, where nothing runs, an empty string."""
-        return self.line(7)
+        return (self.pid_file()[7:8] or [""])[0].strip()
+
+    def socket(self) -> tuple[str, int] | None:
+        """The folder and the port that the pid file names; None when it names none, or is one of other data."""
+        lines = [line.strip() for line in self.pid_file()]
+        if len(lines) < 5 or lines[1] != str(self.data) or not lines[3].isdecimal() or not lines[4]:
+            return None
+        return lines[4], int(lines[3])
 
     # -- alive, and not ours to see ------------------------------------------------------------------------
 
@@ -71,11 +75,10 @@ class Postmaster:
         """True when a server answers, or, where its socket cannot be tried from here, has not ended yet."""
         if os.name == "nt":
             return False
-        sockets, port = socket_folder(self.folder), 5432
-        if self.line(1) == str(self.data):  # else the file is a copy, or of a container that has the folder elsewhere
-            sockets, port = Path(self.line(4) or sockets), int(self.line(3) or port)
-        told = knock(sockets, port)
-        return told is Knock.ANSWERED or (told is Knock.MISSING and is_held(self._lock))
+        # a pid file of other data is a copy, or from a container that has the folder elsewhere
+        sockets, port = self.socket() or (str(socket_folder(self.folder)), 5432)
+        told = knock(Path(sockets), port)
+        return told is Knock.ANSWERED or (told is Knock.MISSING and bool(self.pid_file()[0]) and is_held(self._lock))
 
     def require_not_elsewhere(self) -> None:
         """Call it when no process of ours is left.

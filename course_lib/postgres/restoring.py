@@ -15,7 +15,7 @@ import psycopg
 from course_lib.errors import CourseError
 from course_lib.postgres.address import Address
 
-WAYS_IN = ("postgres", "template1")
+HOME, TEMPLATE = "postgres", "template1"
 CONNECT_SECONDS = 5
 PLAIN = " ".join(
     f"-c {setting}"
@@ -106,12 +106,18 @@ Connection = psycopg.Connection[Any]
 def restore_defaults(address: Address) -> None:
     """Look at both ways in, and put back what was changed. It costs two connections when nothing was.
 
+    The template is looked at first: a database cannot be copied while somebody is connected, or has been just now.
+
     Raises:
         psycopg.Error: nobody is let in, or the catalogue cannot be read or restored.
     """
-    closed = [name for name in WAYS_IN if not _is_open(address, name)]
-    usable = next((name for name in WAYS_IN if name not in closed), None) or _opens_in_the_end(address)
-    with _enter_patiently(address, usable) as connection:
+    closed = [] if _is_open(address, TEMPLATE) else [TEMPLATE]
+    try:
+        connection = (_enter_patiently if closed else _enter)(address, HOME)
+    except psycopg.Error:
+        connection, closed = _enter_patiently(address, TEMPLATE), [HOME]
+    usable = connection.info.dbname
+    with connection:
         if not closed and connection.execute(CHANGED).fetchone() == (False,):
             return
         connection.execute(ROLE_BACK)
@@ -131,17 +137,6 @@ def _is_open(address: Address, database: str) -> bool:
     except psycopg.Error:
         return False
     return True
-
-
-def _opens_in_the_end(address: Address) -> str:
-    """The database that was shut only because the other one took the server down when it was tried."""
-    for name in WAYS_IN[1:]:
-        try:
-            _enter_patiently(address, name).close()
-        except psycopg.Error:
-            continue
-        return name
-    return WAYS_IN[0]
 
 
 def _enter_patiently(address: Address, database: str) -> Connection:
@@ -201,7 +196,7 @@ def enter_alone(single_user: Callable[[str, Sequence[str]], None], failed: type[
     Raises:
         Exception: ``failed``, when none can.
     """
-    for name in (*WAYS_IN, "template0"):
+    for name in (HOME, TEMPLATE, "template0"):
         try:
             single_user(name, SINGLE_USER)
         except failed:

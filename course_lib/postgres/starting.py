@@ -111,8 +111,7 @@ class Programs:
         lock = postmaster.hold()
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | NOFOLLOW, 0o600)
         try:
-            inherited = {"pass_fds": (lock,)} if lock is not None else {}
-            pid = detach(self._server_command(), output, **inherited, **self.options())
+            pid = self._launch(output, lock)
         finally:
             os.close(output)
             if lock is not None:
@@ -120,11 +119,19 @@ class Programs:
         if not _gets_ready(postmaster, pid):
             raise NotStarted(log.read_text(errors="replace"))
 
-    def _server_command(self) -> list[str]:
+    def _launch(self, output: int, lock: int | None) -> int:
+        """Start the server's process, which writes to ``output`` and inherits ``lock``. Returns its pid."""
         data = str(self.folder / "data")
         if os.name == "nt":  # pg_ctl drops administrator rights, which postgres.exe refuses
-            return [str(program(self.installation, "pg_ctl")), "start", "-W", "-D", data, "-o", " ".join(OPTION)]
-        return [str(program(self.installation, "postgres")), "-D", data, *OPTION]
+            command = [str(program(self.installation, "pg_ctl")), "start", "-W", "-D", data, "-o", " ".join(OPTION)]
+            quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            done = subprocess.run(command, check=False, **quiet, **self.options())
+            if done.returncode:
+                raise NotStarted(f"pg_ctl ended with {done.returncode}")
+            return 0
+        inherited: dict[str, Any] = {"pass_fds": (lock,)} if lock is not None else {}
+        server = str(program(self.installation, "postgres"))
+        return detach([server, "-D", data, *OPTION], output, **inherited, **self.options())
 
 
 def _gets_ready(postmaster: Postmaster, pid: int) -> bool:
@@ -132,11 +139,12 @@ def _gets_ready(postmaster: Postmaster, pid: int) -> bool:
     while time.monotonic() < deadline:
         if postmaster.state() == "ready":
             return True
-        if sys.platform != "win32" and not _runs(pid):  # on Windows pg_ctl ends first
+        if sys.platform != "win32" and not _runs(pid):
             return False
         time.sleep(0.01)
-    with contextlib.suppress(psutil.Error):
-        psutil.Process(pid).kill()
+    if process := postmaster.process():
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     return False
 
 

@@ -31,7 +31,9 @@ def watch(cluster: Cluster, idle_hours: float, started: bool = False) -> None:
     Args:
         started: the server has just been started, so a watchdog of the one before may still be about to end.
     """
-    patience = time.monotonic() + (HANDOVER_SECONDS if started else 0)
+    patience = time.monotonic() + (HANDOVER_SECONDS if started and os.name != "nt" else 0)
+    if os.name != "nt" and cluster.folder.stat().st_uid != os.geteuid():
+        return  # root, on the running server of a user, who watches over it
     try:
         while (lock := take(cluster.folder / LOCK)) is None and time.monotonic() < patience:
             time.sleep(0.01)
@@ -58,6 +60,14 @@ def clients(dsn: str) -> int:
     return int(row[0])
 
 
+def is_used(cluster: Cluster) -> bool:
+    """True when somebody is connected. A server that cannot be asked may well be in use."""
+    try:
+        return clients(cluster.address().dsn) > 0
+    except (psycopg.Error, OSError):
+        return True
+
+
 def stop_when_idle(cluster: Cluster, pid: int, idle_seconds: float, check_seconds: float = CHECK_SECONDS) -> None:
     """Return when the server of ``pid`` has ended, or after stopping it for want of clients.
 
@@ -73,11 +83,7 @@ def stop_when_idle(cluster: Cluster, pid: int, idle_seconds: float, check_second
             return
         except psutil.TimeoutExpired:
             pass
-        try:
-            used = clients(cluster.address().dsn) > 0
-        except psycopg.Error:
-            used = True
-        if used:
+        if is_used(cluster):
             last_used = time.monotonic()
         elif time.monotonic() - last_used >= idle_seconds:
             cluster.stop()

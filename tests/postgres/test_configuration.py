@@ -73,7 +73,6 @@ async def test_settings_that_hurt_do_not_outlive_a_start(shared_home: Path, hurt
     cluster.stop()
     assert cluster.ensure_running()
     assert all_is_as_made(cluster)
-    await (await open_lesson("02", "migrated")).close()
 
 
 async def test_a_role_that_was_renamed_has_its_name_again(home: Path) -> None:

@@ -191,9 +191,15 @@ def lose_both_databases(data: Path) -> None:
         shutil.rmtree(data / "base" / name)
 
 
+def empty_both_catalogues(data: Path) -> None:
+    for name in ("1", "5"):
+        os.truncate(data / "base" / name / "1259", 0)
+
+
 DAMAGES = [
     truncate_control, scribble_control, lose_control, lose_log, lose_everything, lose_transactions,
     truncate_transactions, empty_list_of_databases, empty_version, empty_everything, lose_both_databases,
+    empty_both_catalogues,
 ]  # fmt: skip
 
 
@@ -218,7 +224,7 @@ async def test_damaged_data_are_put_aside_and_made_anew(
 
 
 @pytest.mark.parametrize("database", ["1", "5"], ids=["template1", "postgres"])
-@pytest.mark.parametrize("what", ["folder", "PG_VERSION", "pg_filenode.map", "1259"])
+@pytest.mark.parametrize("what", ["folder", "pg_filenode.map", "1259"])
 async def test_one_damaged_database_of_the_server_is_made_anew_and_the_others_stay(
     home: Path, database: str, what: str
 ) -> None:
@@ -345,6 +351,7 @@ async def test_a_halted_server_is_stopped_in_seconds(home: Path) -> None:
     process = embedded_cluster().process()
     assert process is not None
     process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
     began = time.monotonic()
     assert stop_embedded()
     assert time.monotonic() - began < 5
@@ -440,3 +447,28 @@ async def test_a_home_that_was_copied_back(home: Path, how: str) -> None:
     assert (await find_server()).started
     assert (cluster.data / "PG_VERSION").stat().st_ino == identity
     assert cluster.data.stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_server_whose_pid_file_was_removed_is_replaced(home: Path) -> None:
+    """It is of this machine's, though nothing names it any more: two servers never run on the same data."""
+    await find_server()
+    cluster = embedded_cluster()
+    process = cluster.process()
+    assert process is not None
+    (cluster.data / "postmaster.pid").unlink()
+    assert (await find_server()).started
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_program_that_the_server_started_does_not_pass_for_it(home: Path) -> None:
+    """It has inherited all the server had open, and lives on when the server has been stopped."""
+    server = await find_server()
+    async with server.connection() as connection:
+        await connection.execute("COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; sleep 20 > /dev/null 2>&1 &'")
+    assert stop_embedded()
+    assert (await find_server()).started
+    process = embedded_cluster().process()
+    assert process is not None
+    process.kill()
+    process.wait(5)
+    assert (await find_server()).started
