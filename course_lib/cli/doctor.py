@@ -149,8 +149,11 @@ async def _ask_server() -> str:
     async with server.connection() as connection:
         databases = await list_databases(connection)
     if damaged := await verify_templates(server):
-        mend = "Run: course db renew" if server.embedded else "Drop it; the next opening builds it again."
-        raise CourseError(" ".join(damaged), mend)
+        drop = " ".join(f"ALTER DATABASE {name} IS_TEMPLATE false; DROP DATABASE {name};" for name in damaged)
+        raise CourseError(
+            f"These templates do not hold what was built: {', '.join(damaged)}.",
+            "Run: course db renew" if server.embedded else f"Run in psql, as your role: {drop}",
+        )
     lessons = sum(1 for database in databases if database.mark and database.mark.kind == "lesson")
     templates = sum(1 for database in databases if database.mark and database.mark.kind == "template")
     return f"{server.describe()} · {lessons} lesson databases · {templates} templates, read and whole"

@@ -210,8 +210,8 @@ async def discard(server: Server, copy: FalseCopy) -> None:
 
 
 async def verify_templates(server: Server) -> list[str]:
-    """Read each template of this role to its last value, in a copy. Returns a sentence for each that is damaged."""
-    sentences = []
+    """Read each template of this role to its last value, in a copy. Returns the names of those that are damaged."""
+    damaged = []
     async with server.connection() as connection:
         for template in await _templates(connection):
             name = generated_name("course_build")
@@ -228,5 +228,5 @@ async def verify_templates(server: Server) -> list[str]:
                 with suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
                     await drop(connection, name)
             if not whole:
-                sentences.append(f"The template {template.name} does not hold what was built.")
-    return sentences
+                damaged.append(template.name)
+    return damaged
