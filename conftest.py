@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from course_lib.settings import Settings
+from course_lib.settings import Settings, get_settings
 
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
     os.environ.pop(name, None)  # tests never use the network
@@ -29,6 +29,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     names = sorted({item.path for item in cells}, reverse=True)
     cells.sort(key=lambda item: names.index(item.path))  # stable: the cells of one notebook keep their order
     items[:] = cells + [item for item in items if item.path.suffix != ".ipynb"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """The next test reads the environment anew, which this one may have changed and given back."""
+    try:
+        return (yield)
+    finally:
+        get_settings.cache_clear()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from course_lib.errors import CourseError
@@ -84,16 +84,16 @@ class Settings(BaseSettings):
 
     @field_validator("home", "work", mode="before")
     @classmethod
-    def whole_path(cls, value: object) -> Path:
+    def whole_path(cls, value: object, info: ValidationInfo) -> Path:
         """A folder's absolute path; ``~`` and ``~user`` are what a shell would make of them."""
         text = str(value)
-        if not text.strip() or any(ord(sign) < 32 for sign in text):
+        if not text.strip() or any(sign in text for sign in "\n\r\0"):
             raise ValueError("a folder's name is not blank, and holds no line break")
         try:
-            text.encode()
+            text.encode("utf-8", "strict" if info.field_name == "work" else "surrogateescape")
             return Path(text).expanduser().absolute()
         except UnicodeError:
-            raise ValueError("its bytes are not UTF-8") from None
+            raise ValueError("its bytes are not UTF-8, which Jupyter needs") from None
         except RuntimeError:
             raise ValueError("the system knows no home folder for its ~") from None
         except OSError:

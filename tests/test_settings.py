@@ -102,13 +102,18 @@ def test_folders_are_whole_paths(name: str, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("name", ["COURSE_HOME", "COURSE_WORK"])
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("~nobody-of-that-name/x", "home folder"), (" ", "blank"), ("a\nb", "line break"), ("a\udcffb", "not UTF-8")],
+    [("~nobody-of-that-name/x", "home folder"), (" ", "blank"), ("a\nb", "line break")],
 )
 def test_a_folder_that_cannot_be_meant_is_a_sentence(
     name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
     assert re.fullmatch(rf"The variable {name} cannot be used: .*{words}.*\.", refused().sentence)
+
+
+def test_jupyter_needs_a_folder_whose_name_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSE_WORK", "a\udcffb")
+    assert "COURSE_WORK cannot be used: " in refused().sentence and "not UTF-8" in refused().sentence
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "1e9", "0", "-1"])

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from course_lib.errors import CourseError
 from course_lib.postgres.binaries import server_account
 from course_lib.postgres.files import OTHERS_MAY_WRITE, make_folder, require_ours
+from course_lib.postgres.server import embedded_cluster, environment_names_a_server
 from course_lib.settings import get_settings
 
 LIFE_DIGITS = 8
@@ -62,7 +63,8 @@ def forget_own_life() -> None:
 
 
 def _folder() -> Path:
-    return get_settings().home / "kernels"
+    """Beside the embedded server, for all who use it; for a server of one's own, in this user's course folder."""
+    return (get_settings().home if environment_names_a_server() else embedded_cluster().folder) / "kernels"
 
 
 def _is_ours(folder: Path) -> bool:

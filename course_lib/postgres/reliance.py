@@ -28,11 +28,15 @@ LISTS = {"search_path", "datestyle"}  # written as they are; a constant would be
 AT_ONCE = dict.fromkeys(TIMEOUTS, "0")
 """For a connection's greeting, which some poolers in between let no setting into."""
 
+OUR_OWN = {"synchronous_commit": "on"}
+"""Of the course's own connections only: what they have done outlives a killed server, be its disk synced or not."""
+
 _PAIRS = ", ".join(f"('{name}', '{value}')" for name, value in VALUES.items())
+_OWN_PAIRS = ", ".join(f"('{name}', '{value}')" for name, value in (VALUES | OUR_OWN).items())
 _TIMEOUTS = ", ".join(f"'{name}'" for name in TIMEOUTS)
 
 SET = f"""
-    SELECT set_config(name, value, false) FROM (VALUES {_PAIRS}) AS relied (name, value)
+    SELECT set_config(name, value, false) FROM (VALUES {_OWN_PAIRS}) AS relied (name, value)
     WHERE current_setting(name, true) IS NOT NULL
 """
 """Sets them all for a connection. An older server, which is refused later, need not know each."""

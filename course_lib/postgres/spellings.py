@@ -49,7 +49,7 @@ def read_parameters(text: str) -> Parameters:
         "".join(found.values()).encode()
     except UnicodeError:
         raise unusable("its bytes are not UTF-8") from None
-    if any(ord(sign) < 32 for value in found.values() for sign in value):
+    if any(ord(sign) < 32 for key, value in found.items() if key != "host" or value[:1] != "/" for sign in value):
         raise unusable("it holds a line break or another sign that cannot be printed")
     return {key: value for key, value in found.items() if value}
 
@@ -138,7 +138,9 @@ def _listed(hosts: str, ports: str) -> list[Endpoint]:
 
 def _endpoints(endpoints: list[Endpoint]) -> Parameters:
     for host, port in endpoints:
-        if "@" in host:  # the rest of a password, or Linux's abstract sockets, which asyncpg does not know
+        if "@" in host and not host.startswith(
+            "/"
+        ):  # the rest of a password, or Linux's abstract sockets, which asyncpg does not know
             raise unusable("its host holds an @")
         if port and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
             raise unusable("its port is no number from 1 to 65535")

@@ -112,11 +112,17 @@ def copy_of_installation(folder: Path, original: Path | None = None) -> Path:
 class YourServer:
     """A server that somebody set up without the course: TCP on 127.0.0.1, passwords, an administrator ``admin``."""
 
-    def __init__(self, folder: Path, installation: Path | None = None, initdb: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        installation: Path | None = None,
+        initdb: list[str] | None = None,
+        settings: dict[str, str] | None = None,
+    ) -> None:
         account, self.port = server_account(), free_port()
         self.cluster = Cluster(
             folder, installation or reachable_installation(folder, account), account,
-            {"listen_addresses": "'127.0.0.1'", "port": str(self.port)},
+            {"listen_addresses": "'127.0.0.1'", "port": str(self.port), **(settings or {})},
             "local all postgres trust\nhost all all 127.0.0.1/32 scram-sha-256\nlocal all all reject\n",
         )  # fmt: skip
         self.password = secrets.token_hex(8)
@@ -130,6 +136,12 @@ class YourServer:
         self.cluster.programs.run("initdb", [*arguments, *(initdb or [])])
         self.cluster._start_server()  # without what the course puts back on its own
         self.execute(f"CREATE ROLE admin SUPERUSER LOGIN PASSWORD '{self.password}'")
+
+    def restart(self, **settings: str) -> None:
+        """With other settings, as its administrator would."""
+        self.cluster.stop()
+        self.cluster.settings = {**self.cluster.settings, **settings}
+        self.cluster._start_server()
 
     def url(self, user: str = "admin", password: str | None = None, database: str = "postgres", more: str = "") -> str:
         from urllib.parse import quote
@@ -190,15 +202,15 @@ class YourServer:
         return rows
 
 
-def dead_process(home: Path | None) -> Mark:
-    """The mark of a process that used the course's folder ``home`` and was killed."""
+def dead_process(home: Path | None, **more: str) -> Mark:
+    """The mark of a process that used the course's folder ``home``, or the server of DATABASE_URL, and was killed."""
     code = """
 import os
 from course_lib.postgres.marks import Mark
 print(Mark.of_this_process("lesson", "02"), flush=True)
 os.kill(os.getpid(), 9)
 """
-    process = start_python(home, code)
+    process = start_python(home, code, **more)
     mark = Mark.parse(process.communicate(timeout=60)[0].strip())
     assert mark is not None
     return mark

@@ -59,7 +59,8 @@ HURTS = {
     "connections": ["ALTER SYSTEM SET max_connections = 1"],
     "standby": ["ALTER SYSTEM SET default_transaction_read_only = on"],
     "a trigger on login": [
-        "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+        "DROP EVENT TRIGGER IF EXISTS no",
+        "CREATE OR REPLACE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
         "CREATE EVENT TRIGGER no ON login EXECUTE FUNCTION no()",
     ],
 }

@@ -78,7 +78,7 @@ async def test_another_server_of_postgres_is_a_stranger_too(folder: Path, home: 
 
 async def test_a_killed_server_comes_back_at_once_although_its_backends_linger(home: Path) -> None:
     lesson = await open_lesson("02", "migrated")
-    sleeper = start_python(home, f"import psycopg; psycopg.connect({lesson.dsn!r}).execute('SELECT pg_sleep(60)')")
+    sleeper = start_python(home, f"import psycopg; psycopg.connect({str(lesson.dsn)!r}).execute('SELECT pg_sleep(60)')")
 
     def sleeps() -> bool:
         with psycopg.connect(lesson.dsn) as connection:

@@ -16,8 +16,11 @@ from nbclient import NotebookClient
 from course_lib.errors import CourseError
 from course_lib.lesson import open_lesson
 from course_lib.postgres import databases, drop, find_server, list_databases, lives, sweep
+from course_lib.postgres.binaries import server_account
 from course_lib.postgres.databases import BIRTHMARK
+from course_lib.postgres.files import make_folder
 from course_lib.postgres.marks import Mark
+from course_lib.postgres.server import embedded_cluster
 from tests.postgres.places import cluster_in, count_databases, dead_process, environment, run_python, wait_until
 
 OPEN_IN_CELL = (
@@ -156,7 +159,10 @@ def test_a_new_process_with_a_dead_kernels_number_does_not_keep_its_database(sha
 def test_a_fork_is_a_process_of_its_own(shared_home: Path) -> None:
     code = """
 import os
+from course_lib.postgres.binaries import server_account
+from course_lib.postgres.files import make_folder
 from course_lib.postgres.marks import Mark
+from course_lib.postgres.server import embedded_cluster
 parent = Mark.of_this_process("lesson", "02")
 reading, writing = os.pipe()
 if os.fork() == 0:
@@ -249,9 +255,8 @@ def test_a_notebook_whose_server_is_killed_shows_one_sentence_and_the_first_cell
 @pytest.mark.parametrize("place", ["everybody's", "somebody else's"])
 def test_files_that_others_could_remove_say_nothing_about_a_process(home: Path, place: str) -> None:
     """Whoever could take a living kernel's file away could have its database dropped."""
-    home.mkdir(mode=0o755)
-    kernels = home / "kernels"
-    kernels.mkdir()
+    kernels = embedded_cluster().folder / "kernels"
+    make_folder(kernels, server_account())
     kernels.chmod(0o777)
     if place == "somebody else's":
         if os.geteuid() != 0:

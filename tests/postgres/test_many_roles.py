@@ -130,7 +130,7 @@ async def test_no_name_of_a_neighbour_is_run_as_sql(
     class_server: YourServer, sit_down: Callable[[str], None], home: Path
 ) -> None:
     """A database whose name is SQL, and whose mark says that the teacher's own dead kernel made it."""
-    mark = str(dead_process(home))
+    mark = str(dead_process(home, DATABASE_URL=class_server.url()))
     with psycopg.connect(class_server.url("mallory", "word"), autocommit=True) as mallory:
         for name in (HOSTILE, 'one"quote', "one'quote", "new\nline"):
             quoted = '"' + name.replace('"', '""') + '"'
@@ -277,18 +277,14 @@ async def test_a_right_that_is_taken_away_between_two_openings(
 
 
 async def test_a_server_that_can_only_be_read(folder: Path, point_at: PointAt) -> None:
-    server = YourServer(folder / "read_only")
+    server = YourServer(folder / "read_only", settings={"wal_level": "replica"})
     before = server.contents()
     point_at(server.url())
-    with (server.cluster.data / "postgresql.conf").open("a") as configuration:
-        configuration.write("default_transaction_read_only = on\nwal_level = replica\n")
-    server.cluster.stop()
-    server.cluster.ensure_running()
+    server.restart(default_transaction_read_only="on")
     with pytest.raises(CourseError, match="is set to read only by who runs it"):
         await open_lesson("02", "migrated")
-    server.cluster.stop()
     (server.cluster.data / "standby.signal").touch()
-    server.cluster.ensure_running()
+    server.restart()
     with pytest.raises(CourseError, match="is a standby"):
         await open_lesson("02", "migrated")
     assert server.contents() == before

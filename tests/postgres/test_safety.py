@@ -121,7 +121,7 @@ async def test_sweep_takes_only_what_is_surely_dead_and_ours(your_server: YourSe
     server = await find_server()
     own = Mark.of_this_process("lesson", "02")
     living = living_databases(own)
-    gone = dead_process(get_settings().home)
+    gone = dead_process(get_settings().home, DATABASE_URL=your_server.url())
     dead = f"lesson_02_{gone.pid}_{gone.life[:4]}0000"
     newborn = f"lesson_02_{gone.pid}_{gone.life[:4]}0001"
     create_all(your_server, {**living, dead: (str(gone), -1), newborn: (None, BIRTHMARK)}, owner="admin")
@@ -183,5 +183,5 @@ async def test_a_foreign_process_keeps_its_files_and_modes(folder: Path, home: P
     assert before == {path: (path.lstat().st_mode, path.lstat().st_uid) for path in before}
     assert names_in(folder) == ["home", "neighbour"]
     assert {name for name in names_in(home) if not name.startswith("postgresql-")} == {
-        "kernels", "postgres-18",
+        "postgres-18",
     }  # fmt: skip
