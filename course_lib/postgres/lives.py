@@ -23,6 +23,8 @@ from course_lib.postgres.server import embedded_cluster, environment_names_a_ser
 from course_lib.settings import get_settings
 
 LIFE_DIGITS = 8
+UNTOLD = "0" * LIFE_DIGITS
+"""Of a process that could hold no lock: nobody can tell when it ends, so nobody ever takes it for dead."""
 KEPT_DAYS = 30  # so long a dead process's file may still be asked for, by a server not visited since
 
 _own: dict[tuple[int, Path], tuple[str, FileLock | None]] = {}  # by process number: a forked child is another process
@@ -45,6 +47,8 @@ def ended(pid: int, life: str) -> bool | None:
         life: eight digits, or the first four.
     """
     folder = _folder()
+    if UNTOLD.startswith(life):
+        return False
     if not _is_ours(folder):
         return None
     exact = len(life) == LIFE_DIGITS
@@ -77,16 +81,18 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _begin(folder: Path) -> tuple[str, FileLock | None]:
-    """Without a lock where the folder cannot be written: then others leave what this process makes alone."""
+    """Without a lock where the folder cannot be written, or its file system has none."""
     life = secrets.token_hex(LIFE_DIGITS // 2)
+    if life.startswith(UNTOLD[:4]):
+        return _begin(folder)
     try:
         make_folder(folder, server_account())
         require_ours(folder, None)
         _remove_old(folder)
         lock = FileLock(folder / f"{os.getpid()}-{life}.lock", mode=0o600)
         lock.acquire(timeout=0)
-    except (OSError, Timeout, CourseError):
-        return life, None
+    except (OSError, NotImplementedError, Timeout, CourseError):
+        return UNTOLD, None
     return life, lock
 
 
@@ -102,5 +108,5 @@ def _over(file: Path) -> bool:
     try:
         with FileLock(file, timeout=0):
             return True
-    except (Timeout, OSError):
+    except (Timeout, OSError, NotImplementedError):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -268,5 +269,6 @@ def test_files_that_others_could_remove_say_nothing_about_a_process(home: Path, 
         assert mark.maker_ended() is False
     else:
         assert list(kernels.iterdir()) == []
-        (kernels / f"{mark.pid}-{mark.life}.lock").touch()  # which nobody holds
-        assert mark.maker_ended() is None
+        assert mark.maker_ended() is False, "without a file of its own a process is never taken for dead"
+        (kernels / f"{mark.pid}-0123abcd.lock").touch()  # which nobody holds, and somebody else has laid
+        assert replace(mark, life="0123abcd").maker_ended() is None
