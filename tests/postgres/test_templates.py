@@ -139,7 +139,7 @@ async def test_a_build_that_keeps_failing_leaves_nothing(home: Path, monkeypatch
     assert count_databases(embedded_cluster(), "%\\_%") == 0
 
 
-async def test_a_template_of_another_version_of_the_course_is_not_called_damaged(shared_home: Path) -> None:
+async def test_a_template_of_another_version_of_the_course_is_not_called_damaged(home: Path) -> None:
     await (await open_lesson("02", "migrated")).close()
     server = await find_server()
     async with server.connection() as connection:
