@@ -17,7 +17,7 @@ from course_lib.postgres.databases import give_up
 from course_lib.postgres.failures import DOCTOR, disk_full
 from course_lib.postgres.losing import opening_failure, says_more_when_asked_again
 from course_lib.postgres.obstacles import no_room
-from course_lib.postgres.server import embedded_cluster, forget_checked
+from course_lib.postgres.server import Connection, embedded_cluster, enter_server, forget_checked
 from course_lib.postgres.templates import FalseCopy, discard, look_at_copy
 
 
@@ -69,36 +69,41 @@ async def make_database(lesson: str, recipe: str = "base") -> FreshDatabase:
     if recipe not in RECIPES:
         raise CourseError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(sorted(RECIPES))}")
     for last in (False, False, True):
-        server = await find_server()
-        try:
-            return await _make(server, lesson, recipe)
-        except FalseCopy as copy:
-            forget_checked()  # reading it may have cost the server a restart
-            await discard(await find_server(), copy)
-        except Exception as error:
-            if server.embedded and disk_full(error):
-                folder = embedded_cluster().folder
-                if last or not embedded_cluster().make_room():
-                    raise no_room(folder) from error
-                continue
-            if last and (sentence := opening_failure(error)):
-                raise sentence from error
-            if last or not says_more_when_asked_again(error):
-                raise
-        forget_checked()
+        async with enter_server() as (server, connection):
+            try:
+                return await _make(server, connection, lesson, recipe)
+            except FalseCopy as copy:
+                false = copy
+            except Exception as error:
+                _judge_failure(error, server, last)
+                false = None
+        forget_checked()  # it may have cost the server a restart
+        if false is not None:
+            await discard(await find_server(), false)
     raise CourseError(
         "A template that was built just now does not hold what was built: the server's disk may be failing.", DOCTOR
     )
 
 
-async def _make(server: Server, lesson: str, recipe: str) -> FreshDatabase:
+async def _make(server: Server, connection: Connection, lesson: str, recipe: str) -> FreshDatabase:
     state = _FINGERPRINTS.get(recipe, fingerprint)()
-    async with server.connection() as connection:
-        await sweep(connection, server.embedded)
-        template = await ensure_template(server, connection, recipe, state, RECIPES[recipe])
-        name = await clone(connection, template.name, lesson, server.settings)
+    await sweep(connection, server.embedded)
+    template = await ensure_template(server, connection, recipe, state, RECIPES[recipe])
+    name = await clone(connection, template.name, lesson, server.settings)
     await look_at_copy(server, name, template)
     return FreshDatabase(server, name)
+
+
+def _judge_failure(error: Exception, server: Server, last: bool) -> None:
+    """Return when another try may succeed; otherwise raise what is to be said."""
+    if server.embedded and disk_full(error):
+        cluster = embedded_cluster()
+        if last or not cluster.make_room():
+            raise no_room(cluster.folder) from error
+    elif last and (sentence := opening_failure(error)):
+        raise sentence from error
+    elif last or not says_more_when_asked_again(error):
+        raise error
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 import psutil
@@ -35,6 +35,12 @@ CONNECT_SECONDS = 10
 LEAST_CONNECTIONS = 10  # the heaviest check holds eight (3.8, of all exercises measured), beside a lesson that is open
 SETTLE_SECONDS = 10  # how long the embedded server may take to come back by itself, or to be gone
 NETWORK = ("nfs", "cifs", "smb", "afs", "afpfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "fuse.gluster")
+
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[Any]
+else:
+    Connection = asyncpg.Connection
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,30 @@ async def find_server() -> Server:
     Raises:
         CourseError: it cannot be started or reached, is too old, or lacks pgvector or a right.
     """
+    server, connection = await _find()
+    if connection is not None:
+        await connection.close()
+    return server
+
+
+@asynccontextmanager
+async def enter_server() -> AsyncIterator[tuple[Server, Connection]]:
+    """The same with a connection to it: the one that asked it, where it had to be asked."""
+    server, connection = await _find()
+    if connection is None:
+        try:
+            connection = await connect(server.url)
+        except CourseError:  # it is no longer what it was when it was asked
+            forget_checked()
+            server, connection = await _find()
+    assert connection is not None
+    try:
+        yield server, connection
+    finally:
+        await connection.close()
+
+
+async def _find() -> tuple[Server, Connection | None]:
     configured = get_settings().database_url
     if configured is not None:
         return await _checked(parse_url(configured.get_secret_value()), embedded=False)
@@ -170,8 +200,9 @@ async def find_server() -> Server:
         cluster, started_now = await asyncio.to_thread(_start_and_watch, silent)
         started = started or started_now
         try:
-            server = await _checked(parse_url(cluster.address().dsn), embedded=True, process=cluster.process())
-            return replace(server, started=started)
+            url = parse_url(cluster.address().dsn)
+            server, connection = await _checked(url, embedded=True, process=cluster.process())
+            return replace(server, started=started), connection
         except CourseError as error:
             if server_went_away(error) and time.monotonic() < patience:
                 # it recovers from the loss of a backend, was ended since we looked, or is frozen
@@ -207,31 +238,35 @@ def forget_checked() -> None:
     _known.clear()
 
 
-async def _checked(url: URL, *, embedded: bool, process: psutil.Process | None = None) -> Server:
+async def _checked(
+    url: URL, *, embedded: bool, process: psutil.Process | None = None
+) -> tuple[Server, Connection | None]:
     """The server at ``url``, asked once in this process, and again when it is another ``process``."""
     key = (url, process)
-    if key not in _known:
-        _known[key] = await _ask(url, embedded)
-    return _known[key]
-
-
-async def _ask(url: URL, embedded: bool) -> Server:
+    if key in _known:
+        return _known[key], None
     connection = await connect(url)
     try:
-        row = await connection.fetchrow(
-            f"""
-            SELECT current_setting('server_version_num')::int AS number,
-                   split_part(current_setting('server_version'), ' ', 1) AS version,
-                   (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
-                   rolcreatedb OR rolsuper AS may_create,
-                   CASE WHEN rolsuper OR rolconnlimit < 0 THEN NULL ELSE rolconnlimit END AS connections,
-                   quote_ident(current_user) AS role,
-                   pg_is_in_recovery() AS standby, ({READ_ONLY}) AS read_only, ({DIFFERENT}) AS different
-            FROM pg_roles WHERE rolname = current_user
-            """
-        )
-    finally:
+        _known[key] = await _ask(url, embedded, connection)
+    except BaseException:
         await connection.close()
+        raise
+    return _known[key], connection
+
+
+async def _ask(url: URL, embedded: bool, connection: Connection) -> Server:
+    row = await connection.fetchrow(
+        f"""
+        SELECT current_setting('server_version_num')::int AS number,
+               split_part(current_setting('server_version'), ' ', 1) AS version,
+               (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
+               rolcreatedb OR rolsuper AS may_create,
+               CASE WHEN rolsuper OR rolconnlimit < 0 THEN NULL ELSE rolconnlimit END AS connections,
+               quote_ident(current_user) AS role,
+               pg_is_in_recovery() AS standby, ({READ_ONLY}) AS read_only, ({DIFFERENT}) AS different
+        FROM pg_roles WHERE rolname = current_user
+        """
+    )
     assert row is not None
     refuse_unfit(row, spoken(url))
     return Server(url, embedded, row["version"], row["pgvector"], settings=settings_for(row["different"]))
