@@ -11,40 +11,24 @@ from course_lib.postgres.losing import causes
 
 UNREADABLE = ("XX", "58")  # classes of SQLSTATE: internal errors such as corrupted data, and errors of the file system
 
-CATALOGUE = """
-    WITH own AS MATERIALIZED (
-        SELECT c.oid, c.relname, c.relkind, c.reltoastrelid FROM pg_class c
-        WHERE relnamespace = 'public'::regnamespace
-          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                          AND d.deptype = 'e')
-    )
-    SELECT concat_ws(' ', 'relation', relname, relkind, pg_relation_size(oid), pg_relation_size(reltoastrelid)) AS line
-    FROM own
-    UNION ALL
-    SELECT concat_ws(' ', 'column', relname, attnum, attname, atttypid, atttypmod, attnotnull)
-    FROM own JOIN pg_attribute ON attrelid = own.oid WHERE attnum > 0 AND relkind <> 'i'
-    UNION ALL
-    SELECT concat_ws(' ', 'default', relname, adnum, md5(adbin::text)) FROM own JOIN pg_attrdef ON adrelid = own.oid
-    UNION ALL
-    SELECT concat_ws(' ', 'constraint', relname, conname, contype, conkey, confrelid, confkey, md5(conbin::text))
-    FROM own JOIN pg_constraint ON conrelid = own.oid
-    UNION ALL
-    SELECT concat_ws(' ', 'trigger', relname, tgname, tgenabled)
-    FROM own JOIN pg_trigger ON tgrelid = own.oid WHERE NOT tgisinternal
-    UNION ALL
-    SELECT concat_ws(' ', 'rule', relname, rulename) FROM own JOIN pg_rewrite ON ev_class = own.oid
-    UNION ALL
-    SELECT concat_ws(' ', 'policy', relname, polname) FROM own JOIN pg_policy ON polrelid = own.oid
-    UNION ALL
-    SELECT concat_ws(' ', 'function', proname, md5(prosrc)) FROM pg_proc p
-    WHERE pronamespace = 'public'::regnamespace
-      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
-                      AND d.deptype = 'e')
-    UNION ALL
-    SELECT concat_ws(' ', 'extension', extname, extversion) FROM pg_extension
-    ORDER BY line
+FIRST_OWN = 16384  # oids below are PostgreSQL's (FirstNormalObjectId in its transam.h)
+CATALOGUE = f"""
+    SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (
+        SELECT concat_ws(' ', oid, relname, relkind, relnatts, relchecks, relhastriggers, relhasrules, relrowsecurity,
+                         pg_relation_size(oid), pg_relation_size(reltoastrelid))
+        FROM pg_class WHERE oid >= {FIRST_OWN}
+        UNION ALL
+        SELECT concat_ws(' ', attrelid, attnum, attname, atttypid, atttypmod, attnotnull, atthasdef)
+        FROM pg_attribute WHERE attrelid >= {FIRST_OWN}
+        UNION ALL
+        SELECT concat_ws(' ', oid, conname, contype, conkey) FROM pg_constraint WHERE oid >= {FIRST_OWN}
+        UNION ALL
+        SELECT concat_ws(' ', oid, tgname, tgenabled) FROM pg_trigger WHERE oid >= {FIRST_OWN}
+        UNION ALL
+        SELECT concat_ws(' ', oid, proname, md5(prosrc)) FROM pg_proc WHERE oid >= {FIRST_OWN}
+    ) AS own (line)
 """
-"""Numbers and trees as they stand in the catalogue: a copy of the files has the same."""
+"""Numbers as they stand in the catalogue: a copy of the files has the same."""
 
 WHOLE = "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off"
 """Rows are counted in the table, and not in an index that is whole."""
@@ -66,7 +50,7 @@ async def digest(connection: asyncpg.Connection[Any]) -> str:
         asyncpg.PostgresError: something cannot be read.
     """
     await connection.execute(WHOLE)
-    lines = [row["line"] for row in await connection.fetch(CATALOGUE)]
+    lines = [str(await connection.fetchval(CATALOGUE))]
     tables = await connection.fetch(TABLES)
     counts = " UNION ALL ".join(f"SELECT {n} AS n, count(*) FROM public.{t['quoted']}" for n, t in enumerate(tables))
     if counts:

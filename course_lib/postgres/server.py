@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -73,7 +73,7 @@ class Server:
         try:
             yield connection
         finally:
-            await connection.close()
+            await _leave(connection)
 
 
 async def connect(url: URL, database: str | None = None) -> asyncpg.Connection[Any]:
@@ -187,6 +187,12 @@ async def enter_server() -> AsyncIterator[tuple[Server, Connection]]:
     try:
         yield server, connection
     finally:
+        await _leave(connection)
+
+
+async def _leave(connection: Connection) -> None:
+    """Close a connection, whatever has become of its server."""
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         await connection.close()
 
 
