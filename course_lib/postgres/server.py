@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -24,15 +23,14 @@ from course_lib.postgres.address import libpq_options, libpq_uri, parse_url, spo
 from course_lib.postgres.binaries import MAJOR, reachable_installation, server_account
 from course_lib.postgres.cluster import Cluster
 from course_lib.postgres.failures import connection_failure
+from course_lib.postgres.fitness import ask_fitness
 from course_lib.postgres.losing import causes, refuses_its_owner, server_went_away
-from course_lib.postgres.reliance import AT_ONCE, DIFFERENT, READ_ONLY, SET, settings_for
+from course_lib.postgres.reliance import AT_ONCE, SET
 from course_lib.postgres.restoring import restore_defaults
 from course_lib.postgres.watchdog import watch
 from course_lib.settings import get_settings
 
-MINIMUM_PGVECTOR = (0, 8, 4)  # older ones can corrupt or lose parts of an HNSW index (pgvector's CHANGELOG)
 CONNECT_SECONDS = 10
-LEAST_CONNECTIONS = 10  # the heaviest check holds eight (3.8, of all exercises measured), beside a lesson that is open
 SETTLE_SECONDS = 10  # how long the embedded server may take to come back by itself, or to be gone
 NETWORK = ("nfs", "cifs", "smb", "afs", "afpfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "fuse.gluster")
 
@@ -253,65 +251,12 @@ async def _checked(
         return _known[key], None
     connection = await connect(url)
     try:
-        _known[key] = await _ask(url, embedded, connection)
+        fit = await ask_fitness(connection, spoken(url))
+        _known[key] = Server(url, embedded, fit.version, fit.pgvector, settings=fit.settings)
     except BaseException:
         await connection.close()
         raise
     return _known[key], connection
-
-
-async def _ask(url: URL, embedded: bool, connection: Connection) -> Server:
-    row = await connection.fetchrow(
-        f"""
-        SELECT current_setting('server_version_num')::int AS number,
-               split_part(current_setting('server_version'), ' ', 1) AS version,
-               (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
-               rolcreatedb OR rolsuper AS may_create,
-               CASE WHEN rolsuper OR rolconnlimit < 0 THEN NULL ELSE rolconnlimit END AS connections,
-               quote_ident(current_user) AS role,
-               pg_is_in_recovery() AS standby, ({READ_ONLY}) AS read_only, ({DIFFERENT}) AS different
-        FROM pg_roles WHERE rolname = current_user
-        """
-    )
-    assert row is not None
-    refuse_unfit(row, spoken(url))
-    return Server(url, embedded, row["version"], row["pgvector"], settings=settings_for(row["different"]))
-
-
-def refuse_unfit(row: asyncpg.Record, where: str) -> None:
-    """Raise the sentence for the first thing that ``row`` (see ``_ask``) shows to be missing."""
-    if row["number"] < MAJOR * 10_000:
-        raise CourseError(
-            f"{where} is PostgreSQL {row['version']}; the course needs {MAJOR} or newer.",
-            "Unset DATABASE_URL to use the embedded server, or run: docker compose up -d",
-        )
-    if row["pgvector"] is None:
-        raise CourseError(
-            f"{where} has no pgvector.",
-            "Install pgvector on that server, or unset DATABASE_URL to use the embedded one.",
-        )
-    if tuple(int(part) for part in re.findall(r"\d+", row["pgvector"])[:3]) < MINIMUM_PGVECTOR:
-        needed = ".".join(map(str, MINIMUM_PGVECTOR))
-        raise CourseError(
-            f"{where} has pgvector {row['pgvector']}; the course needs {needed} or newer.",
-            "Update pgvector on that server, or unset DATABASE_URL to use the embedded one.",
-        )
-    if row["standby"] or row["read_only"]:
-        kind = "is a standby, which can only be read" if row["standby"] else "is set to read only by who runs it"
-        raise CourseError(
-            f"{where} {kind}; the course creates databases.",
-            "Let DATABASE_URL name a server that can be written, or unset it to use the embedded one.",
-        )
-    if not row["may_create"]:
-        raise CourseError(
-            f"Your role on {where} may not create databases, and every lesson gets a fresh one.",
-            f"Ask its administrator for: ALTER ROLE {row['role']} CREATEDB;",
-        )
-    if row["connections"] is not None and row["connections"] < LEAST_CONNECTIONS:
-        raise CourseError(
-            f"Your role on {where} may hold {row['connections']} connections at once; lessons and checks need more.",
-            f"Ask its administrator for: ALTER ROLE {row['role']} CONNECTION LIMIT {LEAST_CONNECTIONS};",
-        )
 
 
 def environment_names_a_server() -> bool:

@@ -273,7 +273,7 @@ async def test_pgvector_missing_or_too_old(
     ("pgvector", "fits"), [("0.8.4", True), ("0.10.0", True), ("1.0", True), ("0.9.0-dev", True), ("0.8", False)]
 )
 def test_versions_of_pgvector_are_compared_as_numbers(pgvector: str, fits: bool) -> None:
-    from course_lib.postgres.server import refuse_unfit
+    from course_lib.postgres.fitness import refuse_unfit
 
     row = {
         "number": 180004, "version": "18.4", "pgvector": pgvector, "may_create": True, "role": "x",
