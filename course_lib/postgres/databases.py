@@ -90,15 +90,19 @@ def generated_name(subject: str) -> str:
     return f"{subject}_{os.getpid()}_{own_life()[:4]}{secrets.token_hex(2)}"
 
 
-async def list_databases(connection: asyncpg.Connection[Any]) -> list[Database]:
-    """Every database of the course that belongs to the role of ``connection``, oldest first."""
+async def list_databases(connection: asyncpg.Connection[Any], clients: bool = True) -> list[Database]:
+    """Every database of the course that belongs to the role of ``connection``, oldest first.
+
+    Args:
+        clients: count those who are connected, which takes a question more.
+    """
     query = f"{OWN} WHERE {BIRTHMARK} = datconnlimit OR shobj_description(d.oid, 'pg_database') <> '' ORDER BY d.oid"
     found = [database for row in await connection.fetch(query) if (database := _of(row))]
-    if not found:
-        return []
+    if not found or not clients:
+        return found
     used = await connection.fetch("SELECT datname, count(*) AS clients FROM pg_stat_activity GROUP BY datname")
-    clients = {row["datname"]: row["clients"] for row in used}
-    return [replace(database, connections=clients.get(database.name, 0)) for database in found]
+    number = {row["datname"]: row["clients"] for row in used}
+    return [replace(database, connections=number.get(database.name, 0)) for database in found]
 
 
 def _of(row: Any) -> Database | None:
@@ -226,7 +230,7 @@ async def sweep(connection: asyncpg.Connection[Any], embedded: bool = False) -> 
         embedded: the server is the course's own, so that a maker without a file in this folder is dead.
     """
     dropped = []
-    for database in await list_databases(connection):
+    for database in await list_databases(connection, clients=False):
         if not database.abandoned(embedded):
             continue
         with suppress(*OTHERS_DOING):

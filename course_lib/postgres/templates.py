@@ -84,7 +84,7 @@ async def _lock(connection: asyncpg.Connection[Any]) -> bool:
 
 async def _templates(connection: asyncpg.Connection[Any]) -> list[Database]:
     """Those of this role, oldest first."""
-    return [database for database in await list_databases(connection) if _is_template(database)]
+    return [database for database in await list_databases(connection, clients=False) if _is_template(database)]
 
 
 def _is_template(database: Database) -> bool:
