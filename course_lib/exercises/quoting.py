@@ -11,7 +11,6 @@ DIGITS = 60
 NAME = 60
 _ESCAPES = re.compile(r"\x1b(\[[0-9;:?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)")
 _NAME = type.__dict__["__name__"]  # as type itself reads it, whatever a metaclass says
-_NUMBERS = (int, bool, float)
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from course_lib.errors import CourseError
+from course_lib.files import NO_ROOM
 from course_lib.postgres.room import FREE_BYTES, FREE_FILES, MB, START_BYTES, free_bytes, free_files
 
 ANOTHER_SERVER = "Set DATABASE_URL to a PostgreSQL 18 with pgvector, for instance with: docker compose up -d"
@@ -24,7 +25,6 @@ MEMORY_BYTES = 320 * MB  # shared_buffers and what comes with them
 LINE = re.compile(r"^([0-9A-Z]{5}) (?:FATAL|PANIC|ERROR): +(.*)$", re.MULTILINE)
 
 NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 IN_PLACE = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 DISK_FULL, OUT_OF_MEMORY, NO_RIGHT, IO_ERROR = "53100", "53200", "42501", "58030"

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import asyncpg
 import psutil
@@ -35,10 +35,7 @@ SETTLE_SECONDS = 10  # how long the embedded server may take to come back by its
 NETWORK = ("nfs", "cifs", "smb", "afs", "afpfs", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "fuse.gluster")
 
 
-if TYPE_CHECKING:
-    Connection: TypeAlias = asyncpg.Connection[Any]
-else:
-    Connection = asyncpg.Connection
+Connection: TypeAlias = "asyncpg.Connection[Any]"
 
 
 @dataclass(frozen=True)
