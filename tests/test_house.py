@@ -18,9 +18,11 @@ FLOORS = [
     {"models", "db"},
     {"repositories", "unit_of_work", "data"},
     {"instruments"},
-    {"exercises"},
-    {"lesson", "notebooks", "service", "classroom", "interview"},
-    {"bench", "cli"},
+    {"judging", "kernel", "service"},
+    {"exercises", "lesson", "notebooks"},
+    {"classroom", "interview"},
+    {"bench", "site"},
+    {"cli"},
 ]
 MODULES = sorted((REPOSITORY / "course_lib").rglob("*.py"))
 

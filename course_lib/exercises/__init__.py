@@ -1,8 +1,10 @@
 """Exercises: the learner writes code, and within a second knows whether it is right and what gives it away if not."""
 
-from course_lib.exercises.check import check, hint, judge_answer, progress, solution
-from course_lib.exercises.exercise import Exercise, find_exercise, manifest
-from course_lib.exercises.verdict import CheckFailed, Verdict
+from course_lib.exercises.check import check, hint, progress, solution
+from course_lib.exercises.manifest import find_exercise, manifest
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.judge import judge_answer
+from course_lib.judging.verdict import CheckFailed, Verdict
 
 __all__ = [
     "CheckFailed",

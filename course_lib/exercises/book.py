@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
-from course_lib.exercises.exercise import Exercise, find_exercise
+from course_lib.exercises.manifest import find_exercise
+from course_lib.judging.exercise import Exercise
 from course_lib.settings import REPOSITORY
 
 if TYPE_CHECKING:

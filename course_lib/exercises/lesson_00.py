@@ -6,9 +6,9 @@ import json
 from secrets import choice, randbelow, token_hex
 from typing import ClassVar
 
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.quoting import kind_of
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import kind_of
 
 
 class CountUsers(Exercise):

@@ -12,7 +12,7 @@ import pytest
 
 from course_lib.exercises import Exercise, judge_answer
 from course_lib.exercises.book import SOLUTIONS, exercise_notebook, solution_source
-from course_lib.exercises.exercise import lesson_exercises
+from course_lib.exercises.manifest import lesson_exercises
 from tests.exercises.written import Answers
 
 FROM_ANYWHERE = {"raised", "forgotten await", "not async", "unreadable"}  # mistakes that are not of one exercise

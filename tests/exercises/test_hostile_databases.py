@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from course_lib.data.fresh import FreshDatabase, make_database
 from course_lib.errors import CourseError
 from course_lib.exercises import judge_answer
-from course_lib.exercises.attempt import Attempt
+from course_lib.judging.attempt import Attempt
 from course_lib.postgres import Server, find_server
 from tests.exercises.tortured import CountUsers, right, verdict_on
 

@@ -19,10 +19,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.exercises import Verdict, judge_answer
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Wrong
-from course_lib.exercises.foreign import plain
 from course_lib.exercises.lesson_00 import TitlesOf
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Wrong
+from course_lib.judging.foreign import plain
 from course_lib.models import User
 from tests.exercises.tortured import CountUsers, right, verdict_on
 

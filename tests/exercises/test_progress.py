@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from course_lib.exercises import hint, progress, solution
-from course_lib.exercises.progress import Record, take_remarks
+from course_lib.judging.record import Record, take_remarks
 from course_lib.settings import get_settings
 from tests.postgres.places import environment
 
@@ -95,7 +95,7 @@ def test_a_record_that_somebody_saved_meanwhile_is_added_to(work: Path) -> None:
 def test_checks_in_several_processes_lose_nothing(work: Path) -> None:
     code = """
 import sys
-from course_lib.exercises.progress import Record
+from course_lib.judging.record import Record
 for number in range(10):
     record = Record.load()
     record.passed.append(f"{sys.argv[1]}.{number}")

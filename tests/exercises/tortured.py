@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.exercises import Exercise, Verdict, judge_answer
-from course_lib.exercises.attempt import Attempt
+from course_lib.judging.attempt import Attempt
 
 
 class CountUsers(Exercise):

@@ -21,13 +21,13 @@ from sqlalchemy import URL, create_engine, text
 
 from course_lib.data.fresh import FreshDatabase, fresh_database
 from course_lib.db import make_engine
-from course_lib.exercises.asking import counting_bytes
-from course_lib.exercises.attempt import Attempt
 from course_lib.exercises.lesson_02.message_counts import MessageCounts
 from course_lib.instruments import network_delay
 from course_lib.instruments.network.door import PortDoor
 from course_lib.instruments.network.proxy import Proxy
 from course_lib.instruments.network.route import through_proxy, upstream_of
+from course_lib.judging.asking import counting_bytes
+from course_lib.judging.attempt import Attempt
 from course_lib.postgres.pgbouncer import pgbouncer, pgbouncer_is_installed
 from tests.postgres.places import start_python, wait_until
 

@@ -1,6 +1,5 @@
 """Models and CRUD: ten functions of a product's back end, from the first INSERT to a store of API keys."""
 
-from course_lib.exercises.exercise import Exercise
 from course_lib.exercises.lesson_01.add_user import AddUser
 from course_lib.exercises.lesson_01.api_keys import StoreOfApiKeys
 from course_lib.exercises.lesson_01.conversations_page import ConversationsPage
@@ -11,6 +10,7 @@ from course_lib.exercises.lesson_01.recent_conversations import RecentConversati
 from course_lib.exercises.lesson_01.save_documents import SaveDocuments
 from course_lib.exercises.lesson_01.spend_tokens import SpendTokens
 from course_lib.exercises.lesson_01.tag_document import TagDocument
+from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
     AddUser,

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from course_lib.exercises.asking import ask, calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import new_email, new_name
+from course_lib.judging.asking import ask, calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import new_email, new_name
 
 
 class AddUser(Exercise):

@@ -13,12 +13,12 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import DBAPIError, IntegrityError, MultipleResultsFound, NoResultFound, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from course_lib.exercises.asking import calling_it, fetched, readable
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_user
 from course_lib.instruments import Rows
+from course_lib.judging.asking import calling_it, fetched, readable
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.staging import add_user
 from course_lib.models import User
 
 PREFIX = 8

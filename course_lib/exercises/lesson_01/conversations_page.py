@@ -8,11 +8,11 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import ask, calling_it, fetched, is_list, readable
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows, add_user
+from course_lib.judging.asking import ask, calling_it, fetched, is_list, readable
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article, article_of_pair
+from course_lib.judging.staging import add_rows, add_user
 from course_lib.models import Conversation
 
 PAGES = 8  # all of them full: the hardest end of a list
@@ -141,7 +141,7 @@ class _Walk:
         expect = self.attempt.expect
         page = await ask(self.attempt, self.user_id, after, self.limit)
         expect(page is not None, "nothing returned")
-        expect(is_list(page) and len(page) == 2 and is_list(page[0]), "not a pair", kind=_kinds(page))
+        expect(is_list(page) and len(page) == 2 and is_list(page[0]), "not a pair", kind=article_of_pair(page))
         odd = [item for item in page[0] if not isinstance(item, Conversation)]
         expect(not odd, "not conversations", kind=article(odd[0]) if odd else "")
         self.rows = max(self.rows, fetched(self.attempt.log))
@@ -181,11 +181,6 @@ class _Walk:
         attempt.expect(places == sorted(places), "order")
         attempt.expect(shown != ordered[: len(shown)], "ended early", count=len(shown))
         raise attempt.wrong("skipped", count=len(set(ordered) - set(shown)))
-
-
-def _kinds(page: Any) -> str:
-    is_pair = is_list(page) and len(page) == 2
-    return f"a pair of {article(page[0])} and {article(page[1])}" if is_pair else article(page)
 
 
 def _conversations(user_id: UUID, limit: int) -> list[dict[str, Any]]:

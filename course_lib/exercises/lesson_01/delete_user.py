@@ -9,11 +9,11 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
-from course_lib.exercises.asking import NOT_NULL, ask, calling_it, fetched
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import new_email
+from course_lib.judging.asking import NOT_NULL, ask, calling_it, fetched
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import new_email
 
 STATEMENTS = 8
 ROWS = 10

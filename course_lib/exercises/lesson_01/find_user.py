@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound, SQLAlchemyError
 
-from course_lib.exercises.asking import ask, calling_it, fetched, readable
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_user, new_email
+from course_lib.judging.asking import ask, calling_it, fetched, readable
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import add_user, new_email
 from course_lib.models import User
 
 CROWD = 30

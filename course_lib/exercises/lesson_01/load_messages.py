@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from course_lib.exercises.asking import ask, calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.staging import add_rows, add_user, other_rows
 from course_lib.instruments import Rows
+from course_lib.judging.asking import ask, calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.staging import add_rows, add_user, other_rows
 
 MANY = 4200  # times eight columns: more than the 32,767 parameters that one statement can carry
 FEW = 70

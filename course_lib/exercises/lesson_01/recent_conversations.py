@@ -7,11 +7,11 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import ask, expect_list, fetched, readable
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows, add_user
+from course_lib.judging.asking import ask, expect_list, fetched, readable
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import add_rows, add_user
 from course_lib.models import Conversation
 
 CONVERSATIONS = 40

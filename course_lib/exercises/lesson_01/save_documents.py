@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from course_lib.exercises.asking import CARDINALITY, UNIQUE, ask, calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows, add_user, other_rows
 from course_lib.instruments import Rows
+from course_lib.judging.asking import CARDINALITY, UNIQUE, ask, calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import add_rows, add_user, other_rows
 
 STATEMENTS = 2
 LARGE = 300

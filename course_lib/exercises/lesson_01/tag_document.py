@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from course_lib.exercises.asking import ask, calling_it, while_another_writes
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows, add_user, other_rows
+from course_lib.judging.asking import ask, calling_it, while_another_writes
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import add_rows, add_user, other_rows
 
 
 class TagDocument(Exercise):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import inspect, select
@@ -12,13 +12,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from course_lib.exercises.asking import ask, expect_list, fetched, is_list, sent_most
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.exercises.lesson_02.threads import Groups, Thread, add_threads, is_group
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
+from course_lib.judging.asking import ask, expect_list, fetched, sent_most
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article_of_pair, kind_of
+from course_lib.judging.staging import add_user
+from course_lib.judging.threads import Groups, Thread, add_threads, is_group
 from course_lib.models import Conversation
 
 CONVERSATIONS = 24
@@ -112,7 +112,7 @@ class CutOffAnswers(Exercise):
             found = await (ask(attempt, user_id) if session is None else attempt.call(session, user_id))
         found = expect_list(attempt, found)
         odd = [line for line in found if not is_group(line)]
-        attempt.expect(not odd, "not pairs", kind=_kind(odd[0]) if odd else "")
+        attempt.expect(not odd, "not pairs", kind=article_of_pair(odd[0]) if odd else "")
         return [(title, list(texts)) for title, texts in found]
 
     def _compare(self, attempt: Attempt, found: Groups, wanted: Cuts, threads: list[Thread]) -> None:
@@ -176,10 +176,3 @@ def _damage(held: Sequence[Conversation], contents: dict[UUID, list[str]], sessi
         for conversation in held
     )
     return f"{short} of {len(held)} conversations had lost messages" if short else ""
-
-
-def _kind(line: Any) -> str:
-    if not (is_list(line) and len(line) == 2):
-        return article(line)
-    inside = f"a list of {kind_of(line[1][0])}" if is_list(line[1]) and line[1] else article(line[1])
-    return f"a pair of {article(line[0])} and {inside}"

@@ -7,14 +7,14 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.foreign import plain
-from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.exercises.lesson_02.papers import Paper, add_papers
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
+from course_lib.exercises.lesson_02.scenes.papers import Paper, add_papers
+from course_lib.judging.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.foreign import plain
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.staging import add_user
 
 STATEMENTS = 2
 BYTES = 600  # per row, beside the texts; an embedding alone has over 2,000

@@ -8,14 +8,14 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import ask, calling_it, fetched, is_list, sent_most
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.exercises.lesson_02.papers import Paper, add_papers
-from course_lib.exercises.lesson_02.threads import Thread, add_threads
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
+from course_lib.exercises.lesson_02.scenes.papers import Paper, add_papers
+from course_lib.judging.asking import ask, calling_it, fetched, is_list, sent_most
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import add_user
+from course_lib.judging.threads import Thread, add_threads
 
 STATEMENTS = 5
 SIZES = (0, 4, 9, 2, 7, 12, 5, 3, 6, 8)  # messages of the conversations

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.exercises.lesson_02.threads import Groups, Thread, add_threads, is_group
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
+from course_lib.judging.asking import ask, counting_bytes, expect_list, fetched, sent_most
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article_of_pair
+from course_lib.judging.staging import add_user
+from course_lib.judging.threads import Groups, Thread, add_threads, is_group
 
 CONVERSATIONS = 200
 SHOWN = 3
@@ -114,7 +113,7 @@ class LastThree(Exercise):
             found = await ask(attempt, user_id)
         found = expect_list(attempt, found)
         odd = [line for line in found if not is_group(line)]
-        attempt.expect(not odd, "not pairs", kind=_kind(odd[0]) if odd else "")
+        attempt.expect(not odd, "not pairs", kind=article_of_pair(odd[0]) if odd else "")
         return [(title, list(texts)) for title, texts in found]
 
     def _compare(self, attempt: Attempt, found: Groups, threads: list[Thread]) -> None:
@@ -156,12 +155,3 @@ class LastThree(Exercise):
 
 def _last(thread: Thread) -> list[str]:
     return thread.contents[-SHOWN:]
-
-
-def _kind(line: Any) -> str:
-    if not (is_list(line) and len(line) == 2):
-        return article(line)
-    inside: Sequence[Any] = line[1] if is_list(line[1]) else ()
-    odd = next((item for item in inside if not isinstance(item, str)), None)
-    what = f"a list with {article(odd)} in it" if inside else article(line[1])
-    return f"a pair of {article(line[0])} and {what}"

@@ -8,13 +8,13 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
-from course_lib.exercises.lesson_02.threads import Thread, add_threads
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
+from course_lib.judging.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article_of_pair
+from course_lib.judging.staging import add_user
+from course_lib.judging.threads import Thread, add_threads
 
 CONVERSATIONS = 32
 WORDS = 90  # in a message, about 600 bytes
@@ -95,7 +95,7 @@ class MessageCounts(Exercise):
             found = await ask(attempt, user_id)
         found = expect_list(attempt, found)
         odd = [line for line in found if not _is_pair(line)]
-        attempt.expect(not odd, "not pairs", kind=_kind(odd[0]) if odd else "")
+        attempt.expect(not odd, "not pairs", kind=article_of_pair(odd[0]) if odd else "")
         return [(title, count) for title, count in found]
 
     def _compare(self, attempt: Attempt, found: Pairs, threads: Sequence[Thread]) -> None:
@@ -125,8 +125,3 @@ def _is_pair(line: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _kind(line: Any) -> str:
-    is_pair = is_list(line) and len(line) == 2
-    return f"a pair of {article(line[0])} and {article(line[1])}" if is_pair else article(line)

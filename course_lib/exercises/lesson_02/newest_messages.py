@@ -8,13 +8,13 @@ from secrets import choice, randbelow
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from course_lib.exercises.asking import ask, expect_list, fetched, is_list, sent_most
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
-from course_lib.exercises.lesson_02.threads import TITLES, shuffled, text_of
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows, new_email, new_name
+from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
+from course_lib.judging.asking import ask, expect_list, fetched, is_list, sent_most
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import add_rows, new_email, new_name
+from course_lib.judging.threads import TITLES, shuffled, text_of
 
 OWNERS = 24
 CONVERSATIONS = 60

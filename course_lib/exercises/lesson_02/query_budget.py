@@ -10,12 +10,12 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID
 
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_02 import loading_conversations as loading
-from course_lib.exercises.lesson_02.threads import add_threads
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_02.scenes import loading_conversations as loading
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.staging import add_user
+from course_lib.judging.threads import add_threads
 
 KEEPING = (loading.in_a_second_select, loading.in_a_join, loading.by_hand)
 BREAKING = (loading.one_by_one, loading.one_by_one_below, loading.in_small_batches, loading.at_once_while_few)

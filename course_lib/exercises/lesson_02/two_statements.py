@@ -7,13 +7,13 @@ from secrets import randbelow
 from typing import ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import ask, expect_list, fetched, readable, sent_most
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_02.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.exercises.lesson_02.threads import Thread, add_threads
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
+from course_lib.judging.asking import ask, expect_list, fetched, readable, sent_most
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import add_user
+from course_lib.judging.threads import Thread, add_threads
 from course_lib.models import Conversation
 
 CONVERSATIONS = 50

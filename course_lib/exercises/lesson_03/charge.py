@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from course_lib.exercises.asking import DEADLOCK, calling_it, until_blocked
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_03.races import at_once, holds_advisory_lock, sessions_of, store_if_free
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_user, other_rows
+from course_lib.judging.asking import DEADLOCK, calling_it, until_blocked
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.races import at_once, holds_advisory_lock, sessions_of, store_if_free
+from course_lib.judging.staging import add_user, other_rows
 
 TIERS = ("free", "pro", "team")
 LIMIT = 100_000_000

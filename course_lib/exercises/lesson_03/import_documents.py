@@ -12,12 +12,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from course_lib.exercises.asking import calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_rows, add_user, new_name
-from course_lib.exercises.trouble import sqlstate_of
+from course_lib.judging.asking import calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.staging import add_rows, add_user, new_name
+from course_lib.judging.trouble import sqlstate_of
 from course_lib.models import Document
 
 SOURCE, STATUS, HASH = "uq_documents_user_id_source", "ck_documents_status", "ck_documents_content_hash"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import SERIALIZATION, UNIQUE, calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_03.embedder import Embedder, new_texts
-from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_03.turns import in_turns
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows, add_user, other_rows
+from course_lib.exercises.lesson_03.scenes.embedder import Embedder, new_texts
+from course_lib.judging.asking import SERIALIZATION, UNIQUE, calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article
+from course_lib.judging.races import sessions_of
+from course_lib.judging.staging import add_rows, add_user, other_rows
+from course_lib.judging.turns import in_turns
 
 TEXTS, FAILING, FEWER = 500, 347, 120
 WITNESS = """

@@ -6,17 +6,26 @@ from secrets import randbelow
 from typing import ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_03.job_workers import (
+from course_lib.exercises.lesson_03.scenes.job_workers import (
     forty_jobs,
     four_at_once,
     one_amid_another,
     past_a_lock,
     too_late_amid_a_claim,
 )
-from course_lib.exercises.lesson_03.queued_jobs import EXPIRE, WORKERS, Jobs, add_jobs, changed, claim, complete, jobs
+from course_lib.exercises.lesson_03.scenes.queued_jobs import (
+    EXPIRE,
+    WORKERS,
+    Jobs,
+    add_jobs,
+    changed,
+    claim,
+    complete,
+    jobs,
+)
+from course_lib.judging.asking import calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
 
 TOLERANCE = 20  # seconds by which a lease may be off: machines are slow
 

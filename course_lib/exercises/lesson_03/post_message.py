@@ -13,14 +13,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from course_lib.db import make_engine, make_session_factory
-from course_lib.exercises.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, calling_it
-from course_lib.exercises.attempt import POOL, Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_03.turns import Race, run_race
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_rows, add_user
-from course_lib.exercises.trouble import sqlstate_of
+from course_lib.judging.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, calling_it
+from course_lib.judging.attempt import POOL, Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.races import sessions_of
+from course_lib.judging.staging import add_rows, add_user
+from course_lib.judging.trouble import sqlstate_of
+from course_lib.judging.turns import Race, run_race
 
 AT_ONCE = 20
 ROLES = ("user", "assistant", "tool")

@@ -7,14 +7,14 @@ from secrets import randbelow, token_hex
 from typing import Any, ClassVar, NamedTuple
 from uuid import UUID, uuid4
 
-from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
 from course_lib.exercises.lesson_03.idempotency import CREATE, KeyReused
-from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_03.turns import Race, in_turns, run_race
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_rows, add_user
+from course_lib.judging.asking import DEADLOCK, SERIALIZATION, calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.races import sessions_of
+from course_lib.judging.staging import add_rows, add_user
+from course_lib.judging.turns import Race, in_turns, run_race
 
 SECONDS = 2  # for a call that nothing holds up
 COMMITS = 4  # so many COMMITs of a call are told apart

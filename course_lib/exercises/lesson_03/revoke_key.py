@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import DBAPIError
 
-from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_03.turns import in_turns
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows, add_user
+from course_lib.judging.asking import DEADLOCK, SERIALIZATION, calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.races import sessions_of
+from course_lib.judging.staging import add_rows, add_user
+from course_lib.judging.turns import in_turns
 
 CHECKS_IN_THE_UPDATE = re.compile(r"\bUPDATE\s+api_keys\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
 LONG_AGO = "2026-02-01T10:00:00Z"

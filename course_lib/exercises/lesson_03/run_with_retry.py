@@ -6,10 +6,7 @@ from secrets import randbelow, token_hex
 from typing import Any, ClassVar
 
 from course_lib.db import make_session_factory
-from course_lib.exercises.asking import DEADLOCK, SERIALIZATION, UNIQUE
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_03.conflicts import (
+from course_lib.exercises.lesson_03.scenes.conflicts import (
     MARKS,
     AtCommit,
     Broken,
@@ -21,9 +18,12 @@ from course_lib.exercises.lesson_03.conflicts import (
     Returning,
     Work,
 )
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_user
-from course_lib.exercises.trouble import sqlstate_of
+from course_lib.judging.asking import DEADLOCK, SERIALIZATION, UNIQUE
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.staging import add_user
+from course_lib.judging.trouble import sqlstate_of
 
 LONG = 1.0  # seconds between two tries; the statement allows a twentieth
 WHERE = {Overtaken: "a statement", Deadlocked: "a statement", AtCommit: "the COMMIT"}

@@ -6,12 +6,12 @@ from secrets import token_hex
 from typing import Any, ClassVar
 from uuid import UUID
 
-from course_lib.exercises.asking import calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import new_email, new_name
+from course_lib.judging.asking import calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article
+from course_lib.judging.races import sessions_of
+from course_lib.judging.staging import new_email, new_name
 
 TABLES = ("users", "conversations", "messages")
 

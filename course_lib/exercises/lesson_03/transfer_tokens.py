@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
-from course_lib.exercises.asking import CHECK, DEADLOCK, calling_it, until_blocked
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_03.races import at_once, kept_outside, sessions_of, store_if_free
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows, new_email, new_name
+from course_lib.judging.asking import CHECK, DEADLOCK, calling_it, until_blocked
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.races import at_once, kept_outside, sessions_of, store_if_free
+from course_lib.judging.staging import add_rows, new_email, new_name
 
 SHARED = "SELECT 1 FROM users WHERE id = :id FOR SHARE"
 NOT_BOTH = "SELECT md5(string_agg(u::text, '' ORDER BY id)) FROM users AS u WHERE id NOT IN (:giver, :taker)"

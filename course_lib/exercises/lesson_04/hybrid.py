@@ -10,11 +10,11 @@ import numpy as np
 from sqlalchemy import text
 
 from course_lib.data.corpus import GoldenQuestion, golden_questions
-from course_lib.exercises.asking import ask, calling_it, expect_list, fetched
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows
+from course_lib.judging.asking import ask, calling_it, expect_list, fetched
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
+from course_lib.judging.staging import add_rows
 from course_lib.llm.names import OFFLINE_EMBEDDING_MODEL
 
 SYNTAX_ERROR = "42601"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from secrets import randbelow
 from typing import ClassVar
 
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_04 import searching
-from course_lib.exercises.lesson_04.searching import Searches, nearest, some_queries
+from course_lib.exercises.lesson_04.scenes import searching
+from course_lib.exercises.lesson_04.scenes.searching import Searches, nearest, some_queries
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
 
 SEARCHES = 5
 

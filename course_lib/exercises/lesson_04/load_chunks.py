@@ -15,11 +15,11 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.db import make_engine
-from course_lib.exercises.asking import calling_it, sent_most
-from course_lib.exercises.attempt import POOL, Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.quoting import article, kind_of
-from course_lib.exercises.staging import add_rows, add_user, new_name
+from course_lib.judging.asking import calling_it, sent_most
+from course_lib.judging.attempt import POOL, Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.staging import add_rows, add_user, new_name
 from course_lib.models import DIMENSIONS
 
 MANY, SOME = 1_200, 40  # chunks

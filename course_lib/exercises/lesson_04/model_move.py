@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from secrets import randbelow, token_hex
 from typing import Any, ClassVar
 
-from course_lib.exercises.asking import is_list
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, NotAttempted, Wrong
-from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_04.stored_passages import K, Passages, new_texts
+from course_lib.exercises.lesson_04.scenes.stored_passages import K, Passages, new_texts
 from course_lib.exercises.lesson_04.two_models import CREATE, EmbeddingFailed, Model, cosine_distance
-from course_lib.exercises.quoting import article
-from course_lib.exercises.staging import add_rows
+from course_lib.judging.asking import is_list
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, NotAttempted, Wrong
+from course_lib.judging.quoting import article
+from course_lib.judging.races import sessions_of
+from course_lib.judging.staging import add_rows
 
 METHODS = ("store", "backfill", "switch", "search")
 BATCH = 8

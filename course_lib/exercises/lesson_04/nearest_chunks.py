@@ -10,11 +10,11 @@ from uuid import UUID, uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from course_lib.exercises.asking import ask, fetched
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_04.hits import Hits, differ, read_pairs
-from course_lib.exercises.staging import add_rows, add_user
+from course_lib.exercises.lesson_04.scenes.hits import Hits, differ, read_pairs
+from course_lib.judging.asking import ask, fetched
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.staging import add_rows, add_user
 from course_lib.models import DIMENSIONS
 
 OWN = 14

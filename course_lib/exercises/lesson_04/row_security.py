@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.db import make_engine
 from course_lib.errors import CourseError
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.quoting import message_of
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import message_of
 
 TABLES = {
     "documents": "SELECT id, user_id FROM documents",

@@ -13,13 +13,13 @@ from sqlalchemy import text
 
 from course_lib.data.clustered import clustered_queries, clustered_vectors
 from course_lib.data.library import CHUNKS, MODEL
-from course_lib.exercises.asking import ask, calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_04 import searching
-from course_lib.exercises.lesson_04.hits import Hits, differ, read_pairs
-from course_lib.exercises.lesson_04.server_counts import count_scans
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_04.scenes import searching
+from course_lib.exercises.lesson_04.scenes.hits import Hits, differ, read_pairs
+from course_lib.exercises.lesson_04.scenes.server_counts import count_scans
+from course_lib.judging.asking import ask, calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.staging import add_user
 
 SYNTAX_ERROR = "42601"
 ASKED = {"big": 14, "middle": 8, "small": 10, "tiny": 8}  # searches for each

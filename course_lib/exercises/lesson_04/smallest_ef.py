@@ -6,15 +6,15 @@ from numbers import Integral
 from secrets import choice
 from typing import ClassVar
 
-from course_lib.exercises.asking import ask, calling_it
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_04.searching import some_queries
-from course_lib.exercises.lesson_04.server_counts import Counts, count_scans, count_searches
-from course_lib.exercises.quoting import article
+from course_lib.exercises.lesson_04.scenes.searching import some_queries
+from course_lib.exercises.lesson_04.scenes.server_counts import Counts, count_scans, count_searches
 from course_lib.instruments.recall_at_k.measure import recalls
 from course_lib.instruments.recall_at_k.question import ask as question_of
 from course_lib.instruments.recall_at_k.settings import search_settings
+from course_lib.judging.asking import ask, calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
 from course_lib.models import DocumentChunk
 
 QUERIES, K = 15, 10

@@ -8,10 +8,10 @@ from secrets import randbelow
 from typing import ClassVar
 from uuid import UUID
 
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_04 import searching
-from course_lib.exercises.lesson_04.searching import Searches, nearest, some_queries
+from course_lib.exercises.lesson_04.scenes import searching
+from course_lib.exercises.lesson_04.scenes.searching import Searches, nearest, some_queries
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
 
 ABOVE = (0, 3, 4, 5, 25, 30)  # how many chunks there are above the threshold of each search
 LITTLE = 1e-5  # a similarity that near to the threshold would be a matter of rounding

@@ -7,11 +7,11 @@ from itertools import pairwise
 from secrets import choice
 from typing import Any, ClassVar
 
-from course_lib.exercises.asking import calling_it, expect_list
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_04.server_counts import count_scans, count_searches
-from course_lib.exercises.quoting import article
+from course_lib.exercises.lesson_04.scenes.server_counts import count_scans, count_searches
+from course_lib.judging.asking import calling_it, expect_list
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import article
 
 DIMENSIONS, ROWS, SEARCHES = 3072, 400, 6
 ENOUGH = 0.9  # of the truly nearest. An index on halves finds 1.0 of them, so do bits with rerank

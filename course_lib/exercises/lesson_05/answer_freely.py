@@ -11,23 +11,22 @@ from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import DetachedInstanceError
 
-from course_lib.exercises.asking import calling_it, together
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_05.threads import (
+from course_lib.exercises.lesson_05.scenes.asked import (
+    Asked,
     ModelDown,
-    Thread,
-    add_threads,
+    add_asked,
     comes_of,
-    new_text,
     out_now,
     plain,
     read_as_stored,
-    small_pool,
     stored,
 )
-from course_lib.exercises.quoting import article
+from course_lib.judging.asking import calling_it, small_pool, together
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article
+from course_lib.judging.races import sessions_of
+from course_lib.judging.threads import text_of
 
 REQUESTS, POOL_SIZE = 8, 2
 PATIENCE = 3.0  # seconds for all requests to come to the model; only a wrong answer makes us wait for so long
@@ -70,7 +69,7 @@ class Model:
             self._all_here.set()
         if self.fails:
             raise ModelDown("the provider did not answer")
-        return self.replies.setdefault(given[-1]["content"] if given else "", new_text())
+        return self.replies.setdefault(given[-1]["content"] if given else "", text_of(4))
 
 
 class AnswerFreely(Exercise):
@@ -131,13 +130,13 @@ class AnswerFreely(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         await read_as_stored(attempt)
-        some, none, three, *crowd = await add_threads(attempt, (5, 0, 3, *[2] * REQUESTS))
+        some, none, three, *crowd = await add_asked(attempt, (5, 0, 3, *[2] * REQUESTS))
         await self._alone(attempt, some)
         await self._alone(attempt, none)
         await self._model_fails(attempt, three)
         await self._at_once(attempt, crowd)
 
-    async def _alone(self, attempt: Attempt, thread: Thread) -> None:
+    async def _alone(self, attempt: Attempt, thread: Asked) -> None:
         model = Model(attempt)
         with calling_it(attempt, "unloaded", MissingGreenlet, DetachedInstanceError):
             said = await attempt.call(sessions_of(attempt), model, thread.id, thread.question)
@@ -146,9 +145,7 @@ class AnswerFreely(Exercise):
         self._look_at_messages(attempt, thread, model.given[-1], model.kind)
         self._look_at_end(attempt, thread, model, said, (await stored(attempt, [thread]))[thread.id])
 
-    def _look_at_messages(
-        self, attempt: Attempt, thread: Thread, given: list[dict[str, str]] | None, kind: str
-    ) -> None:
+    def _look_at_messages(self, attempt: Attempt, thread: Asked, given: list[dict[str, str]] | None, kind: str) -> None:
         if given == thread.messages:
             return
         if given is None:
@@ -161,7 +158,7 @@ class AnswerFreely(Exercise):
         raise attempt.wrong("wrong order")
 
     def _look_at_end(
-        self, attempt: Attempt, thread: Thread, model: Model, said: Any, messages: list[dict[str, Any]]
+        self, attempt: Attempt, thread: Asked, model: Model, said: Any, messages: list[dict[str, Any]]
     ) -> None:
         reply = model.replies.get(thread.question, "")
         attempt.expect(said is not None, "nothing returned")
@@ -179,7 +176,7 @@ class AnswerFreely(Exercise):
             for column, value in right.items():
                 attempt.expect(message[column] == value, "wrong message", seq=message["seq"], column=column)
 
-    async def _model_fails(self, attempt: Attempt, thread: Thread) -> None:
+    async def _model_fails(self, attempt: Attempt, thread: Asked) -> None:
         model = Model(attempt, fails=True)
         try:
             said = await attempt.call(sessions_of(attempt), model, thread.id, thread.question)
@@ -190,10 +187,10 @@ class AnswerFreely(Exercise):
             raise attempt.wrong("error swallowed", said=article(said))
         attempt.look_for_held_connections()
 
-    async def _at_once(self, attempt: Attempt, threads: list[Thread]) -> None:
+    async def _at_once(self, attempt: Attempt, threads: list[Asked]) -> None:
         model = Model(attempt, crowd=REQUESTS)
 
-        async def one(thread: Thread) -> Any:
+        async def one(thread: Asked) -> Any:
             answered = attempt.answer(sessions_of(attempt), model, thread.id, thread.question)
             return await answered if inspect.isawaitable(answered) else answered
 

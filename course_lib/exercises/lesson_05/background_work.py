@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_05.engines import try_out
-from course_lib.exercises.lesson_05.uploads import Uploads
-from course_lib.exercises.staging import add_user
+from course_lib.exercises.lesson_05.scenes.engines import try_out
+from course_lib.exercises.lesson_05.scenes.uploads import Uploads
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.staging import add_user
 
 
 class BackgroundWork(Exercise):

@@ -12,10 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_05.engines import engine_of, try_out
-from course_lib.exercises.lesson_05.server_connections import (
+from course_lib.exercises.lesson_05.scenes.engines import engine_of, try_out
+from course_lib.exercises.lesson_05.scenes.server_connections import (
     LET_THROUGH,
     LIMIT,
     SENT,
@@ -23,7 +21,9 @@ from course_lib.exercises.lesson_05.server_connections import (
     next_names,
     server_connections,
 )
-from course_lib.exercises.trouble import sqlstate_of
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.trouble import sqlstate_of
 
 MISSING, TAKEN = "26000", "42P05"  # SQLSTATEs: no prepared statement of that name, and one of that name already
 ROUNDS = 7  # psycopg prepares what it has run five times

@@ -15,13 +15,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from course_lib.exercises.asking import NOT_AVAILABLE
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_05.engines import engine_of, try_out
-from course_lib.exercises.quoting import kind_of
-from course_lib.exercises.staging import add_user
-from course_lib.exercises.trouble import QUERY_CANCELED, sqlstate_of
+from course_lib.exercises.lesson_05.scenes.engines import engine_of, try_out
+from course_lib.judging.asking import NOT_AVAILABLE
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import kind_of
+from course_lib.judging.staging import add_user
+from course_lib.judging.trouble import QUERY_CANCELED, sqlstate_of
 
 TOUCH = text("UPDATE users SET tokens_used = tokens_used + 1 WHERE id = :id")
 SLEEP = text("SELECT pg_sleep(:seconds)")

@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 from sqlalchemy import text
 
 from course_lib.db import make_engine
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.foreign import plain
-from course_lib.exercises.lesson_05.engines import try_out
-from course_lib.exercises.quoting import article
+from course_lib.exercises.lesson_05.scenes.engines import try_out
 from course_lib.instruments import PoolGauge
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.foreign import plain
+from course_lib.judging.quoting import article
 
 LEAST, MOST, ALWAYS = 1.5, 4.0, 5  # the band: times the average in use, and so many are never too many
 RUSH, MEAN = 40, 0.03  # requests of the load that is tried out, and their mean hold in seconds

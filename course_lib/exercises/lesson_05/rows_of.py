@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 
-from course_lib.exercises.asking import until_blocked
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.foreign import plain
-from course_lib.exercises.lesson_05.threads import small_pool
-from course_lib.exercises.quoting import article, kind_of
 from course_lib.instruments import PoolGauge
+from course_lib.judging.asking import small_pool, until_blocked
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.foreign import plain
+from course_lib.judging.quoting import article, kind_of
 
 ROWS, READ_AHEAD = 50_000, 20_000  # of the long answer, and of that what a stream may have fetched after three rows
 PATIENCE = 1.0  # seconds for a connection to come back; only a wrong answer makes us wait for so long

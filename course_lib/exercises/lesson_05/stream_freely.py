@@ -7,22 +7,22 @@ import inspect
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise, Wrong
-from course_lib.exercises.lesson_03.races import sessions_of
-from course_lib.exercises.lesson_05.threads import (
+from course_lib.exercises.lesson_05.scenes.asked import (
+    Asked,
     ModelDown,
-    Thread,
-    add_threads,
+    add_asked,
     comes_of,
-    new_text,
     out_now,
     plain,
     read_as_stored,
-    small_pool,
     stored,
 )
-from course_lib.exercises.quoting import article, kind_of
+from course_lib.judging.asking import small_pool
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.races import sessions_of
+from course_lib.judging.threads import text_of
 
 PIECES, TAKEN = 6, 3
 PATIENCE = 1.0  # seconds for what comes at once; only a wrong answer makes us wait for so long
@@ -42,7 +42,7 @@ class StreamedModel:
 
     def __init__(self, attempt: Attempt, fails_after: int = 0, stops_after: int = 0) -> None:
         self.attempt = attempt
-        self.pieces = [f"{new_text()} " for _ in range(PIECES)]
+        self.pieces = [f"{text_of(4)} " for _ in range(PIECES)]
         self.given: list[list[dict[str, str]] | None] = []
         self.held = self.late = self.taken = 0
         self.fails_after, self.stops_after = fails_after, stops_after
@@ -151,7 +151,7 @@ class StreamFreely(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         await read_as_stored(attempt)
-        long, *short = await add_threads(attempt, (4, 2, 0, 2))
+        long, *short = await add_asked(attempt, (4, 2, 0, 2))
         await self._to_the_end(attempt, long)
         async with small_pool(attempt, 1):
             await self._client_leaves(attempt, short[0])
@@ -160,7 +160,7 @@ class StreamFreely(Exercise):
 
     # four ways to end
 
-    async def _to_the_end(self, attempt: Attempt, thread: Thread) -> None:
+    async def _to_the_end(self, attempt: Attempt, thread: Asked) -> None:
         model, got = StreamedModel(attempt), []
 
         async def read() -> None:
@@ -179,7 +179,7 @@ class StreamFreely(Exercise):
         attempt.expect(answer["content"] == said, "wrong message", seq=answer["seq"], column="content")
         attempt.expect(answer["status"] == "complete", "not complete", status=answer["status"])
 
-    async def _client_leaves(self, attempt: Attempt, thread: Thread) -> None:
+    async def _client_leaves(self, attempt: Attempt, thread: Asked) -> None:
         model = StreamedModel(attempt)
         closing: list[BaseException] = []
 
@@ -198,7 +198,7 @@ class StreamFreely(Exercise):
         answer = await self._answer(attempt, thread, "lost with the client", taken=TAKEN, n=PIECES)
         self._look_at_part(attempt, model, answer)
 
-    async def _model_fails(self, attempt: Attempt, thread: Thread) -> None:
+    async def _model_fails(self, attempt: Attempt, thread: Asked) -> None:
         model, ended = StreamedModel(attempt, fails_after=TAKEN), []
 
         async def read() -> None:
@@ -215,7 +215,7 @@ class StreamFreely(Exercise):
         attempt.expect(not ended, "error swallowed")
         self._look_at_part(attempt, model, answer)
 
-    async def _cancelled(self, attempt: Attempt, thread: Thread) -> None:
+    async def _cancelled(self, attempt: Attempt, thread: Asked) -> None:
         model, ended = StreamedModel(attempt, stops_after=TAKEN), []
 
         async def read() -> None:
@@ -242,7 +242,7 @@ class StreamFreely(Exercise):
 
     # how it is looked at
 
-    def _stream(self, attempt: Attempt, model: StreamedModel, thread: Thread) -> Any:
+    def _stream(self, attempt: Attempt, model: StreamedModel, thread: Asked) -> Any:
         stream = attempt.answer(sessions_of(attempt), model, thread.id, thread.question)
         if not hasattr(stream, "__aiter__") or not hasattr(stream, "aclose"):
             kind = "a coroutine" if inspect.iscoroutine(stream) else article(stream)
@@ -255,7 +255,7 @@ class StreamFreely(Exercise):
         scene.__name__ = self.answer  # the name that a message gives
         await attempt.call(function=scene)
 
-    async def _answer(self, attempt: Attempt, thread: Thread, missing: str, **numbers: object) -> dict[str, Any]:
+    async def _answer(self, attempt: Attempt, thread: Asked, missing: str, **numbers: object) -> dict[str, Any]:
         """The stored answer, with the question before it. It may come a moment late, from a task of its own."""
         before, deadline = len(thread.history), asyncio.get_running_loop().time() + PATIENCE
         while True:

@@ -10,10 +10,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.exercises.attempt import Attempt
-from course_lib.exercises.exercise import Exercise
-from course_lib.exercises.lesson_05.engines import PID, backend_of, engine_of, try_out
-from course_lib.exercises.quoting import kind_of
+from course_lib.exercises.lesson_05.scenes.engines import PID, backend_of, engine_of, try_out
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import kind_of
 
 PATIENCE = 2.0  # seconds for a connection that is to be had; only a wrong answer makes us wait for so long
 A_MOMENT = 0.1  # in which a pool that makes one connection too many begins to

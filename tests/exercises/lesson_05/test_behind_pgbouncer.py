@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from course_lib.exercises import judge_answer
-from course_lib.exercises.lesson_05 import server_connections
 from course_lib.exercises.lesson_05.behind_pgbouncer import BehindPgBouncer
+from course_lib.exercises.lesson_05.scenes import server_connections
 from course_lib.postgres.pgbouncer import pgbouncer_is_installed
 from tests.exercises.lesson_05.answers_5_08 import ANSWERS
 

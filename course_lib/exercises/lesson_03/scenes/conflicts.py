@@ -1,0 +1,184 @@
+"""Functions to be run in a transaction, which fail on purpose and for real, and keep a record of how they were run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from secrets import randbelow, token_hex
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from course_lib.judging.asking import DEADLOCK, until_blocked
+from course_lib.judging.attempt import Attempt
+
+MARKS = "CREATE TABLE marks (name text, call int, UNIQUE (name, call) DEFERRABLE INITIALLY DEFERRED)"
+MARK = "INSERT INTO marks VALUES (:name, :call)"
+MAY_DETECT_SOONER = "SELECT has_parameter_privilege('deadlock_timeout', 'SET')"
+ABORTED = "25P02"
+USED = "SELECT tokens_used FROM users WHERE id = :id"
+SPEND = "UPDATE users SET tokens_used = tokens_used + 1 WHERE id = :id"
+
+
+class Work(ABC):
+    """``work(session)`` fails in its first ``times`` calls, and leaves a row in ``marks`` if it is committed.
+
+    Attributes:
+        calls: how often it was called.
+        errors: what came out of it, in order.
+        value: what it returned last.
+        held: the greatest number of connections out of the pool while it ran, its own included.
+        pause: the longest time between an error and the next call, in seconds.
+        reused: a call found itself in the transaction of an earlier one.
+    """
+
+    def __init__(self, attempt: Attempt, users: tuple[UUID, UUID], times: int = 0) -> None:
+        self.attempt = attempt
+        self.mine, self.theirs = users
+        self.times = times
+        self.name = token_hex(4)
+        self.calls, self.held, self.pause, self.reused = 0, 0, 0.0, False
+        self.errors: list[BaseException] = []
+        self.value: Any = None
+        self._transactions: set[str] = set()
+        self._failed = 0.0
+
+    async def work(self, session: AsyncSession) -> Any:
+        """What ``run`` is given."""
+        self.calls += 1
+        if self._failed:
+            self.pause = max(self.pause, time.monotonic() - self._failed)
+        try:
+            await self._begin(session)
+            self.value = await self.do(session)
+            return self.value
+        except Exception as error:
+            self.errors.append(error)
+            raise
+        finally:
+            self._failed = time.monotonic()
+
+    async def _begin(self, session: AsyncSession) -> None:
+        try:
+            transaction = await session.scalar(text("SELECT CAST(pg_current_xact_id() AS text)"))
+            self.reused = self.reused or transaction in self._transactions
+            self._transactions.add(transaction)
+            await session.execute(text(MARK), {"name": self.name, "call": self.calls})
+        except (DBAPIError, InvalidRequestError) as error:
+            state = getattr(getattr(error, "orig", None), "sqlstate", ABORTED)
+            self.reused = self.reused or (self.calls > 1 and state == ABORTED)
+            raise
+        self.held = max(self.held, self.attempt.engine.pool.checkedout())  # type: ignore[attr-defined]
+
+    @property
+    def disturbed(self) -> bool:
+        """True in the calls that are to fail."""
+        return self.calls <= self.times
+
+    async def marks(self) -> int:
+        """How many calls have left their row."""
+        count: int = await self.attempt.value("SELECT count(*) FROM marks WHERE name = :name", name=self.name)
+        return count
+
+    @abstractmethod
+    async def do(self, session: AsyncSession) -> Any:
+        """The work itself."""
+
+
+class Returning(Work):
+    """Nothing goes wrong."""
+
+    def __init__(self, attempt: Attempt, users: tuple[UUID, UUID], answer: Any) -> None:
+        super().__init__(attempt, users)
+        self.answer = answer
+
+    async def do(self, session: AsyncSession) -> Any:
+        return self.answer
+
+
+class Overtaken(Work):
+    """SQLSTATE 40001 from a statement: another session changes the row between our reading and our writing it."""
+
+    async def do(self, session: AsyncSession) -> int:
+        used: int = (await session.execute(text(USED), {"id": self.mine})).scalar_one()
+        if self.disturbed:
+            await self.attempt.sql(SPEND, id=self.mine)
+        change = text("UPDATE users SET tokens_used = :used WHERE id = :id")
+        await session.execute(change, {"used": used + 10, "id": self.mine})
+        return used + 10
+
+
+class AtCommit(Work):
+    """SQLSTATE 40001 from COMMIT: each of two transactions reads what the other writes, and the other was faster."""
+
+    async def do(self, session: AsyncSession) -> int:
+        await session.execute(text(USED), {"id": self.theirs})
+        await session.execute(text(SPEND), {"id": self.mine})
+        if self.disturbed:
+            async with self.attempt.judge_session() as other:
+                await other.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+                await other.execute(text(USED), {"id": self.mine})
+                await other.execute(text(SPEND), {"id": self.theirs})
+                await other.commit()
+        return randbelow(1000)
+
+
+class Deadlocked(Work):
+    """SQLSTATE 40P01: we and another session each hold a row that the other one asks for."""
+
+    async def do(self, session: AsyncSession) -> int:
+        await session.execute(text(SPEND), {"id": self.mine})
+        if not self.disturbed:
+            await session.execute(text(SPEND), {"id": self.theirs})
+        elif await self.attempt.value(MAY_DETECT_SOONER):
+            await self._deadlock(session)
+        else:  # on a server where we cannot shorten the wait of a second, the same error without the wait
+            await session.execute(text(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{DEADLOCK}'; END $$"))
+        return randbelow(1000)
+
+    async def _deadlock(self, session: AsyncSession) -> None:
+        await session.execute(text("SET LOCAL deadlock_timeout = '10ms'"))  # so it is we whom the server stops
+        async with self.attempt.judge_session() as other:
+            await other.execute(text(SPEND), {"id": self.theirs})
+            asking = asyncio.ensure_future(other.execute(text(SPEND), {"id": self.mine}))
+            try:
+                await until_blocked(self.attempt, asking, 1)
+                await session.execute(text(SPEND), {"id": self.theirs})
+            finally:
+                await asyncio.wait({asking}, timeout=1)
+                await other.rollback()
+
+
+class Refused(Work):
+    """SQLSTATE 23505 from a statement, with a value in it that looks like another SQLSTATE."""
+
+    async def do(self, session: AsyncSession) -> None:
+        statement = "INSERT INTO users (email, name) SELECT email, :name FROM users WHERE id = :id"
+        await session.execute(text(statement), {"name": "40001", "id": self.mine})
+
+
+class RefusedAtCommit(Work):
+    """SQLSTATE 23505 from COMMIT, where a deferred constraint is looked at."""
+
+    async def do(self, session: AsyncSession) -> None:
+        await session.execute(text(MARK), {"name": self.name, "call": self.calls})
+
+
+class Broken(Work):
+    """SQLSTATE 22012, which SQLAlchemy gives the same class as a deadlock."""
+
+    async def do(self, session: AsyncSession) -> None:
+        await session.execute(
+            text("SELECT 1 / (tokens_used - tokens_used) FROM users WHERE id = :id"), {"id": self.mine}
+        )
+
+
+class Mistaken(Work):
+    """An error of Python's, none of the database's business."""
+
+    async def do(self, session: AsyncSession) -> None:
+        raise LookupError(f"no model called {self.name}")

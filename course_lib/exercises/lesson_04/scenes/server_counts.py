@@ -1,0 +1,74 @@
+"""What the server itself counts: scans of tables and indexes, whoever made them and however they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from sqlalchemy import text
+
+from course_lib.judging.attempt import Attempt
+
+REPORT = text("SELECT pg_stat_force_next_flush()")
+# asyncpg itself sets jit for a moment, and back; isolation levels are SQLAlchemy's, which sets them back as well
+CHANGED = text("""
+    SELECT name FROM pg_settings
+    WHERE source = 'session' AND setting IS DISTINCT FROM reset_val AND name NOT LIKE 'transaction%'
+""")
+COUNTS = """
+    SELECT index.relname, pg_stat_get_numscans(index.oid)
+    FROM pg_class AS index JOIN pg_am AS method ON method.oid = index.relam
+    WHERE index.relkind = 'i' AND method.amname IN ('hnsw', 'ivfflat')
+"""
+WHOLE = "SELECT pg_stat_get_numscans(CAST(:table AS regclass))"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Scans since the database was made.
+
+    Attributes:
+        indexes: of each index on vectors.
+        whole: of the table, from its first row to its last.
+        settings: that somebody changed on a connection of the learner's pool and left so.
+    """
+
+    indexes: Mapping[str, int]
+    whole: int
+    settings: tuple[str, ...]
+
+    def by_index(self, before: Counts) -> int:
+        """Scans of indexes on vectors since ``before``."""
+        return sum(count - before.indexes.get(name, 0) for name, count in self.indexes.items())
+
+
+async def count_scans(attempt: Attempt, table: str = "document_chunks") -> Counts:
+    """The counts as they stand, with what the learner's connections have not reported yet.
+
+    A server process reports now and then. Asked for it, it does so when its transaction ends, before it says that it
+    is ready again.
+    """
+    left: set[str] = set()
+    async with AsyncExitStack() as all_at_once:
+        for _ in range(attempt.engine.pool.checkedin()):  # type: ignore[attr-defined]
+            connection = await all_at_once.enter_async_context(attempt.engine.connect())
+            left |= set(await connection.scalars(CHANGED))
+            await connection.execute(REPORT)
+    indexes = {name: count for name, count in await attempt.sql(COUNTS)}
+    return Counts(indexes, await attempt.value(WHOLE, table=table), tuple(sorted(left)))
+
+
+async def count_searches(
+    attempt: Attempt, before: Counts, searches: int, table: str = "document_chunks"
+) -> tuple[int, Counts]:
+    """How many of so many searches since ``before`` went through an index on vectors, and all counts.
+
+    Raises:
+        Wrong: some did not, and a connection or an engine of the answer's own is left open.
+    """
+    counts = await count_scans(attempt, table)
+    if counts.by_index(before) < searches:  # connections that are not of our pool report when they are closed
+        await attempt.look_for_leftovers()
+        counts = replace(await count_scans(attempt, table), settings=counts.settings)
+    return min(counts.by_index(before), searches), counts

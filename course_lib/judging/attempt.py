@@ -1,0 +1,288 @@
+"""One try at an exercise: a fresh database, the learner's code kept on a leash, and what can be seen of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+from sqlalchemy import Engine, event, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.pool import NullPool
+
+from course_lib.data.fresh import FreshDatabase
+from course_lib.db import make_engine, make_session_factory
+from course_lib.errors import CourseError
+from course_lib.instruments import QueryLog, Rows
+from course_lib.judging.calling import PatientSession, Raised, name_of, result_of
+from course_lib.judging.deadline import NeverEnds, Tasks, end, run_within
+from course_lib.judging.exercise import Exercise, NotAttempted, Wrong
+from course_lib.judging.quoting import article, one_line, sentence_of
+from course_lib.judging.source import failing_line, foreign_frame, is_stub
+from course_lib.judging.steps import Ended, OutOfTime
+from course_lib.judging.trouble import (
+    OF_THE_ROLE,
+    QUERY_CANCELED,
+    clear_away,
+    explain,
+    is_of_a_connection,
+    is_of_the_server,
+    sqlstate_of,
+)
+
+POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  # of the learner's engine
+STATEMENT_SECONDS = 3
+GOODBYE_SECONDS = 2  # only a wrong answer makes us wait for so long
+OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the role have been set to
+    "statement_timeout": f"{STATEMENT_SECONDS}s", "default_transaction_read_only": "off",
+    "search_path": '"$user", public',
+}  # fmt: skip
+HURTING = {"default_transaction_read_only", "search_path"}  # set for a database, and not seen by the judge
+
+BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = current_database()"
+LEFT_BEHIND = """
+    SELECT
+        array(
+            SELECT coalesce(state, '') FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+        ),
+        array(
+            SELECT unnest(setconfig) FROM pg_db_role_setting
+            WHERE setrole = 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+        )
+"""
+
+
+class Attempt:
+    """What a judge works with.
+
+    Attributes:
+        answer: what the learner's cell defined: a function, a class, any value.
+        engine: the learner's engine, a pool of five on the attempt's own database.
+        log: the statements of the last ``call``.
+    """
+
+    def __init__(self, exercise: Exercise, answer: Any, database: FreshDatabase) -> None:
+        self.exercise = exercise
+        self.answer = answer
+        self.database = database
+        self.engine: AsyncEngine = make_engine(database.url, **POOL)
+        self.log = QueryLog(self.engine)
+        self._observer = make_engine(
+            database.url, poolclass=NullPool, connect_args={"timeout": 5, "server_settings": OWN_SETTINGS}
+        )
+        self._seconds_left = exercise.seconds
+        self._written: list[Any] = []
+        self._called = False
+        self._tasks = Tasks()
+        self._short: list[BaseException] = []  # what the server said to be out of, to whomever
+        self._oid: int | None = None
+        self._settings: set[str] = set()
+
+    # -- the learner's side --------------------------------------------------------------------------------
+
+    def session(self) -> AsyncSession:
+        """A new session for the learner's code, on the learner's engine."""
+        return PatientSession(self.engine, expire_on_commit=False)  # as make_session_factory makes them
+
+    async def call(self, *arguments: Any, function: Callable[..., Any] | None = None, **named: Any) -> Any:
+        """Call the answer (or ``function``, such as a method of it), log its statements, return what it returns.
+
+        One call at a time: the clock that interrupts busy code and the log are the attempt's. To try an answer from
+        several sessions at once, gather them inside one ``function``.
+
+        Raises:
+            Wrong: it raised, was no coroutine function, returned a coroutine, or did not come to an end.
+            NotAttempted: it is still the stub.
+        """
+        target = self.answer if function is None else function
+        written = target.__func__ if type(target) is MethodType else target  # a method is another object each time
+        if not any(written is known for known in self._written):
+            if is_stub(target):
+                raise NotAttempted
+            self._written.append(written)  # reading the source at every call would be a good part of a check
+        if not callable(target):
+            raise Wrong("not a function", f"`{self.exercise.answer}` is {article(target)}, not a function.")
+        with QueryLog(self.engine) as self.log, self._clock():
+            return await self._run(target, lambda: target(*arguments, **named))
+
+    async def _run(self, target: Callable[..., Any], call: Callable[[], Any]) -> Any:
+        self._called = True
+        name, start = name_of(target, self.exercise.answer), time.monotonic()
+
+        async def invoke() -> Any:
+            try:
+                return await result_of(target, call, name)
+            except (Wrong, NotAttempted, CourseError, asyncio.CancelledError, OutOfTime, SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # pytest.fail, for one, raises no Exception
+                raise Raised(error, sentence_of(error)) from error
+
+        try:
+            return await run_within(self._seconds_left, invoke, self._tasks)
+        except NeverEnds:
+            raise Wrong(
+                "endless", f"`{name}` had not come to an end after {self.exercise.seconds:.0f} seconds.",
+                "Look for a loop that never ends, or an `await` on something that never comes.",
+            ) from None  # fmt: skip
+        except Ended as ended:
+            raise Wrong("ended", f"`{name}` tried to end the program.", failing_line(ended, self.answer)) from ended
+        except Raised as raised:
+            if isinstance(raised.error, NotImplementedError):
+                raise NotAttempted from raised.error
+            if is_of_the_server(raised.error):  # also of a driver that was used alone
+                self._short.append(raised.error)
+            raise self.raised(name, raised.error, raised.sentence, time.monotonic() - start) from raised.error
+
+    def raised(self, name: str, error: BaseException, said: str = "", seconds: float = STATEMENT_SECONDS) -> Wrong:
+        """The mistake of having raised ``error``, ``seconds`` after the call; ``said`` is what it says, if known."""
+        where = failing_line(error, self.answer)
+        if sqlstate_of(error) != QUERY_CANCELED:
+            return Wrong("raised", f"`{name}` raised {(said or sentence_of(error)).rstrip('.')}.", where)
+        if seconds < STATEMENT_SECONDS / 2:
+            return Wrong("stopped", f"A statement of `{name}` was cancelled before its time was over.", where)
+        sentence = (
+            f"A statement of `{name}` ran, or waited for a lock, for {STATEMENT_SECONDS} seconds and was stopped."
+        )
+        return Wrong("stopped", sentence, where)
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds_left = max(0.1, self._seconds_left - (time.monotonic() - start))
+
+    # -- the judge's side ----------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Put limits on every connection to the database, those of engines the learner makes too."""
+        # where the role's own default had to be overridden in this database, only another such setting wins over that
+        whose = "ROLE SESSION_USER IN " if "statement_timeout" in self.database.server.settings else ""
+        limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
+        async with self._observer.begin() as connection:
+            await connection.execute(text(limit))
+            self._oid, settings = (await connection.execute(text(BEFORE))).one()
+            self._settings = set(settings)
+        event.listen(Engine, "handle_error", self._note)
+
+    def _note(self, context: ExceptionContext) -> None:
+        if is_of_the_server(context.original_exception):
+            self._short.append(context.original_exception)
+
+    async def sql(self, statement: str, **values: Any) -> Rows:
+        """Run a statement of the judge's own, seen by no log, and commit it.
+
+        Raises:
+            Wrong: the answer has done something to the database, so that it fails.
+            CourseError: the server lacks what it needs.
+        """
+        try:
+            async with self._observer.begin() as connection:
+                return Rows.of(await connection.execute(text(statement), values))
+        except Exception as error:
+            raise await self.explain(error) from error
+
+    async def explain(self, error: Exception) -> Exception:
+        """What an error of the judge's own means once the answer has been called: to be raised.
+
+        That is the error itself where it is neither the answer's doing nor the server's.
+        """
+        if is_of_a_connection(error) and (self._called or is_of_the_server(error)):
+            return await explain(error, self.database)
+        if self._called and (home := foreign_frame(error)):
+            name = self.exercise.answer
+            return Wrong("raised", f"Looking at what `{name}` made raised {sentence_of(error).rstrip('.')}.", home)
+        return error
+
+    async def explain_shortage(self) -> None:
+        """Nothing is judged where the server ran short of something on its own.
+
+        Raises:
+            Wrong: the answer has used it up.
+            CourseError: it is nobody's fault.
+        """
+        if self._short:
+            await self._hang_up()  # one connection to ask with
+            raise await explain(self._short[0], self.database) from self._short[0]
+
+    async def value(self, statement: str, **values: Any) -> Any:
+        """The single value that ``statement`` returns, or None without a row."""
+        rows = await self.sql(statement, **values)
+        return rows[0][0] if rows else None
+
+    def judge_session(self) -> AsyncSession:
+        """A session of the judge's own."""
+        return make_session_factory(self._observer)()
+
+    def wrong(self, mistake: str, /, **numbers: object) -> Wrong:
+        """A mistake named in the exercise, to be raised."""
+        return self.exercise.mistake(mistake, **numbers)
+
+    def expect(self, right: bool, mistake: str, /, **numbers: object) -> None:
+        """Raise the named mistake unless ``right``."""
+        if not right:
+            raise self.wrong(mistake, **numbers)
+
+    def look_for_held_connections(self) -> None:
+        """A right answer leaves no connection out of the pool.
+
+        Raises:
+            Wrong: it did.
+        """
+        held = self.engine.pool.checkedout()  # type: ignore[attr-defined]
+        if held:
+            raise Wrong(
+                "connection held", f"{held} connection(s) were not given back to the pool.",
+                "Open sessions and connections with `async with`.",
+            )  # fmt: skip
+
+    async def look_for_leftovers(self) -> None:
+        """A right answer leaves no connection out of the pool and no transaction open.
+
+        Raises:
+            Wrong: it did.
+        """
+        self.look_for_held_connections()
+        await self.engine.dispose()
+        states, settings = await self._left_behind()
+        if any("transaction" in state for state in states):
+            raise Wrong("transaction open", "A transaction was left open.", "Commit or roll back before returning.")
+        if states:
+            raise Wrong(
+                "own engine", f"{len(states)} connection(s) of an engine of your own were left open.",
+                "Use the session you are given, or `await engine.dispose()`.",
+            )  # fmt: skip
+        hurting = [one_line(setting) for setting in settings if setting.partition("=")[0] in HURTING]
+        if hurting:
+            sentence = f"After your answer the database has settings of its own: {', '.join(hurting[:3])}."
+            raise Wrong("database broken", sentence, "`ALTER DATABASE … SET` changes it for whoever comes next.")
+
+    async def _left_behind(self) -> tuple[list[str], list[str]]:
+        """States of those who are still connected, and the database's settings.
+
+        The server takes a moment to see a closed connection off.
+        """
+        patience = time.monotonic() + GOODBYE_SECONDS
+        while True:
+            states, settings = (await self.sql(LEFT_BEHIND))[0]
+            if not states or time.monotonic() > patience:
+                return states, settings
+            await asyncio.sleep(0.02)
+
+    async def _hang_up(self) -> None:
+        await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
+
+    async def close(self) -> list[str]:
+        """Give everything back and drop the database, whatever state it is in; settings of the role put back."""
+        if event.contains(Engine, "handle_error", self._note):
+            event.remove(Engine, "handle_error", self._note)
+        await end(self._tasks)
+        await self._hang_up()
+        await self._observer.dispose()
+        return await clear_away(self.database, self._oid, self._settings)

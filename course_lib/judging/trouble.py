@@ -1,0 +1,178 @@
+"""What went wrong on the server while judging: done by the answer to its database, or nobody's fault."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+from course_lib.data.fresh import FreshDatabase
+from course_lib.errors import CourseError
+from course_lib.judging.exercise import Wrong
+from course_lib.judging.quoting import message_of
+from course_lib.postgres.databases import dropped, give_up
+
+QUERY_CANCELED, NOT_AVAILABLE = "57014", "55P03"  # SQLSTATEs: stopped by a timeout, no lock to be had in time
+REFUSED, TOO_MANY, DISK_FULL = "42501", "53300", "53100"
+STARTING = "57P03"
+ENDED = {"57P01", "57P02", "57P05", "08000", "08003", "08006"}  # the connection is no more
+
+OWN_CONNECTIONS = 12  # of one attempt: the learner's pool, and as many of the judge's own
+LARGE = 300_000_000  # bytes: no task fills a database so far
+
+ASK = """
+    SELECT datallowconn, datconnlimit, pg_database_size(oid) AS size,
+        (SELECT count(*) FROM pg_stat_activity WHERE datid = d.oid AND backend_type = 'client backend') AS connections,
+        (SELECT count(DISTINCT pid) FROM pg_locks WHERE database = d.oid AND granted AND locktype = 'relation') AS open
+    FROM pg_database AS d WHERE datname = $1
+"""
+
+
+def sqlstate_of(error: BaseException | None) -> str | None:
+    """The SQLSTATE that an error carries, None for one that is not the server's."""
+    try:
+        code = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
+    except Exception:  # of a class of the answer's own
+        return None
+    return code if type(code) is str else None
+
+
+def is_of_the_server(error: BaseException | None) -> bool:
+    """True when the server lacks what it needs, or is not there: connections, memory, disk."""
+    code = sqlstate_of(error)
+    return code is not None and (code.startswith("53") or code == STARTING)
+
+
+def is_of_a_connection(error: BaseException) -> bool:
+    """True for what a database, a driver or the way between them says."""
+    return sqlstate_of(error) is not None or isinstance(error, DBAPIError | OSError | asyncpg.InterfaceError)
+
+
+async def explain(error: BaseException, database: FreshDatabase) -> Wrong | CourseError:
+    """Whose fault it is that a statement failed after the answer had been called, by asking the server.
+
+    Raises:
+        CourseError: nobody answers there.
+    """
+    found = await _ask(database, tries=10 if sqlstate_of(error) == TOO_MANY else 0)
+    code = sqlstate_of(error)
+    if found is None:
+        return _after("is gone", "It was dropped or renamed.")
+    if is_of_the_server(error):
+        return _shortage(error, found)
+    if not found["datallowconn"] or 0 <= found["datconnlimit"] <= OWN_CONNECTIONS:
+        return _after("lets nobody in any more", "Look for ALLOW_CONNECTIONS or CONNECTION LIMIT.")
+    if code in (QUERY_CANCELED, NOT_AVAILABLE) and found["open"]:
+        return _after("is locked", "A session that was left open holds a lock that nobody else gets past.")
+    if code in (QUERY_CANCELED, NOT_AVAILABLE) or isinstance(error, TimeoutError):
+        return _after("is too slow to be looked at", "How much is in it now, and what runs when a row is written?")
+    if code == REFUSED:
+        return _after("refuses whoever looks at it", f"It says: {message_of(error)}.")
+    if code in ENDED or getattr(error, "connection_invalidated", False):
+        return _after("ended a connection of the judge's own", "Look for `pg_terminate_backend`.")
+    if code is None:
+        return CourseError(f"The connection to the database failed: {message_of(error)}.", "Run the check again.")
+    return _after(f"is no longer whole: {message_of(error)}", "Something was dropped, renamed or changed.")
+
+
+async def _ask(database: FreshDatabase, tries: int) -> Any:
+    while True:
+        try:
+            async with database.server.connection() as connection:
+                return await connection.fetchrow(ASK, database.name)
+        except CourseError:
+            tries -= 1
+            if tries < 0:
+                raise
+            if not tries:
+                raise _no_connection() from None
+            await asyncio.sleep(0.05)  # a connection that was closed is counted for a moment
+
+
+def _no_connection() -> CourseError:
+    return CourseError(
+        "The server has no connection left to give, so nothing was judged.",
+        "Close other notebooks, and connections that your code keeps open; then run the check again.",
+    )
+
+
+def _after(what: str, look: str) -> Wrong:
+    return Wrong("database broken", f"After your answer the database {what}.", look)
+
+
+def _shortage(error: BaseException, found: Any) -> Wrong | CourseError:
+    code = sqlstate_of(error)
+    if code == TOO_MANY and found["connections"] > OWN_CONNECTIONS:
+        sentence = f"Your answer holds {found['connections']} connections, and the server gives no more."
+        return Wrong("too many connections", sentence, "Use the session or the engine you are given.")
+    if code == DISK_FULL and found["size"] > LARGE:
+        sentence = f"Your answer filled its database with {found['size'] / 1e6:,.0f} MB, and the disk is full."
+        return Wrong("disk full", sentence, "How many rows does it write?")
+    if code == TOO_MANY:
+        return _no_connection()
+    if code == DISK_FULL:
+        return CourseError(
+            "The server's disk is full, so nothing was judged.", "Free some space, then run the check again."
+        )
+    if code == STARTING:
+        return CourseError("The server is starting up or shutting down, so nothing was judged.", "Run the check again.")
+    return CourseError(
+        f"The server lacks what it needs, so nothing was judged: {message_of(error)}.", "Run the check again."
+    )
+
+
+# -- what outlives the database: the settings of the role -------------------------------------------------------
+
+OF_THE_ROLE = """
+    SELECT coalesce(array_agg(setting), '{}') FROM pg_db_role_setting, unnest(setconfig) AS setting
+    WHERE setdatabase = 0 AND setrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+"""
+LEFT = f"""
+    SELECT ({OF_THE_ROLE}) AS settings, format('DROP DATABASE %I WITH (FORCE)', datname) AS drop,
+        CASE WHEN datistemplate THEN format('ALTER DATABASE %I IS_TEMPLATE false', datname) END AS unmark
+    FROM (SELECT) AS always LEFT JOIN pg_database ON oid = $1
+"""
+
+
+async def clear_away(database: FreshDatabase, oid: int | None, settings: set[str]) -> list[str]:
+    """Put the role's settings back and drop the database, whatever it is called now; what was put back.
+
+    What cannot be dropped is left for a later sweep.
+
+    Args:
+        database: the attempt's.
+        oid: its number, if that is known.
+        settings: the role's, each as ``name=value``, before the answer was called.
+    """
+    undone: list[str] = []
+    with contextlib.suppress(CourseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
+        async with database.server.connection() as connection:
+            await connection.execute("SET default_transaction_read_only = off; SET statement_timeout = '8s'")
+            left: Any = await connection.fetchrow(LEFT, oid or 0)
+            undone = await _put_back(connection, settings, set(left["settings"]))
+            if oid is None:
+                await database.drop()
+            elif left["drop"]:
+                if left["unmark"]:
+                    await connection.execute(left["unmark"])
+                await connection.execute(left["drop"])
+            dropped(database.name)
+            return undone
+    give_up(database.name)
+    return undone
+
+
+async def _put_back(connection: asyncpg.Connection[Any], before: set[str], now: set[str]) -> list[str]:
+    names = sorted({setting.partition("=")[0] for setting in now ^ before})
+    for name in names:
+        value = next((setting.partition("=")[2] for setting in before if setting.startswith(f"{name}=")), None)
+        quoted = await connection.fetchval("SELECT quote_ident(part) FROM unnest($1::text[]) AS part", [name])
+        if value is None:
+            await connection.execute(f"ALTER ROLE CURRENT_USER RESET {quoted}")
+        else:
+            await connection.execute("SELECT set_config($1, $2, false)", name, value)
+            await connection.execute(f"ALTER ROLE CURRENT_USER SET {quoted} FROM CURRENT")
+    return names
