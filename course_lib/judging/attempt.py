@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from secrets import choice
 from types import MethodType
 from typing import Any
 
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.pool import NullPool
 
 from course_lib.data.fresh import FreshDatabase
 from course_lib.db import make_engine, make_session_factory
@@ -26,33 +26,46 @@ from course_lib.judging.source import failing_line, foreign_frame, is_stub
 from course_lib.judging.steps import Ended, OutOfTime
 from course_lib.judging.trouble import (
     OF_THE_ROLE,
+    OWN_CONNECTIONS,
     QUERY_CANCELED,
     clear_away,
     explain,
     is_of_a_connection,
     is_of_the_server,
+    lets_nobody_in,
     sqlstate_of,
 )
+from course_lib.postgres.server import Connection
 
 POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  # of the learner's engine
 STATEMENT_SECONDS = 3
+WATCHERS = 20  # connections of the judge's own at once; it keeps one of them
+ZONES = ("Asia/Kathmandu", "America/St_Johns", "Pacific/Chatham")  # of the database: no server has to be on UTC
 GOODBYE_SECONDS = 2  # only a wrong answer makes us wait for so long
 OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the role have been set to
     "statement_timeout": f"{STATEMENT_SECONDS}s", "default_transaction_read_only": "off",
     "search_path": '"$user", public',
 }  # fmt: skip
+KEPT: dict[str, Any] = {  # of their engine: an answer may end a connection, or change what is in the database
+    "pool_size": 1, "max_overflow": WATCHERS, "pool_pre_ping": True,
+    "connect_args": {"timeout": 5, "server_settings": OWN_SETTINGS, "prepared_statement_cache_size": 0},
+}  # fmt: skip
 HURTING = {"default_transaction_read_only", "search_path"}  # set for a database, and not seen by the judge
 
-BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = current_database()"
+BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = $1"
 LEFT_BEHIND = """
     SELECT
         array(
             SELECT coalesce(state, '') FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+            WHERE datname = current_database() AND NOT pid = ANY(:ours) AND backend_type = 'client backend'
         ),
         array(
             SELECT unnest(setconfig) FROM pg_db_role_setting
             WHERE setrole = 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+        ),
+        (
+            SELECT datallowconn AND (datconnlimit < 0 OR datconnlimit > :needed OR rolsuper)
+            FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user
         )
 """
 
@@ -66,15 +79,16 @@ class Attempt:
         log: the statements of the last ``call``.
     """
 
-    def __init__(self, exercise: Exercise, answer: Any, database: FreshDatabase) -> None:
+    def __init__(self, exercise: Exercise, answer: Any, database: FreshDatabase, admin: Connection) -> None:
         self.exercise = exercise
         self.answer = answer
         self.database = database
+        self._admin = admin
         self.engine: AsyncEngine = make_engine(database.url, **POOL)
         self.log = QueryLog(self.engine)
-        self._observer = make_engine(
-            database.url, poolclass=NullPool, connect_args={"timeout": 5, "server_settings": OWN_SETTINGS}
-        )
+        self._observer = make_engine(database.url, **KEPT)
+        self._ours: set[int] = set()  # backends of the judge's own, those that have ended too
+        event.listen(self._observer.sync_engine, "connect", self._remember)
         self._seconds_left = exercise.seconds
         self._written: list[Any] = []
         self._called = False
@@ -165,11 +179,14 @@ class Attempt:
         # where the role's own default had to be overridden in this database, only another such setting wins over that
         whose = "ROLE SESSION_USER IN " if "statement_timeout" in self.database.server.settings else ""
         limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
-        async with self._observer.begin() as connection:
-            await connection.execute(text(limit))
-            self._oid, settings = (await connection.execute(text(BEFORE))).one()
-            self._settings = set(settings)
+        zone = f"ALTER {whose}DATABASE \"{self.database.name}\" SET timezone = '{choice(ZONES)}'"
+        await self._admin.execute(f"{limit};{zone}")
+        before: Any = await self._admin.fetchrow(BEFORE, self.database.name)
+        self._oid, self._settings = before[0], set(before[1])
         event.listen(Engine, "handle_error", self._note)
+
+    def _remember(self, connection: Any, _: object) -> None:
+        self._ours.add(connection.driver_connection.get_server_pid())
 
     def _note(self, context: ExceptionContext) -> None:
         if is_of_the_server(context.original_exception):
@@ -250,7 +267,7 @@ class Attempt:
         """
         self.look_for_held_connections()
         await self.engine.dispose()
-        states, settings = await self._left_behind()
+        states, settings, open_to_others = await self._left_behind()
         if any("transaction" in state for state in states):
             raise Wrong("transaction open", "A transaction was left open.", "Commit or roll back before returning.")
         if states:
@@ -258,22 +275,26 @@ class Attempt:
                 "own engine", f"{len(states)} connection(s) of an engine of your own were left open.",
                 "Use the session you are given, or `await engine.dispose()`.",
             )  # fmt: skip
+        if not open_to_others:
+            raise lets_nobody_in()
         hurting = [one_line(setting) for setting in settings if setting.partition("=")[0] in HURTING]
         if hurting:
             sentence = f"After your answer the database has settings of its own: {', '.join(hurting[:3])}."
             raise Wrong("database broken", sentence, "`ALTER DATABASE … SET` changes it for whoever comes next.")
 
-    async def _left_behind(self) -> tuple[list[str], list[str]]:
-        """States of those who are still connected, and the database's settings.
+    async def _left_behind(self) -> tuple[list[str], list[str], bool]:
+        """States of those who are still connected, the database's settings, and whether others get in.
 
         The server takes a moment to see a closed connection off.
         """
         patience = time.monotonic() + GOODBYE_SECONDS
         while True:
-            states, settings = (await self.sql(LEFT_BEHIND))[0]
+            states, settings, open_to_others = (
+                await self.sql(LEFT_BEHIND, ours=list(self._ours), needed=OWN_CONNECTIONS)
+            )[0]
             if not states or time.monotonic() > patience:
-                return states, settings
-            await asyncio.sleep(0.02)
+                return states, settings, open_to_others
+            await asyncio.sleep(0.002)
 
     async def _hang_up(self) -> None:
         await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
@@ -285,4 +306,4 @@ class Attempt:
         await end(self._tasks)
         await self._hang_up()
         await self._observer.dispose()
-        return await clear_away(self.database, self._oid, self._settings)
+        return await clear_away(self.database, self._admin, self._oid, self._settings)

@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from course_lib.data.fresh import make_database
+from course_lib.data.fresh import make_and_stay
 from course_lib.errors import CourseError
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import crowd
 from course_lib.judging.deadline import NeverEnds, Tasks, run_within
 from course_lib.judging.exercise import Exercise, NotAttempted, Wrong
 from course_lib.judging.printed import Printed
@@ -34,8 +35,8 @@ async def judge_answer(exercise: Exercise, answer: Any) -> Verdict:
     if is_stub(answer):
         return Verdict.of(exercise, _stub(exercise))
     with _kept_quiet() as printed, _honest_builtins():
-        attempt = Attempt(exercise, answer, await make_database(exercise.lesson, exercise.recipe))
-        finding = await _find(exercise, attempt)
+        async with make_and_stay(exercise.lesson, exercise.recipe) as (database, admin):
+            finding = await _find(exercise, Attempt(exercise, answer, database, admin))
     finding.printed = printed.shown()
     return Verdict.of(exercise, finding)
 
@@ -69,6 +70,8 @@ async def _judge(exercise: Exercise, attempt: Attempt) -> Finding:
 async def _opinion(exercise: Exercise, attempt: Attempt) -> Finding:
     try:
         await attempt.prepare()
+        if exercise.crowded and exercise.recipe != "empty":
+            await crowd(attempt)
         await _judge_within(exercise.seconds + JUDGE_SECONDS, exercise, attempt)
         await attempt.look_for_leftovers()
     except NotAttempted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -14,6 +15,7 @@ from course_lib.errors import CourseError
 from course_lib.judging.exercise import Wrong
 from course_lib.judging.quoting import message_of
 from course_lib.postgres.databases import dropped, give_up
+from course_lib.postgres.server import Connection
 
 QUERY_CANCELED, NOT_AVAILABLE = "57014", "55P03"  # SQLSTATEs: stopped by a timeout, no lock to be had in time
 REFUSED, TOO_MANY, DISK_FULL = "42501", "53300", "53100"
@@ -64,7 +66,7 @@ async def explain(error: BaseException, database: FreshDatabase) -> Wrong | Cour
     if is_of_the_server(error):
         return _shortage(error, found)
     if not found["datallowconn"] or 0 <= found["datconnlimit"] <= OWN_CONNECTIONS:
-        return _after("lets nobody in any more", "Look for ALLOW_CONNECTIONS or CONNECTION LIMIT.")
+        return lets_nobody_in()
     if code in (QUERY_CANCELED, NOT_AVAILABLE) and found["open"]:
         return _after("is locked", "A session that was left open holds a lock that nobody else gets past.")
     if code in (QUERY_CANCELED, NOT_AVAILABLE) or isinstance(error, TimeoutError):
@@ -90,6 +92,11 @@ async def _ask(database: FreshDatabase, tries: int) -> Any:
             if not tries:
                 raise _no_connection() from None
             await asyncio.sleep(0.05)  # a connection that was closed is counted for a moment
+
+
+def lets_nobody_in() -> Wrong:
+    """What is said of a database that has been closed."""
+    return _after("lets nobody in any more", "Look for ALLOW_CONNECTIONS or CONNECTION LIMIT.")
 
 
 def _no_connection() -> CourseError:
@@ -130,6 +137,7 @@ OF_THE_ROLE = """
     SELECT coalesce(array_agg(setting), '{}') FROM pg_db_role_setting, unnest(setconfig) AS setting
     WHERE setdatabase = 0 AND setrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
 """
+ABLE = "SET default_transaction_read_only = off; SET statement_timeout = '8s'"
 LEFT = f"""
     SELECT ({OF_THE_ROLE}) AS settings, format('DROP DATABASE %I WITH (FORCE)', datname) AS drop,
         CASE WHEN datistemplate THEN format('ALTER DATABASE %I IS_TEMPLATE false', datname) END AS unmark
@@ -137,20 +145,20 @@ LEFT = f"""
 """
 
 
-async def clear_away(database: FreshDatabase, oid: int | None, settings: set[str]) -> list[str]:
+async def clear_away(database: FreshDatabase, admin: Connection, oid: int | None, settings: set[str]) -> list[str]:
     """Put the role's settings back and drop the database, whatever it is called now; what was put back.
 
     What cannot be dropped is left for a later sweep.
 
     Args:
         database: the attempt's.
+        admin: the connection that made it; another is opened where it has come to its end.
         oid: its number, if that is known.
         settings: the role's, each as ``name=value``, before the answer was called.
     """
     undone: list[str] = []
     with contextlib.suppress(CourseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
-        async with database.server.connection() as connection:
-            await connection.execute("SET default_transaction_read_only = off; SET statement_timeout = '8s'")
+        async with _still_open(admin, database) as connection:
             left: Any = await connection.fetchrow(LEFT, oid or 0)
             undone = await _put_back(connection, settings, set(left["settings"]))
             if oid is None:
@@ -163,6 +171,19 @@ async def clear_away(database: FreshDatabase, oid: int | None, settings: set[str
             return undone
     give_up(database.name)
     return undone
+
+
+@contextlib.asynccontextmanager
+async def _still_open(admin: Connection, database: FreshDatabase) -> AsyncIterator[Connection]:
+    """``admin``, or a connection in its place, where statements may write and have their time."""
+    try:
+        await admin.execute(ABLE)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        async with database.server.connection() as connection:
+            await connection.execute(ABLE)
+            yield connection
+    else:
+        yield admin
 
 
 async def _put_back(connection: asyncpg.Connection[Any], before: set[str], now: set[str]) -> list[str]:
