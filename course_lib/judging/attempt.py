@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import MethodType
 from typing import Any
 
@@ -18,6 +18,7 @@ from course_lib.data.fresh import FreshDatabase
 from course_lib.db import make_engine, make_session_factory
 from course_lib.errors import CourseError
 from course_lib.instruments import QueryLog, Rows
+from course_lib.instruments.network import Wire
 from course_lib.judging.calling import PatientSession, Raised, name_of, result_of
 from course_lib.judging.deadline import NeverEnds, Tasks, end, run_within
 from course_lib.judging.exercise import Exercise, NotAttempted, Wrong
@@ -62,16 +63,19 @@ class Attempt:
 
     Attributes:
         answer: what the learner's cell defined: a function, a class, any value.
-        engine: the learner's engine, a pool of five on the attempt's own database.
-        log: the statements of the last ``call``.
+        url: the address of the attempt's own database for the learner's side. Whatever talks to it is logged.
+        engine: the learner's engine, a pool of five on that address.
+        log: what passed on that address during the last ``call``; it can be read while the call runs.
     """
 
     def __init__(self, exercise: Exercise, answer: Any, database: FreshDatabase) -> None:
         self.exercise = exercise
         self.answer = answer
         self.database = database
-        self.engine: AsyncEngine = make_engine(database.url, **POOL)
-        self.log = QueryLog(self.engine)
+        self.wire = Wire.open(database.url)
+        self.url = self.wire.url
+        self.engine: AsyncEngine = make_engine(self.url, **POOL)
+        self.log = self.wire.log()
         self._observer = make_engine(
             database.url, poolclass=NullPool, connect_args={"timeout": 5, "server_settings": OWN_SETTINGS}
         )
@@ -107,8 +111,24 @@ class Attempt:
             self._written.append(written)  # reading the source at every call would be a good part of a check
         if not callable(target):
             raise Wrong("not a function", f"`{self.exercise.answer}` is {article(target)}, not a function.")
-        with QueryLog(self.engine) as self.log, self._clock():
+        with self._listening(), self._clock():
             return await self._run(target, lambda: target(*arguments, **named))
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """The wire is the witness; a QueryLog beside it, which is in the answer's reach, knows the lines of code."""
+        lines = None
+        with ExitStack() as stack:
+            with suppress(Exception):
+                lines = stack.enter_context(QueryLog(self.engine))
+            with self.wire.log(lines) as self.log:
+                yield
+            with suppress(Exception):
+                stack.close()
+
+    def connections(self) -> int:
+        """How many connections to the attempt's address are open now, whoever opened them."""
+        return self.wire.connections()
 
     async def _run(self, target: Callable[..., Any], call: Callable[[], Any]) -> Any:
         self._called = True
@@ -268,12 +288,13 @@ class Attempt:
 
         The server takes a moment to see a closed connection off.
         """
-        patience = time.monotonic() + GOODBYE_SECONDS
+        patience, pause = time.monotonic() + GOODBYE_SECONDS, 0.001
         while True:
             states, settings = (await self.sql(LEFT_BEHIND))[0]
             if not states or time.monotonic() > patience:
                 return states, settings
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.02)
 
     async def _hang_up(self) -> None:
         await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
@@ -284,5 +305,6 @@ class Attempt:
             event.remove(Engine, "handle_error", self._note)
         await end(self._tasks)
         await self._hang_up()
+        self.wire.close()
         await self._observer.dispose()
         return await clear_away(self.database, self._oid, self._settings)

@@ -91,6 +91,10 @@ class Wire:
             self._traffic.add(*news[1:])
         return self._traffic
 
+    def connections(self) -> int:
+        """How many connections are open now."""
+        return sum(closed is None for _, closed in self.traffic().connections)
+
     def close(self) -> None:
         """Cut every connection and leave nothing behind. What was read can still be read."""
         self._close()

@@ -180,7 +180,7 @@ class Conversation:
         rows = size = 0
         while at + 5 <= end:
             kind, length = HEADER(buffer, at)
-            if kind == DATA_ROW or kind == COPY_DATA:
+            if kind in (DATA_ROW, COPY_DATA):
                 rows += 1
                 size += length + 1
                 at += length + 1
@@ -203,15 +203,15 @@ class Conversation:
             self._ready(buffer[start])
         elif kind == COMPLETE:
             self._complete(bytes(buffer[start : stop - 1]))
-        elif kind == PARSED or kind == BOUND:
+        elif kind in (PARSED, BOUND):
             if self._queue and self._queue[0].kind == (PARSE if kind == PARSED else BIND):
                 self._queue.popleft()
-        elif kind == ROW_DESCRIPTION or kind == COPY_OUT:
+        elif kind in (ROW_DESCRIPTION, COPY_OUT):
             if (entry := self._running()) is not None:
                 entry.brings_rows = True
         elif kind == ERROR:
             self._fail(bytes(buffer[start:stop]))
-        elif kind == EMPTY or kind == SUSPENDED:
+        elif kind in (EMPTY, SUSPENDED):
             self._complete(b"")
         elif kind == COPY_IN and len(self._queue) > 1 and self._queue[1].kind == SYNC:
             del self._queue[1]  # the server overhears a Sync that comes before the copy's end

@@ -89,9 +89,9 @@ class Relay:
         """A mistake of ours ends a connection, not the relay; the record says that something is missing from it."""
         if source is self._control:
             raise error
-        place, line = error.__traceback__, 0
+        line, place = 0, error.__traceback__
         while place is not None:
-            place, line = place.tb_next, place.tb_lineno
+            line, place = place.tb_lineno, place.tb_next
         for door in self._doors.values():
             door.record.trouble = f"{type(error).__name__}: {error} (line {line})"
         lost = getattr(source, "lost", None)

@@ -167,7 +167,9 @@ class Reaching:
 
         context = self._upstream.context
         assert context is not None
-        name = self._upstream.host if self._upstream.mode == "verify-full" or not _is_number(self._upstream.host) else None
+        name = (
+            self._upstream.host if self._upstream.mode == "verify-full" or not _is_number(self._upstream.host) else None
+        )
         self._end = SecureEnd(
             self._selector, sock, lambda: self._fail("it hung up"), context, name, self._secured, self._fail
         )
@@ -195,5 +197,3 @@ def _words(code: int) -> str:
     import os
 
     return os.strerror(code)
-
-
