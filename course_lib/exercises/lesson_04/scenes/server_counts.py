@@ -69,6 +69,6 @@ async def count_searches(
     """
     counts = await count_scans(attempt, table)
     if counts.by_index(before) < searches:  # connections that are not of our pool report when they are closed
-        await attempt.look_for_leftovers()
+        await look_for_leftovers(attempt)
         counts = replace(await count_scans(attempt, table), settings=counts.settings)
     return min(counts.by_index(before), searches), counts
