@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import text
 
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.leftovers import look_for_leftovers
 
 REPORT = text("SELECT pg_stat_force_next_flush()")
 # asyncpg itself sets jit for a moment, and back; isolation levels are SQLAlchemy's, which sets them back as well
