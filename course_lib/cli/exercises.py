@@ -168,6 +168,8 @@ def _show_trouble(cell: Cell, outcome: Outcome) -> None:
 def _trouble(outcome: Outcome) -> str:
     if outcome.ended and outcome.late:
         return f"it had not ended after {CELL_SECONDS:.0f} seconds and heeded no interrupt, so its process was ended."
+    if outcome.closed:
+        return "it closed files that are not its own, so its process was ended."
     if outcome.ended:
         return f"it ended its process ({outcome.ended})."
     if outcome.late:

@@ -124,15 +124,16 @@ async def _judged(exercise: Exercise, shell: Shell, before: Picture, say: Say) -
     def prepared(attempt: Attempt) -> None:
         say("prepared", name=attempt.database.name, oid=attempt._oid, settings=sorted(attempt._settings))
 
+    found: dict[str, Any]
     try:
         finding = (await judge_answer(exercise, answer, prepared=prepared)).finding
+        found = {"finding": _plain(finding), "missing": answer is MISSING}
     except CourseError as error:
-        return {"trouble": [error.sentence, error.mend]}
+        found = {"trouble": [error.sentence, error.mend]}
     except Exception as error:
-        return {"trouble": [f"Judging {exercise.id} failed: {sentence_of(error)}", "Run the check again."]}
-    if place := changed(before):
-        return {"changed": place}
-    return {"finding": _plain(finding), "missing": answer is MISSING}
+        found = {"trouble": [f"Judging {exercise.id} failed: {sentence_of(error)}", "Run the check again."]}
+    place = changed(before)
+    return {"changed": place} if place else found
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

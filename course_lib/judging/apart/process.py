@@ -49,6 +49,8 @@ class Outcome:
     """For how long it was waited for, when it is late."""
     silent: bool = False
     """All that time it gave no sign that it runs Python."""
+    closed: bool = False
+    """It lived on, and had closed the file by which it tells anything."""
     found: Mapping[str, Any] | None = None
     """Of a check: what the judge found, in plain values."""
     prepared: Mapping[str, Any] | None = None
@@ -61,7 +63,7 @@ class Child:
     def __init__(self) -> None:
         """Raises CourseError when the system starts no process."""
         self._secret = secrets.token_bytes(32)
-        self._killed = False
+        self._killed = self._closed = False
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", BOOT, str(ROOT)], env={**os.environ, **other_zone()},
@@ -129,7 +131,7 @@ class Child:
         outcome = Outcome(number, seconds=seconds)
         said = self._next(seconds)
         if said is None and self._process.poll() is None:
-            outcome.late = True
+            outcome.closed, outcome.late = self._closed, not self._closed
             self._signal(signal.SIGINT)
             said = self._next(GRACE)
         if said is None:
@@ -145,7 +147,8 @@ class Child:
         while (left := deadline - time.monotonic()) > 0:
             said = self._next(min(left, patience), ticks=True)
             if said is None:
-                outcome.silent = left > patience
+                outcome.closed = self._closed and self._process.poll() is None
+                outcome.silent = left > patience and not self._closed and self._process.poll() is None
                 break
             if said.kind == "found":
                 outcome.found = said.values
@@ -155,7 +158,7 @@ class Child:
                 deadline, patience = time.monotonic() + JUDGING_SECONDS, silence
                 outcome.seconds = JUDGING_SECONDS
         outcome.seconds = patience if outcome.silent else outcome.seconds
-        outcome.late = self._process.poll() is None
+        outcome.late = self._process.poll() is None and not outcome.closed
         outcome.ended = self.kill()
         return outcome
 
@@ -172,8 +175,9 @@ class Child:
                 dead = self._process.poll() is not None
                 continue
             if said is None:
+                self._closed = True
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(GRACE)
+                    self._process.wait(GRACE)  # it ends, as a rule
                 return None
             if ticks or said.kind != "tick":
                 return said

@@ -97,6 +97,8 @@ async def verdict_of(exercise: Exercise, outcome: Outcome) -> Verdict:
 def _end(outcome: Outcome) -> str:
     if outcome.silent:
         return f"ran no line of Python for {outcome.seconds:.0f} seconds and was ended"
+    if outcome.closed:
+        return "closed the file by which it tells its verdict, and was ended"
     if outcome.late:
         return f"had not come to its end after {outcome.seconds:.0f} seconds and was ended"
     how = outcome.ended
@@ -106,6 +108,8 @@ def _end(outcome: Outcome) -> str:
 def _look(outcome: Outcome) -> str:
     if outcome.silent:
         return "Look for a call into a library that does not return."
+    if outcome.closed:
+        return "Close only what your code has opened."
     if outcome.late:
         return "Look for what never ends, and catches what would end it."
     return "Look for what ends a process: `os._exit`, a signal, a crash in a library."
