@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import _lru_cache_wrapper
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 ROOMS = {"data", "db", "exercises", "instruments", "judging", "postgres"}  # nobody's answer changes these
 CONSTANTS = (str, bytes, int, float, bool, tuple, frozenset, type(None))
-WRITTEN = (FunctionType, staticmethod, classmethod, property)
+WRITTEN = (FunctionType, staticmethod, classmethod, property, _lru_cache_wrapper)
 
 Place = tuple[str, ...]
 Picture = dict[Place, tuple[Any, ...]]
@@ -80,8 +81,8 @@ def _codes(value: Any) -> Iterator[Any]:
     if type(value) is property:
         for function in (value.fget, value.fset, value.fdel):
             yield from _codes(function)
-    elif type(value) in (staticmethod, classmethod):
-        yield from _codes(value.__func__)
+    elif type(value) in (staticmethod, classmethod, _lru_cache_wrapper):
+        yield from _codes(value.__wrapped__)
     elif type(value) is FunctionType:
         yield value.__code__
         yield value.__defaults__

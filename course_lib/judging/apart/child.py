@@ -29,6 +29,7 @@ from course_lib.judging.verdict import Finding
 from course_lib.postgres import databases, lives
 
 TICK_SECONDS = 0.5
+PATIENCE = 10.0  # seconds until we are ended
 LONGEST = 4_000  # characters of a text
 WHOEVER_STARTED_US_DIED = 1  # PR_SET_PDEATHSIG of Linux
 
@@ -49,14 +50,21 @@ def main() -> NoReturn:
     asyncio.set_event_loop(loop)
     loop.set_exception_handler(lambda *_: None)
     try:
-        loop.run_until_complete(_work(job, say))
-        say("end")
-    except BaseException as error:  # what interrupts the loop itself, and what nobody foresaw
-        say("failed", error=sentence_of(error))
-    try:
+        _tell_all(loop, job, say)
         _give_back()
+    except OSError:  # our file was closed by an answer, and whoever started us sees that
+        time.sleep(PATIENCE)
     finally:
         os._exit(0)
+
+
+def _tell_all(loop: asyncio.AbstractEventLoop, job: dict[str, Any], say: Say) -> None:
+    try:
+        loop.run_until_complete(_work(job, say))
+    except BaseException as error:  # what nobody foresaw
+        say("failed", error=sentence_of(error))
+    else:
+        say("end")
 
 
 def _end_with_our_parent() -> None:
@@ -111,8 +119,10 @@ def _tick(say: Say) -> None:
         time.sleep(TICK_SECONDS)
         try:
             say("tick")
-        except OSError:  # nobody listens
+        except BrokenPipeError:  # nobody listens
             os._exit(0)
+        except OSError:
+            return
 
 
 async def _judged(exercise: Exercise, shell: Shell, before: Picture, say: Say) -> dict[str, Any]:

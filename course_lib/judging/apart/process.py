@@ -26,6 +26,7 @@ CELL_SECONDS = 60.0
 MAKING_SECONDS = 240.0  # a server may have to be started and a template to be built
 JUDGING_SECONDS = 40.0  # an answer's eight, the judge's own, and some to give everything back
 GRACE = 5.0  # seconds for a cell to heed an interrupt, and for the process to end when its work is done
+DYING = 2.0  # seconds until a process that has closed its files is gone
 LOOK = 0.2  # seconds between looks at whether the process lives
 
 BOOT = "import sys; sys.path.append(sys.argv.pop()); from course_lib.judging.apart.child import main; main()"
@@ -177,7 +178,7 @@ class Child:
             if said is None:
                 self._closed = True
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(GRACE)  # it ends, as a rule
+                    self._process.wait(DYING)  # as a rule it does
                 return None
             if ticks or said.kind != "tick":
                 return said
