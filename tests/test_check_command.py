@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from course_lib.cli.doctor import _work_folder
@@ -16,7 +18,7 @@ from course_lib.notebooks import Workspace
 from course_lib.settings import REPOSITORY, get_settings
 from tests.postgres import conftest
 from tests.postgres.conftest import course_home
-from tests.postgres.places import run_course, run_python
+from tests.postgres.places import run_course, run_python, start_python, wait_until
 from tests.postgres.test_no_room import fill, remount, small_disk
 
 folder, ordinary_user = conftest.folder, conftest.ordinary_user
@@ -115,6 +117,20 @@ def test_a_cell_that_ends_the_process_before_the_checks_is_named(
 def test_a_notebook_as_it_was_given_may_not_have_been_saved(work: Path) -> None:
     done = run_course(get_settings().home, "check", "0.1", COURSE_WORK=str(work))
     assert "Not attempted yet." in done.stdout and "Save it first: Ctrl-S" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_who_ends_the_command_ends_its_process(work: Path, number: signal.Signals, code: int) -> None:
+    told = work / "pid"
+    write(work, first=f"import os\nopen({str(told)!r}, 'w').write(f'{{os.getpid()}}.')\nwhile True: pass")
+    command = "import sys; sys.argv += ['check', '0.1']; from course_lib.cli import main; main()"
+    process = start_python(get_settings().home, command, COURSE_WORK=str(work))
+    wait_until(lambda: told.exists() and told.read_text().endswith("."), 30)
+    child = psutil.Process(int(told.read_text()[:-1]))
+    process.send_signal(number)
+    assert process.wait(30) == code
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def refused() -> str:
