@@ -61,6 +61,8 @@ class Attempt:
         engine: the learner's engine, a pool of five on that address.
         log: what passed on that address during the last ``call``; it can be read while the call runs.
         admin: the connection that made the database, to the server's own.
+        oid: the number of the database, once it is prepared.
+        settings: those of the role before the answer was called, each as ``name=value``.
         watchers: backends of the judge's own, those that have ended too.
     """
 
@@ -81,8 +83,8 @@ class Attempt:
         self._called = False
         self._tasks = Tasks()
         self._short: list[BaseException] = []  # what the server said to be out of, to whomever
-        self._oid: int | None = None
-        self._settings: set[str] = set()
+        self.oid: int | None = None
+        self.settings: set[str] = set()
 
     # -- the learner's side --------------------------------------------------------------------------------
 
@@ -185,7 +187,7 @@ class Attempt:
         zone = f"ALTER {whose}DATABASE \"{self.database.name}\" SET timezone = '{choice(ZONES)}'"
         await self.admin.execute(f"{limit};{zone}")
         before: Any = await self.admin.fetchrow(BEFORE, self.database.name)
-        self._oid, self._settings = before[0], set(before[1])
+        self.oid, self.settings = before[0], set(before[1])
         event.listen(Engine, "handle_error", self._note)
 
     def _remember(self, connection: Any, _: object) -> None:
@@ -273,4 +275,4 @@ class Attempt:
         await self._hang_up()
         self.wire.close()
         await self._observer.dispose()
-        return await clear_away(self.database, self.admin, self._oid, self._settings)
+        return await clear_away(self.database, self.admin, self.oid, self.settings)
