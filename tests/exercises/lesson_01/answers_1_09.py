@@ -54,10 +54,11 @@ async def table_by_table(session, email):
         return None
     theirs = select(Conversation.id).where(Conversation.user_id == user_id)
     own = select(Document.id).where(Document.user_id == user_id)
-    messages = await session.execute(delete(Message).where(Message.conversation_id.in_(theirs)))
+    off = {"synchronize_session": False}
+    messages = await session.execute(delete(Message).where(Message.conversation_id.in_(theirs)), execution_options=off)
     conversations = await session.execute(delete(Conversation).where(Conversation.user_id == user_id))
-    await session.execute(delete(DocumentChunk).where(DocumentChunk.document_id.in_(own)))
-    await session.execute(delete(Job).where(Job.document_id.in_(own)))
+    await session.execute(delete(DocumentChunk).where(DocumentChunk.document_id.in_(own)), execution_options=off)
+    await session.execute(delete(Job).where(Job.document_id.in_(own)), execution_options=off)
     documents = await session.execute(delete(Document).where(Document.user_id == user_id))
     await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
@@ -99,13 +100,6 @@ async def id_of(session, email):
 async def forgot_return(session, email):
     await session.execute(delete(User).where(User.email == email))
     await session.commit()
-
-
-@ANSWERS.wrong("not the counts")
-async def returns_true(session, email):
-    result = await session.execute(delete(User).where(User.email == email))
-    await session.commit()
-    return True if result.rowcount else None
 
 
 @ANSWERS.wrong("not the counts")
@@ -179,9 +173,53 @@ async def all_conversations(session, email):
 
 
 @ANSWERS.wrong("others deleted")
-async def everybody_else(session, email):
-    counts = {"documents": 0, "conversations": 0, "messages": 0}
-    await session.execute(delete(User).where(User.email != email))
+async def by_a_pattern(session, email):
+    user_id = await id_of(session, email)
+    if user_id is None:
+        return None
+    counts = await counts_of(session, user_id)
+    await session.execute(delete(User).where(User.email.like(email)))
+    await session.commit()
+    return counts
+
+
+@ANSWERS.wrong("others deleted")
+async def jobs_of_nobody(session, email):
+    user_id = await id_of(session, email)
+    if user_id is None:
+        return None
+    counts = await counts_of(session, user_id)
+    await session.execute(delete(Job).where(Job.document_id.is_(None)))
+    await session.execute(delete(User).where(User.id == user_id))
+    await session.commit()
+    return counts
+
+
+@ANSWERS.wrong("nothing owned")
+async def inner_joins(session, email):
+    statement = (
+        select(User.id, *(func.count(table.id.distinct()) for table in (Document, Conversation, Message)))
+        .join(User.documents)
+        .join(User.conversations)
+        .outerjoin(Conversation.messages)
+        .where(User.email == email)
+        .group_by(User.id)
+    )
+    row = (await session.execute(statement)).first()
+    if row is None:
+        return None
+    await session.execute(delete(User).where(User.id == row[0]))
+    await session.commit()
+    return {"documents": row[1], "conversations": row[2], "messages": row[3]}
+
+
+@ANSWERS.wrong("injection")
+async def f_string(session, email):
+    user_id = await session.scalar(text(f"SELECT id FROM users WHERE email = '{email}'"))
+    if user_id is None:
+        return None
+    counts = await counts_of(session, user_id)
+    await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts
 
@@ -250,27 +288,29 @@ async def counts_with_len(session, email):
 
 
 @ANSWERS.wrong("loaded rows")
-async def chunk_by_chunk(session, email):
+async def deletes_and_synchronizes(session, email):
     user_id = await id_of(session, email)
     if user_id is None:
         return None
     counts = await counts_of(session, user_id)
-    for chunk in await session.scalars(select(DocumentChunk).join(Document).where(Document.user_id == user_id)):
-        await session.delete(chunk)
+    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
+    counts["messages"] = (await session.execute(delete(Message).where(Message.conversation_id.in_(theirs)))).rowcount
     await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts
 
 
 @ANSWERS.wrong("too many statements")
-async def each_table_counted_and_deleted(session, email):
+async def a_thousand_at_a_time(session, email):
     user_id = await id_of(session, email)
     if user_id is None:
         return None
     counts = await counts_of(session, user_id)
-    for table in (Document, Conversation, ApiKey):
-        if await session.scalar(select(func.count()).where(table.user_id == user_id)):
-            await session.execute(delete(table).where(table.user_id == user_id))
+    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
+    some = select(Message.id).where(Message.conversation_id.in_(theirs)).limit(1000)
+    off = {"synchronize_session": False}
+    while (await session.execute(delete(Message).where(Message.id.in_(some)), execution_options=off)).rowcount == 1000:
+        pass
     await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts
