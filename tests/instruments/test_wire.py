@@ -232,7 +232,9 @@ async def test_errors_belong_to_their_statement_wherever_they_arise(wire: Wire) 
         with pytest.raises(asyncpg.PostgresSyntaxError):
             await connection.fetch("SELECTED 1")  # in Parse
         with pytest.raises(asyncpg.UniqueViolationError):
-            await connection.execute("INSERT INTO users (email, name) SELECT email, 'n' FROM users WHERE true = $1", True)
+            await connection.execute(
+                "INSERT INTO users (email, name) SELECT email, 'n' FROM users WHERE true = $1", True
+            )
         with pytest.raises(asyncpg.InvalidTextRepresentationError):
             await connection.fetch("SELECT * FROM users WHERE id = CAST($1::text AS uuid)", "no id")
         with by_psycopg(wire) as other, pytest.raises(psycopg.errors.InvalidTextRepresentation):
