@@ -255,8 +255,8 @@ def test_a_question_is_known_behind_comments_tabs_and_parentheses(sql: str) -> N
 
 @pytest.mark.parametrize(
     "sql",
-    ["UPDATE users SET name = 'SELECT'", "-- SELECT\nDELETE FROM users", "/* SELECT", "TABLES", "SELECTED", "/* x */ COMMIT"],
-)  # fmt: skip
+    ["UPDATE users SET name = 'SELECT'", "-- SELECT\nDELETE FROM users", "/* SELECT", "TABLES", "/* x */ COMMIT"],
+)
 def test_what_only_holds_a_question_is_none(sql: str) -> None:
     assert not Statement(sql, None, 1, None, 0.0).is_select
 

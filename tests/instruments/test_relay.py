@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import marshal
 import os
 import signal
@@ -42,6 +43,12 @@ def relay() -> psutil.Process:
     return psutil.Process(relay_process.relay_process()._process.pid)
 
 
+def mode_of(wire: Wire) -> int | None:
+    """The mode of the folder in which a wire's socket lies; None when there is none."""
+    folder = Path(str(wire.url.query["host"]))
+    return folder.stat().st_mode & 0o777 if folder.exists() else None
+
+
 def holding(url: URL, more: str = "") -> tuple[subprocess.Popen[str], Path, int]:
     """A process that has a wire open, the wire's folder, and its relay."""
     command = [sys.executable, "-c", HOLD.format(more=more), url.render_as_string(False)]
@@ -62,7 +69,8 @@ async def one(url: URL) -> int:
 
 def test_it_imports_nothing_that_takes_time() -> None:
     code = f"import sys; sys.path.append({str(ROOT)!r}); import course_lib.instruments.network.relay.loop as loop; "
-    code += "print(*sorted({name.partition('.')[0] for name in sys.modules if name != '__main__'} - sys.stdlib_module_names))"
+    code += "loaded = {name.partition('.')[0] for name in sys.modules if name != '__main__'}; "
+    code += "print(*sorted(loaded - sys.stdlib_module_names))"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["course_lib"]
 
@@ -74,10 +82,9 @@ async def test_all_wires_of_a_process_share_one_and_each_sees_its_own(seeded_url
         await one(first.url)
     assert (here.count, there.count, there.connections) == (1, 0, 0)
     assert len([child for child in psutil.Process().children() if "relay" in " ".join(child.cmdline())]) == 1
-    folder = Path(str(first.url.query["host"]))
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert mode_of(first) == 0o700
     first.close()
-    assert not folder.exists()
+    assert mode_of(first) is None
     with pytest.raises(OSError):
         await one(first.url)
     assert await one(second.url) == 1
@@ -112,15 +119,15 @@ async def test_a_fork_has_one_of_its_own_and_leaves_its_parents_alone(seeded_url
     if (child := os.fork()) == 0:
         try:
             mine = Wire.open(seeded_url)
-            said = (relay().pid, mine.log().count, Path(str(mine.url.query["host"])).exists())
+            said = (relay().pid, mine.log().count, mode_of(mine))
             mine.close()
             wire.close()  # the parent's stays
             os.write(writing, marshal.dumps(said))
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
-    theirs, count, existed = marshal.loads(os.read(reading, 1000))
-    assert (theirs != ours, count, existed) == (True, 0, True)
+    theirs, count, mode = marshal.loads(os.read(reading, 1000))
+    await asyncio.to_thread(os.waitpid, child, 0)
+    assert (theirs != ours, count, mode) == (True, 0, 0o700)
     assert await one(wire.url) == 1 and log.count == 1
     wire.close()
 
@@ -158,7 +165,7 @@ async def test_when_it_is_killed_the_next_wire_has_another(seeded_url: URL) -> N
     with pytest.raises(CourseError, match="has ended"):
         wire.log()
     wire.close()
-    assert not Path(str(wire.url.query["host"])).exists()
+    assert mode_of(wire) is None
     wire = Wire.open(seeded_url)
     assert await one(wire.url) == 1
     wire.close()

@@ -23,6 +23,7 @@ from course_lib.instruments import QueryLog
 from course_lib.instruments.network import Wire, WireLog
 from course_lib.models import Conversation, User
 from course_lib.postgres.address import libpq_uri
+from tests.postgres.places import until
 
 USERS = 8
 LARGE = 60_000_000  # bytes of a value
@@ -97,8 +98,7 @@ async def test_what_is_under_way_is_seen(wire: Wire) -> None:
     connection = await by_asyncpg(wire)
     log = wire.log()
     running = asyncio.create_task(connection.execute("SELECT pg_sleep(0.2)"))
-    while not log.count:
-        await asyncio.sleep(0.005)
+    await until(lambda: log.count)
     assert [statement.seconds for statement in log.statements] == [None]
     await running
     assert (log.statements[0].seconds or 0) >= 0.2
@@ -137,7 +137,8 @@ async def test_two_statements_in_one_text_are_two(wire: Wire) -> None:
             await connection.execute("SELECT 4; SELECTED 5")
     found = [(statement.line, statement.rows, statement.sqlstate) for statement in log.statements]
     assert found == [
-        ("SELECT 4", 1, None), ("SELECT ';' AS \"a;b\", $$x;y$$", 1, None), ("UPDATE users SET name = 'x'", USERS, None),
+        ("SELECT 4", 1, None), ("SELECT ';' AS \"a;b\", $$x;y$$", 1, None),
+        ("UPDATE users SET name = 'x'", USERS, None),
         ("SELECT 4", 1, None), ("SELECT 1/0", None, "22012"),
         ("SELECT 4", None, "42601"),
     ]  # fmt: skip
@@ -253,8 +254,7 @@ async def test_requests_to_cancel_pass(wire: Wire) -> None:
     other = await psycopg.AsyncConnection.connect(libpq_uri(wire.url), autocommit=True)
     for cancel in (lambda: other.cancel_safe(), lambda: asyncio.to_thread(other.cancel), lambda: _at_once(other)):
         running = asyncio.create_task(other.execute("SELECT pg_sleep(301)"))
-        while log.statements[-1].seconds is not None:
-            await asyncio.sleep(0.005)
+        await until(lambda: log.statements[-1].seconds is None)
         await cancel()
         with pytest.raises(psycopg.errors.QueryCanceled):
             await running
@@ -291,7 +291,9 @@ async def test_a_client_that_dies_leaves_no_backend_behind(wire: Wire, seeded_ur
     client.terminate()
     eyes = await asyncpg.connect(libpq_uri(seeded_url))
     async with asyncio.timeout(10):
-        while await eyes.fetchval("SELECT true FROM pg_stat_activity WHERE pid = $1", pid):
+        while True:
+            if not await eyes.fetchval("SELECT true FROM pg_stat_activity WHERE pid = $1", pid):
+                break
             await asyncio.sleep(0.01)
     await eyes.close()
 
@@ -338,8 +340,7 @@ async def test_sixty_connections_at_once(wire: Wire) -> None:
             assert wire.connections() == 60
             numbers = await asyncio.gather(*(c.fetchval("SELECT $1::int", n) for n, c in enumerate(connections)))
         assert numbers == list(range(60))
-        while wire.connections():
-            await asyncio.sleep(0.005)
+        await until(lambda: not wire.connections())
         async with AsyncExitStack() as stack:
             stack.push_async_callback((await by_asyncpg(wire)).close)
     assert (log.count, log.connections, log.most_connections) == (60, 61, 60)
@@ -367,8 +368,7 @@ async def test_a_slow_reader_slows_the_server_and_not_the_relay(wire: Wire) -> N
     log = wire.log()
     writer.write(b"Q" + (4 + len(question)).to_bytes(4) + question)
     other = await by_asyncpg(wire)
-    while not log.received:
-        await asyncio.sleep(0.005)
+    await until(lambda: log.received)
     assert await other.fetchval("SELECT 2") == 2
     assert log.bytes_received < LARGE / 10
     writer.transport.resume_reading()

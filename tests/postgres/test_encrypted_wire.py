@@ -18,7 +18,7 @@ import pytest
 from course_lib.errors import CourseError
 from course_lib.instruments.network import Wire
 from course_lib.postgres.address import libpq_uri, parse_url
-from tests.postgres.places import YourServer
+from tests.postgres.places import YourServer, until
 
 QUESTION = bytes.fromhex("0000000804d2162f")
 SASL = b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0"
@@ -113,13 +113,12 @@ async def ask_both_drivers(wire: Wire) -> list[int]:
         await connection.close()
     async with await psycopg.AsyncConnection.connect(libpq_uri(wire.url)) as other:
         async with other.cursor() as cursor:
-            await cursor.execute("SELECT length($1)".replace("$1", "%s"), ["x" * 300_000])
+            await cursor.execute("SELECT length(%s)", ["x" * 300_000])
             row = await cursor.fetchone()
             assert row is not None
             found.append(row[0])
         running = asyncio.create_task(other.execute("SELECT pg_sleep(300)"))
-        while wire.log().count or not wire.traffic().passed[-1].text or wire.traffic().passed[-1].ended:
-            await asyncio.sleep(0.01)
+        await until(lambda: wire.traffic().passed[-1].ended is None)
         await other.cancel_safe()
         with pytest.raises(psycopg.errors.QueryCanceled):
             await running

@@ -13,8 +13,9 @@ ON_CONNECTING = {  # SQLAlchemy's dialects, once for an engine; asyncpg and psyc
     "show transaction isolation level", "show transaction_isolation",
 }  # fmt: skip
 AROUND_INTROSPECTION = {  # of types, by asyncpg
-    "select current_setting('jit') as cur, set_config('jit', 'off', false) as new", "select set_config('jit', $1, false)",
-}  # fmt: skip
+    "select current_setting('jit') as cur, set_config('jit', 'off', false) as new",
+    "select set_config('jit', $1, false)",
+}
 WHEN_GIVEN_BACK = {"select pg_advisory_unlock_all()", "close all", "unlisten *", "reset all", "discard all"}
 """asyncpg's pool, see ``asyncpg.Connection.get_reset_query``."""
 EXACT = {
