@@ -67,7 +67,10 @@ def through_proxy(url: URL, host: str, port: int) -> URL:
     on_asyncpg = url.get_driver_name() == "asyncpg"
     query = {key: value for key, value in url.query.items() if key not in WAY}
     if host.startswith("/"):
-        return _unencrypted(url, query | {"host": host, "port": str(port)})
+        query = {key: value for key, value in query.items() if key not in OF_THE_CONNECTION}
+        query |= {"ssl": "disable"} if on_asyncpg else {"sslmode": "disable", "gssencmode": "disable"}
+        query |= {"host": host, "port": str(port)}
+        return URL.create(url.drivername, url.username, url.password, database=url.database, query=query)
     if (query.get("ssl") or query.get("sslmode")) == "verify-full":
         if on_asyncpg:
             raise CourseError(
@@ -81,22 +84,14 @@ def through_proxy(url: URL, host: str, port: int) -> URL:
 def through_relay(url: URL, host: str, port: int) -> URL:
     """The address ``url`` with a relay's door in the server's place: the folder of a Unix socket, or 127.0.0.1.
 
-    The relay does not encrypt what its clients say to it, and encrypts what it says to the server.
+    The relay encrypts what it says to the server, and not what its clients say to it. So nothing is asked for, in
+    words that another driver may not know.
     """
-    query = {key: value for key, value in url.query.items() if key not in WAY}
-    if host.startswith("/"):
-        return _unencrypted(url, query | {"host": host, "port": str(port)})
-    return _unencrypted(url, query).set(host=host, port=port)
-
-
-def _unencrypted(url: URL, query: dict[str, str | tuple[str, ...]]) -> URL:
-    query = {key: value for key, value in query.items() if key not in OF_THE_CONNECTION}
-    if isinstance(dsn := query.get("dsn"), str):
+    query = {key: value for key, value in url.query.items() if key not in WAY | OF_THE_CONNECTION}
+    if isinstance(dsn := query.pop("dsn", None), str):
         kept = [pair for pair in dsn.partition("?")[2].split("&") if not OF_TLS.match(pair)]
-        del query["dsn"]
         query |= {"dsn": f"postgresql:///?{'&'.join(kept)}"} if kept else {}
-    if url.get_driver_name() == "asyncpg":
-        query["ssl"] = "disable"
-    else:
-        query |= {"sslmode": "disable", "gssencmode": "disable"}
+    if not host.startswith("/"):
+        return url.set(host=host, port=port, query=query)
+    query |= {"host": host, "port": str(port)}
     return URL.create(url.drivername, url.username, url.password, database=url.database, query=query)
