@@ -61,6 +61,17 @@ class FreshDatabase:
 async def make_database(lesson: str, recipe: str = "base") -> FreshDatabase:
     """A fresh database for ``lesson``, after sweeping what dead kernels left.
 
+    Raises:
+        CourseError: as ``make_and_stay``.
+    """
+    async with make_and_stay(lesson, recipe) as (database, _):
+        return database
+
+
+@asynccontextmanager
+async def make_and_stay(lesson: str, recipe: str = "base") -> AsyncIterator[tuple[FreshDatabase, Connection]]:
+    """``make_database``, and the administrative connection that made it, for the length of a block.
+
     It is tried again where the server went away meanwhile, or the template turned out to be damaged.
 
     Raises:
@@ -69,14 +80,18 @@ async def make_database(lesson: str, recipe: str = "base") -> FreshDatabase:
     if recipe not in RECIPES:
         raise CourseError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(sorted(RECIPES))}")
     for last in (False, False, True):
+        made: FreshDatabase | None = None
         async with enter_server() as (server, connection):
             try:
-                return await _make(server, connection, lesson, recipe)
+                made = await _make(server, connection, lesson, recipe)
             except FalseCopy as copy:
                 false = copy
             except Exception as error:
                 _judge_failure(error, server, last)
                 false = None
+            if made is not None:
+                yield made, connection
+                return
         forget_checked()  # it may have cost the server a restart
         if false is not None:
             await discard(await find_server(), false)

@@ -49,6 +49,8 @@ class Exercise(ABC):
     """What an interviewer would ask next."""
     mistakes: ClassVar[Mapping[str, str]] = {}
     recipe: ClassVar[str] = "base"
+    crowded: ClassVar[bool] = True
+    """Whether other people's rows stand in the database too, see ``crowd``; where ``recipe`` has tables."""
     seconds: ClassVar[float] = 8.0
     """For all calls of the learner's code together."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -75,7 +76,13 @@ async def _locks(engine: AsyncEngine, name: str) -> None:
 
 HARM: dict[str, tuple[Harm, str]] = {
     "drops it": (_next_door('DROP DATABASE "%" WITH (FORCE)'), "is gone"),
-    "renames it": (_next_door('ALTER DATABASE "%" RENAME TO "%_mine"'), "is gone"),
+    "renames it": (
+        _next_door(
+            "SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE datname = '%';; "
+            'ALTER DATABASE "%" RENAME TO "%_mine"'
+        ),
+        "is gone",
+    ),
     "lets nobody in": (_next_door('ALTER DATABASE "%" ALLOW_CONNECTIONS false'), "lets nobody in"),
     "limits connections": (_here('ALTER DATABASE "%" CONNECTION LIMIT 0'), ""),  # superusers get in
     "sets it read only": (_here('ALTER DATABASE "%" SET default_transaction_read_only = on'), "read_only"),
@@ -158,18 +165,20 @@ async def role(server: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     name = f"judged_{os.getpid()}"
     theirs = replace(server, url=server.url.set(username=name, password="x"))
 
-    async def make(lesson: str, recipe: str = "base") -> FreshDatabase:
+    @asynccontextmanager
+    async def make(lesson: str, recipe: str = "base") -> AsyncIterator[tuple[FreshDatabase, Any]]:
         database = await make_database(lesson, recipe)
         async with server.connection(database.name) as connection:
             await connection.execute(
                 f'ALTER DATABASE "{database.name}" OWNER TO {name}; GRANT ALL ON SCHEMA public TO {name};'
                 f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}; ALTER TABLE users OWNER TO {name}"
             )
-        return FreshDatabase(theirs, database.name)
+        async with theirs.connection() as admin:
+            yield FreshDatabase(theirs, database.name), admin
 
     async with server.connection() as connection:
         await connection.execute(f"DROP ROLE IF EXISTS {name}; CREATE ROLE {name} LOGIN CREATEDB PASSWORD 'x'")
-        monkeypatch.setattr(import_module("course_lib.exercises.check"), "make_database", make)
+        monkeypatch.setattr(import_module("course_lib.judging.judge"), "make_and_stay", make)
         yield name
         for left in await connection.fetch(
             "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = $1)", name
@@ -192,6 +201,39 @@ async def test_settings_of_the_role_are_put_back_and_remarked_on(role: str, serv
         settings = await connection.fetchval("SELECT useconfig FROM pg_user WHERE usename = $1", role)
     assert settings == ["work_mem=5MB"]
     assert "`default_transaction_read_only`, `search_path`, `work_mem`. They were put back." in str(verdict.paragraphs)
+
+
+async def test_what_an_answer_does_to_the_server_is_put_back(server: Server) -> None:
+    known, made = f"known_{os.getpid()}", f"made_{os.getpid()}"
+
+    async def count(session: AsyncSession) -> Any:
+        number = await right(session)
+        for statement in (
+            f"CREATE ROLE {made} SUPERUSER", f"ALTER ROLE {known} LOGIN CONNECTION LIMIT 3 PASSWORD 'x'",
+            f"ALTER ROLE {known} SET search_path = a, b", f"ALTER ROLE {known} RESET work_mem",
+        ):  # fmt: skip
+            await session.execute(text(statement))
+        await session.commit()
+        connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        await connection.execute(text("ALTER SYSTEM SET log_min_duration_statement = '7s'"))
+        return number
+
+    state = """
+        SELECT (SELECT array_agg((rolname, rolcanlogin, rolconnlimit, rolpassword, setconfig)::text ORDER BY rolname)
+                FROM pg_authid LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid AND setdatabase = 0
+                WHERE rolname IN ($1, $2)),
+               (SELECT array_agg(name || setting) FROM pg_file_settings WHERE name = 'log_min_duration_statement')
+    """
+    async with server.connection() as connection:
+        await connection.execute(f"CREATE ROLE {known} PASSWORD 'y'; ALTER ROLE {known} SET work_mem = '3MB'")
+        try:
+            before = await connection.fetchrow(state, known, made)
+            verdict = await verdict_on(count)
+            assert await connection.fetchrow(state, known, made) == before
+        finally:
+            await connection.execute(f"DROP ROLE {known}; DROP ROLE IF EXISTS {made}")
+    for word in (made, known, "log_min_duration_statement", "search_path", "work_mem", "They were put back."):
+        assert word in str(verdict.paragraphs)
 
 
 async def opens_three(session: AsyncSession) -> Any:

@@ -394,7 +394,7 @@ async def test_what_a_judge_reads_later_has_a_clock_too(
     async def count() -> Any:
         return made()
 
-    monkeypatch.setattr(import_module("course_lib.exercises.check"), "JUDGE_SECONDS", 1)
+    monkeypatch.setattr(import_module("course_lib.judging.judge"), "JUDGE_SECONDS", 1)
     verdict = await judge_answer(Reading(), count)
     assert (verdict.mistake, words in str(verdict)) == (mistake, True), str(verdict)
     assert (await judge_answer(CountUsers(), right)).passed

@@ -40,10 +40,11 @@ LISTENS = 0x10000  # the flag in /proc/net/unix of a socket that waits for clien
 @asynccontextmanager
 async def judging(database: FreshDatabase) -> AsyncIterator[None]:
     """A check that counts bytes."""
-    attempt = Attempt(MessageCounts(), None, database)
-    async with counting_bytes(attempt):
-        yield
-    await attempt.close()
+    async with database.server.connection() as admin:
+        attempt = Attempt(MessageCounts(), None, database, admin)
+        async with counting_bytes(attempt):
+            yield
+        await attempt.close()
 
 
 @asynccontextmanager
