@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from course_lib.data.fresh import FreshDatabase, fresh_database
+from course_lib.data.fresh import make_and_stay
 from course_lib.exercises import judge_answer, manifest
 from course_lib.instruments import QueryLog
 from course_lib.judging.attempt import Attempt
@@ -94,13 +94,11 @@ async def test_rows_that_came_another_way_are_counted(
 
 
 @pytest.fixture
-async def attempt() -> Any:
-    async with fresh_database("99") as database:
-        yield _attempt(database)
-
-
-def _attempt(database: FreshDatabase) -> Attempt:
-    return Attempt(COUNT_USERS, None, database)
+async def attempt() -> AsyncIterator[Attempt]:
+    async with make_and_stay("99") as (database, admin):
+        attempt = Attempt(COUNT_USERS, None, database, admin)
+        yield attempt
+        await attempt.close()
 
 
 async def test_connections_are_counted_whoever_holds_them(attempt: Attempt) -> None:
@@ -120,4 +118,3 @@ async def test_connections_are_counted_whoever_holds_them(attempt: Attempt) -> N
     assert await attempt.call(function=holds) == 4
     assert (attempt.log.connections, attempt.log.most_connections) == (4, 4)
     assert attempt.log.statements[0].where is not None, "the engine's own has a line"
-    await attempt.close()
