@@ -1,0 +1,102 @@
+"""What became of all mutants: kept in a file while a run goes on, and counted by exercise."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from course_lib.exercises.manifest import find_exercise
+from course_lib.settings import REPOSITORY
+from tests.mutants.judge import Outcome
+from tests.mutants.mutate import Mutant
+
+FOLDER = REPOSITORY / "bench-results" / "mutants"
+EQUAL = Path(__file__).with_name("equal.toml")
+SAMPLE = Path(__file__).with_name("sample.txt")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One mutant and what became of it."""
+
+    key: str
+    exercise: str
+    line: int
+    source: str
+    """A digest of the mutant's source: another one is another mutant."""
+    seconds: float
+    outcome: Outcome
+
+    @property
+    def state(self) -> str:
+        """``killed``, ``equal`` or ``gap``."""
+        return "killed" if self.outcome.killed else "equal" if self.key in equal_ones() else "gap"
+
+
+def digest(mutant: Mutant) -> str:
+    """A digest of the mutant's source."""
+    return sha256(mutant.source.encode()).hexdigest()[:16]
+
+
+@cache
+def equal_ones() -> dict[str, str]:
+    """Mutants that behave as the right answer does, each with the reason."""
+    groups = tomllib.loads(EQUAL.read_text(encoding="utf-8")).get("equal", [])
+    return {key: group["reason"] for group in groups for key in group["mutants"]}
+
+
+class Record:
+    """The results of one lesson, one in a line, in a file that a stopped run can be taken up from."""
+
+    def __init__(self, lesson: str, folder: Path = FOLDER) -> None:
+        self.path = folder / f"lesson_{lesson}.jsonl"
+
+    def read(self) -> dict[str, Result]:
+        """What is known by now, by key; the last word on each."""
+        if not self.path.exists():
+            return {}
+        lines = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        return {line["key"]: Result(**{**line, "outcome": Outcome(**line["outcome"])}) for line in lines}
+
+    def add(self, result: Result) -> None:
+        """Keep one result."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.path.unlink(missing_ok=True)
+
+
+def table(results: Iterable[Result]) -> Iterator[str]:
+    """Lines of a table: for each exercise its mutants, what became of them, and the score."""
+    rows: dict[str, dict[str, int]] = {}
+    for result in results:
+        row = rows.setdefault(result.exercise, {"killed": 0, "equal": 0, "gap": 0})
+        row[result.state] += 1
+    yield f"{'exercise':<40} {'mutants':>8} {'killed':>7} {'equal':>6} {'gaps':>5} {'score':>7}"
+    total = {"killed": 0, "equal": 0, "gap": 0}
+    for exercise in sorted(rows, key=lambda id: tuple(map(int, id.split(".")))):
+        yield _row(f"{exercise} {find_exercise(exercise).title}", rows[exercise])
+        total = {name: total[name] + number for name, number in rows[exercise].items()}
+    yield _row("all", total)
+
+
+def _row(title: str, counts: dict[str, int]) -> str:
+    every = sum(counts.values())
+    score = counts["killed"] / max(every - counts["equal"], 1)
+    numbers = f"{every:>8} {counts['killed']:>7} {counts['equal']:>6} {counts['gap']:>5}"
+    return f"{title[:40]:<40} {numbers} {score:>7.1%}"
+
+
+def gaps(results: Iterable[Result]) -> Iterator[str]:
+    """A line for each mutant that passed and is not known to be equal."""
+    for result in sorted(results, key=lambda result: (tuple(map(int, result.exercise.split("."))), result.key)):
+        if result.state == "gap":
+            yield f"{result.key}   [line {result.line}]"
