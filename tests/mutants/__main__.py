@@ -7,15 +7,15 @@ from typing import Annotated
 import typer
 
 from course_lib.cli.checks import server_in_memory
-from tests.mutants.results import Result, equal_ones, gaps, table
+from tests.mutants.results import SAMPLE, Record, Result, choose_sample, gaps, table, why_equal
 from tests.mutants.running import Choice, Run
 
 LESSONS = ("00", "01", "02", "03", "04", "05")
 
 
 def main(
-    lesson: Annotated[list[str] | None, typer.Option(help="A lesson, for example 03; may be given again.")] = None,
-    exercise: Annotated[list[str] | None, typer.Option(help="An exercise, for example 3.7; may be given again.")] = None,
+    lesson: Annotated[list[str] | None, typer.Option(help="A lesson, for example 03; or several.")] = None,
+    exercise: Annotated[list[str] | None, typer.Option(help="An exercise, for example 3.7; or several.")] = None,
     operator: Annotated[str, typer.Option(help="Only kinds of mistakes that contain this, for example 'lock'.")] = "",
     answers: Annotated[str, typer.Option(help="all, solution, others, or the name of a right answer.")] = "all",
     most: Annotated[int, typer.Option(help="At most so many mutants of each answer; 0 for all.")] = 0,
@@ -23,9 +23,14 @@ def main(
     jobs: Annotated[int, typer.Option(help="Processes that judge side by side.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the last run was stopped.")] = False,
     survivors: Annotated[bool, typer.Option("--survivors", help="Judge again what passed in the last run.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Name the mistake of each mutant that was killed.")] = False,
+    sample: Annotated[int, typer.Option(help="Write so many killed ones of earlier runs to sample.txt, and end.")] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say of each killed one by which mistake.")] = False,
 ) -> None:
     """Mutate every right answer, judge the mutants, and list those that passed. Ends with 1 where there are any."""
+    if sample:
+        known = [result for number in LESSONS for result in Record(number).read().values()]
+        SAMPLE.write_text("\n".join(choose_sample(known, sample, seed)) + "\n", encoding="utf-8")
+        raise typer.Exit
     numbers = sorted({one.zfill(2) for one in lesson or []} | {id.partition(".")[0].zfill(2) for id in exercise or []})
     found: list[Result] = []
     with server_in_memory():
@@ -55,8 +60,7 @@ def show(results: list[Result]) -> None:
         typer.echo(f"\n{len(listed)} passed and are not known to be equal:")
     for line in listed:
         typer.echo(line)
-    stale = [result.key for result in results if result.outcome.killed and result.key in equal_ones()]
-    for key in stale:
+    for key in (result.key for result in results if result.outcome.killed and why_equal(result.key)):
         typer.echo(f"Listed as equal, and killed: {key}")
 
 

@@ -157,4 +157,3 @@ def defined_names(statement: cst.CSTNode) -> set[str]:
 def _names_in(node: cst.CSTNode) -> set[str]:
     found = {node.value} if isinstance(node, cst.Name) else set()
     return found.union(*(_names_in(child) for child in node.children))
-

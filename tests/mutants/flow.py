@@ -32,6 +32,7 @@ NARROWER = {
     "SQLAlchemyError": ("DBAPIError",),
     "DBAPIError": ("IntegrityError", "OperationalError"),
 }
+HARMLESS = ("strict", "name")  # of a zip of equals, of a task
 LOCK = re.compile(r"advisory|LOCK TABLE|FOR UPDATE")
 BOOLEAN = re.compile(r"\bis (not )?None$|rowcount == 1$|^bool\(|^(True|False)$")
 
@@ -170,23 +171,25 @@ def _results(node: cst.CSTNode, parents: Parents) -> Iterator[Changed]:
         return
     value, text = node.value, code(node.value)
     whole = bracketed(value)
+    for other in _other_types(value, text, whole):
+        yield "relax a type", node.with_changes(value=expression(other))
+
+
+def _other_types(value: cst.BaseExpression, text: str, whole: str) -> tuple[str, ...]:
+    """What a result may be taken for, by the look of its source."""
+    if isinstance(value, cst.Tuple):
+        return f"list({whole})", f"{whole}[::-1]"
+    if isinstance(value, cst.Dict):
+        return (f"list({text}.items())",)
     if re.search(r"(\.all\(\)|^\[.*\]|^list\(.*\)|^sorted\(.*\))$", text, re.DOTALL):
-        for other in (f"tuple({text})", f"iter({text})", f"{whole}[0]", f"{whole}[:-1]"):
-            yield "relax a type", node.with_changes(value=expression(other))
-    elif re.search(r"(\bid|_id)$", text):
-        for other in (f"str({text})", f"{whole}.hex", f"{whole}.bytes"):
-            yield "relax a type", node.with_changes(value=expression(other))
-    elif BOOLEAN.search(text):
-        for other in (f"int({text})", f"str({text})", f"({text}) or None"):
-            yield "relax a type", node.with_changes(value=expression(other))
-    elif re.search(r"seq|count|used|low|total|number|len\(|sum\(", text) and not isinstance(value, cst.Tuple):
-        for other in (f"float({text})", f"str({text})", f"{whole} + 1"):
-            yield "relax a type", node.with_changes(value=expression(other))
-    elif isinstance(value, cst.Tuple):
-        yield "relax a type", node.with_changes(value=expression(f"list({whole})"))
-        yield "relax a type", node.with_changes(value=expression(f"{whole}[::-1]"))
-    elif isinstance(value, cst.Dict):
-        yield "relax a type", node.with_changes(value=expression(f"list({text}.items())"))
+        return f"tuple({text})", f"iter({text})", f"{whole}[0]", f"{whole}[:-1]"
+    if re.search(r"(\bid|_id)$", text):
+        return f"str({text})", f"{whole}.hex", f"{whole}.bytes"
+    if BOOLEAN.search(text):
+        return f"int({text})", f"str({text})", f"({text}) or None"
+    if re.search(r"seq|count|used|low|total|number|len\(|sum\(", text):
+        return f"float({text})", f"str({text})", f"{whole} + 1"
+    return ()
 
 
 def _is_of_the_answer(parents: Parents) -> bool:
@@ -197,7 +200,7 @@ def _is_of_the_answer(parents: Parents) -> bool:
 def _arguments(node: cst.CSTNode, parents: Parents) -> Iterator[Changed]:
     if isinstance(node, cst.Call):
         for number, argument in enumerate(node.args):
-            if argument.keyword is None:
+            if argument.keyword is None or argument.keyword.value in HARMLESS:
                 continue
             kind = "drop a lock" if "for_update" in code(argument.keyword) else "drop a keyword"
             yield kind, node.with_changes(args=without(node.args, number))

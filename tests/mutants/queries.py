@@ -25,7 +25,11 @@ from tests.mutants.sql_changes import drops_owner
 CONDITIONS = ("where", "filter", "filter_by", "having")
 OTHER_JOIN = {"join": "outerjoin", "outerjoin": "join"}
 OTHER_UNION = {"union": "union_all", "union_all": "union"}
-OTHER_DISTANCE = {"cosine_distance": "l2_distance", "l2_distance": "cosine_distance", "max_inner_product": "l2_distance"}
+OTHER_DISTANCE = {
+    "cosine_distance": "l2_distance",
+    "l2_distance": "cosine_distance",
+    "max_inner_product": "l2_distance",
+}
 CHAIN = ("options", "group_by", "execution_options", "on_conflict_do_nothing", "on_conflict_do_update", "correlate")
 FETCHING = {"scalars": "execute", "execute": "scalars", "stream_scalars": "stream"}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,6 +20,7 @@ from tests.mutants.mutate import Mutant
 FOLDER = REPOSITORY / "bench-results" / "mutants"
 EQUAL = Path(__file__).with_name("equal.toml")
 SAMPLE = Path(__file__).with_name("sample.txt")
+BY_CHANCE = ("no verdict", "never ended", "ended the process", "endless", "does not load", "raised")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Result:
     @property
     def state(self) -> str:
         """``killed``, ``equal`` or ``gap``."""
-        return "killed" if self.outcome.killed else "equal" if self.key in equal_ones() else "gap"
+        return "killed" if self.outcome.killed else "equal" if why_equal(self.key) else "gap"
 
 
 def digest(mutant: Mutant) -> str:
@@ -43,11 +46,43 @@ def digest(mutant: Mutant) -> str:
     return sha256(mutant.source.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Equal:
+    """A reason why certain mutants of some exercises behave as the right answer does."""
+
+    exercises: tuple[str, ...]
+    operator: str
+    changes: tuple[str, ...]
+    """Each a part of the change, enough of it to mean no other."""
+    reason: str
+    answers: tuple[str, ...] = ()
+    """Only in these right answers; in all, where none is named."""
+
+    def means(self, key: str) -> bool:
+        """Whether the mutant called ``key`` is one of them."""
+        exercise, answer, operator, change = key.split(" · ", 3)
+        return (
+            (exercise in self.exercises or self.exercises == ("all",))
+            and operator == self.operator
+            and (not self.answers or answer in self.answers)
+            and any(part in change for part in self.changes)
+        )
+
+
 @cache
-def equal_ones() -> dict[str, str]:
-    """Mutants that behave as the right answer does, each with the reason."""
-    groups = tomllib.loads(EQUAL.read_text(encoding="utf-8")).get("equal", [])
-    return {key: group["reason"] for group in groups for key in group["mutants"]}
+def equal_ones() -> tuple[Equal, ...]:
+    """All reasons that are listed."""
+    listed = tomllib.loads(EQUAL.read_text(encoding="utf-8"))["equal"]
+    return tuple(
+        Equal(**{name: value if isinstance(value, str) else tuple(value) for name, value in one.items()})
+        for one in listed
+    )
+
+
+@cache
+def why_equal(key: str) -> str:
+    """Why the mutant called ``key`` behaves as the right answer does; empty where it is not listed."""
+    return next((one.reason for one in equal_ones() if one.means(key)), "")
 
 
 class Record:
@@ -100,3 +135,18 @@ def gaps(results: Iterable[Result]) -> Iterator[str]:
     for result in sorted(results, key=lambda result: (tuple(map(int, result.exercise.split("."))), result.key)):
         if result.state == "gap":
             yield f"{result.key}   [line {result.line}]"
+
+
+def choose_sample(results: list[Result], number: int, seed: int) -> list[str]:
+    """Keys of mutants that are killed for a reason of their own and soon, spread over all exercises and kinds."""
+    chance = random.Random(seed)
+    fit = [one for one in results if one.outcome.killed and one.outcome.mistake not in BY_CHANCE and one.seconds < 1]
+    chance.shuffle(fit)
+    taken: list[Result] = []
+    used: Counter[str] = Counter()
+    while fit and len(taken) < number:
+        best = min(fit, key=lambda one: (used[one.exercise], used[one.key.split(" · ")[2]]))
+        taken.append(best)
+        fit.remove(best)
+        used.update((best.exercise, best.key.split(" · ")[2]))
+    return sorted((one.key for one in taken), key=lambda key: (tuple(map(int, key.partition(" ")[0].split("."))), key))

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from course_lib.exercises.manifest import find_exercise, lesson_exercises
 from tests.mutants.answers import SOLUTION, RightAnswer, right_answers
 from tests.mutants.judge import Judge
 from tests.mutants.mutate import Mutant, mutants_of
 from tests.mutants.results import Record, Result, digest
-from course_lib.exercises.manifest import find_exercise, lesson_exercises
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ BOUNDS: dict[type[cst.BaseCompOp], type[cst.BaseCompOp]] = {
     cst.GreaterThanEqual: cst.GreaterThan,
 }
 SWAPPED = (cst.Subtract, cst.Divide, cst.FloorDivide, cst.Modulo)
-CONVERSIONS = ("str", "int", "float", "bool", "list", "tuple", "set", "dict", "sorted", "UUID", "reversed", "round", "abs")
-MOMENT = re.compile(r"^\w*(moment|now|time|_at|until|deadline)$")
+CONVERSIONS = ("str", "int", "float", "bool", "list", "tuple", "set", "dict", "sorted", "reversed", "round", "abs")
 
 
 def _comparisons(node: cst.CSTNode, parents: Parents) -> Iterator[Changed]:
