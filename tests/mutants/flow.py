@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import libcst as cst
 
 from tests.mutants.nodes import (
+    HARMLESS,
     Changed,
     Parents,
     bracketed,
@@ -32,7 +33,6 @@ NARROWER = {
     "SQLAlchemyError": ("DBAPIError",),
     "DBAPIError": ("IntegrityError", "OperationalError"),
 }
-HARMLESS = ("strict", "name")  # of a zip of equals, of a task
 LOCK = re.compile(r"advisory|LOCK TABLE|FOR UPDATE")
 BOOLEAN = re.compile(r"\bis (not )?None$|rowcount == 1$|^bool\(|^(True|False)$")
 

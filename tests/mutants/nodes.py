@@ -10,6 +10,8 @@ Changed = tuple[str, cst.CSTNode]
 """What kind of mistake, and what stands in the node's place."""
 Parents = tuple[cst.CSTNode, ...]
 """From the node's own parent outwards."""
+HARMLESS = ("strict", "name")
+"""Arguments that change nothing of a right answer: of a zip of equals, of a task."""
 
 
 def code(node: cst.CSTNode) -> str:

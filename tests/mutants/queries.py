@@ -81,7 +81,7 @@ def _limits(node: cst.Call, name: str, parents: Parents) -> Iterator[Changed]:
     if name in ("limit", "offset") and method(node) and node.args:
         yield "drop LIMIT", before_the_dot(node)
         amount = node.args[0]
-        if not isinstance(amount.value, cst.Integer):
+        if not isinstance(amount.value, cst.Integer | cst.BinaryOperation):  # whose own numbers are changed
             for sign in "+-":
                 other = amount.with_changes(value=expression(f"{bracketed(amount.value)} {sign} 1"))
                 yield "shift a bound", node.deep_replace(amount, other)

@@ -6,7 +6,7 @@ import json
 import random
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
@@ -36,9 +36,24 @@ class Result:
     outcome: Outcome
 
     @property
+    def answer(self) -> str:
+        """The name of the right answer it was made from."""
+        return self.key.split(" · ")[1]
+
+    @property
+    def operator(self) -> str:
+        """The kind of mistake."""
+        return self.key.split(" · ")[2]
+
+    @property
     def state(self) -> str:
         """``killed``, ``equal`` or ``gap``."""
         return "killed" if self.outcome.killed else "equal" if why_equal(self.key) else "gap"
+
+
+def in_order(exercise: str) -> tuple[int, ...]:
+    """What to sort exercises by: 1.10 comes behind 1.9."""
+    return tuple(map(int, exercise.split(".")))
 
 
 def digest(mutant: Mutant) -> str:
@@ -104,9 +119,12 @@ class Record:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
 
-    def forget(self) -> None:
-        """Begin anew."""
+    def forget(self, which: Callable[[Result], bool]) -> None:
+        """Begin anew with those that ``which`` is true of."""
+        kept = [result for result in self.read().values() if not which(result)]
         self.path.unlink(missing_ok=True)
+        for result in kept:
+            self.add(result)
 
 
 def table(results: Iterable[Result]) -> Iterator[str]:
@@ -117,7 +135,7 @@ def table(results: Iterable[Result]) -> Iterator[str]:
         row[result.state] += 1
     yield f"{'exercise':<40} {'mutants':>8} {'killed':>7} {'equal':>6} {'gaps':>5} {'score':>7}"
     total = {"killed": 0, "equal": 0, "gap": 0}
-    for exercise in sorted(rows, key=lambda id: tuple(map(int, id.split(".")))):
+    for exercise in sorted(rows, key=in_order):
         yield _row(f"{exercise} {find_exercise(exercise).title}", rows[exercise])
         total = {name: total[name] + number for name, number in rows[exercise].items()}
     yield _row("all", total)
@@ -132,7 +150,7 @@ def _row(title: str, counts: dict[str, int]) -> str:
 
 def gaps(results: Iterable[Result]) -> Iterator[str]:
     """A line for each mutant that passed and is not known to be equal."""
-    for result in sorted(results, key=lambda result: (tuple(map(int, result.exercise.split("."))), result.key)):
+    for result in sorted(results, key=lambda result: (in_order(result.exercise), result.key)):
         if result.state == "gap":
             yield f"{result.key}   [line {result.line}]"
 
@@ -145,8 +163,8 @@ def choose_sample(results: list[Result], number: int, seed: int) -> list[str]:
     taken: list[Result] = []
     used: Counter[str] = Counter()
     while fit and len(taken) < number:
-        best = min(fit, key=lambda one: (used[one.exercise], used[one.key.split(" · ")[2]]))
+        best = min(fit, key=lambda one: (used[one.exercise], used[one.operator]))
         taken.append(best)
         fit.remove(best)
-        used.update((best.exercise, best.key.split(" · ")[2]))
-    return sorted((one.key for one in taken), key=lambda key: (tuple(map(int, key.partition(" ")[0].split("."))), key))
+        used.update((best.exercise, best.operator))
+    return [one.key for one in sorted(taken, key=lambda one: (in_order(one.exercise), one.key))]

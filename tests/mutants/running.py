@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from course_lib.exercises.manifest import find_exercise, lesson_exercises
+from course_lib.exercises.manifest import lesson_exercises
 from tests.mutants.answers import SOLUTION, RightAnswer, right_answers
 from tests.mutants.judge import Judge
 from tests.mutants.mutate import Mutant, mutants_of
@@ -32,6 +32,12 @@ class Choice:
     survivors: bool = False
     """Judge only what passed in the last run."""
 
+    def takes(self, exercise: str, answer: str) -> bool:
+        """Whether an answer is among the chosen ones."""
+        if self.exercises and exercise not in self.exercises:
+            return False
+        return self.answers in ("all", answer) or (self.answers == "others" and answer != SOLUTION)
+
 
 class Run:
     """All chosen mutants of a lesson, judged by ``jobs`` processes."""
@@ -49,7 +55,8 @@ class Run:
     def go(self) -> list[Result]:
         """Judge them all; the results, those of the earlier run included where it is taken up."""
         if not (self.choice.resume or self.choice.survivors):
-            self.record.forget()
+            chosen = self.choice
+            self.record.forget(lambda one: chosen.takes(one.exercise, one.answer) and chosen.operator in one.operator)
             self.known = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
@@ -60,14 +67,10 @@ class Run:
         return list(self.results.values())
 
     def _answers(self) -> Iterator[RightAnswer]:
-        wanted = self.choice.answers
         for exercise in lesson_exercises(self.choice.lesson):
-            if self.choice.exercises and exercise.id not in self.choice.exercises:
-                continue
-            for answer in right_answers(find_exercise(exercise.id)):
-                is_solution = answer.name == SOLUTION
-                if wanted in ("all", answer.name) or (wanted == "others" and not is_solution):
-                    yield answer
+            if not self.choice.exercises or exercise.id in self.choice.exercises:
+                answers = right_answers(exercise)
+                yield from (answer for answer in answers if self.choice.takes(exercise.id, answer.name))
 
     def _answer(self, answer: RightAnswer) -> None:
         """The mutants of one answer, if it passes itself."""

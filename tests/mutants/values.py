@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from tests.mutants.nodes import Changed, Parents, bracketed, code, expression, function, method
+from tests.mutants.nodes import HARMLESS, Changed, Parents, bracketed, code, expression, function, method
 
 TURNED: dict[type[cst.BaseCompOp], tuple[type[cst.BaseCompOp], str]] = {
     cst.LessThan: (cst.GreaterThan, "turn a comparison"),
@@ -55,8 +55,12 @@ def _booleans(node: cst.CSTNode, parents: Parents) -> Iterator[Changed]:
             yield "drop a condition", side
     if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not | cst.BitInvert):
         yield "turn a comparison", expression(f"({code(node.expression)})")
-    if isinstance(node, cst.Name) and node.value in ("True", "False"):
+    if isinstance(node, cst.Name) and node.value in ("True", "False") and not _is_harmless(parents[0]):
         yield "true/false", cst.Name("False" if node.value == "True" else "True")
+
+
+def _is_harmless(parent: cst.CSTNode) -> bool:
+    return isinstance(parent, cst.Arg) and parent.keyword is not None and parent.keyword.value in HARMLESS
 
 
 def _arithmetic(node: cst.CSTNode, parents: Parents) -> Iterator[Changed]:
@@ -132,7 +136,6 @@ def _moments(node: cst.CSTNode, parents: Parents) -> Iterator[Changed]:
         yield "aware to naive", expression("datetime.utcnow()")
     if whole == "func.now()":
         yield "aware to naive", expression("__import__('datetime').datetime.utcnow()")
-        yield "aware to naive", expression("__import__('datetime').datetime.now().astimezone()")
     if method(node) == "astimezone" or (method(node) == "replace" and "tzinfo" in whole):
         assert isinstance(node.func, cst.Attribute)
         yield "aware to naive", node.func.value
