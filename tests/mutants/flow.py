@@ -185,6 +185,8 @@ def _other_types(value: cst.BaseExpression, text: str, whole: str) -> tuple[str,
         return f"tuple({text})", f"iter({text})", f"{whole}[0]", f"{whole}[:-1]"
     if re.search(r"(\bid|_id)$", text):
         return f"str({text})", f"{whole}.hex", f"{whole}.bytes"
+    if text in ("True", "False"):
+        return ("1",) if text == "True" else ("0", "None")
     if BOOLEAN.search(text):
         return f"int({text})", f"str({text})", f"({text}) or None"
     if re.search(r"seq|count|used|low|total|number|len\(|sum\(", text):
