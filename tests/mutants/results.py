@@ -68,7 +68,7 @@ class Equal:
     exercises: tuple[str, ...]
     operator: str
     changes: tuple[str, ...]
-    """Each a part of the change, enough of it to mean no other."""
+    """Each the whole change, ``old → new``, or a part of it that means no other."""
     reason: str
     answers: tuple[str, ...] = ()
     """Only in these right answers; in all, where none is named."""
@@ -80,7 +80,7 @@ class Equal:
             (exercise in self.exercises or self.exercises == ("all",))
             and operator == self.operator
             and (not self.answers or answer in self.answers)
-            and any(part in change for part in self.changes)
+            and any(part == change if " → " in part else part in change for part in self.changes)
         )
 
 

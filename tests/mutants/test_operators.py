@@ -176,4 +176,7 @@ def test_a_reason_means_the_mutants_it_describes_and_no_others() -> None:
     assert one.means("0.1 · small · relax a type · return x.all() → return tuple(x.all())")
     assert not one.means("0.1 · other · relax a type · return x.all() → return tuple(x.all())")
     assert not one.means("0.2 · small · relax a type · return x.all() → return tuple(x.all())")
+    whole = Equal(("0.1",), "relax a type", ("return 1 → return 2",), "As the statement says.")
+    assert whole.means("0.1 · small · relax a type · return 1 → return 2")
+    assert not whole.means("0.1 · small · relax a type · return 1 → return 2 #2")
     assert not one.means("0.1 · small · swallow · return x.all() → return tuple(x.all())")
