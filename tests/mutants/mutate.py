@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import cache
 
 import libcst as cst
 
+from course_lib.exercises.manifest import find_exercise
 from tests.mutants import flow, literals, queries, values
-from tests.mutants.answers import RightAnswer, defined_names, definition
+from tests.mutants.answers import RightAnswer, defined_names, definition, right_answers
 from tests.mutants.nodes import Changed, Parents, is_docstring
 
 OPERATORS = (*queries.OPERATORS, *values.OPERATORS, *flow.OPERATORS, *literals.OPERATORS)
@@ -59,6 +61,18 @@ def mutants_of(answer: RightAnswer, only: str = "") -> list[Mutant]:
             change = mutant.change if number == 1 else f"{mutant.change} #{number}"
             found.append(replace(mutant, change=change))
     return found
+
+
+def find_mutant(key: str) -> Mutant | None:
+    """The mutant of that key; none where its answer has been changed since."""
+    exercise, name, operator, _ = key.split(" · ", 3)
+    answer = _answers(exercise).get(name)
+    return next((one for one in mutants_of(answer, operator) if one.key == key), None) if answer else None
+
+
+@cache
+def _answers(exercise: str) -> dict[str, RightAnswer]:
+    return {answer.name: answer for answer in right_answers(find_exercise(exercise))}
 
 
 def _all_names(module: cst.Module) -> Iterator[str]:

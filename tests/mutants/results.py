@@ -15,11 +15,12 @@ from pathlib import Path
 from course_lib.exercises.manifest import find_exercise
 from course_lib.settings import REPOSITORY
 from tests.mutants.judge import Outcome
-from tests.mutants.mutate import Mutant
+from tests.mutants.mutate import Mutant, find_mutant
 
 FOLDER = REPOSITORY / "bench-results" / "mutants"
 EQUAL = Path(__file__).with_name("equal.toml")
 SAMPLE = Path(__file__).with_name("sample.txt")
+SOON = 1.0  # seconds
 BY_CHANCE = ("no verdict", "never ended", "ended the process", "endless", "does not load", "raised")
 
 
@@ -156,15 +157,15 @@ def gaps(results: Iterable[Result]) -> Iterator[str]:
 
 
 def choose_sample(results: list[Result], number: int, seed: int) -> list[str]:
-    """Keys of mutants that are killed for a reason of their own and soon, spread over all exercises and kinds."""
-    chance = random.Random(seed)
-    fit = [one for one in results if one.outcome.killed and one.outcome.mistake not in BY_CHANCE and one.seconds < 1]
-    chance.shuffle(fit)
+    """Keys of mutants that are killed for a reason of their own, soon if possible, of all exercises and kinds."""
+    fit = [one for one in results if one.outcome.killed and one.outcome.mistake not in BY_CHANCE]
+    random.Random(seed).shuffle(fit)
     taken: list[Result] = []
     used: Counter[str] = Counter()
     while fit and len(taken) < number:
-        best = min(fit, key=lambda one: (used[one.exercise], used[one.operator]))
-        taken.append(best)
+        best = min(fit, key=lambda one: (used[one.exercise], one.seconds > SOON, used[one.operator]))
         fit.remove(best)
-        used.update((best.exercise, best.operator))
+        if find_mutant(best.key) is not None:  # the answer may have been changed since
+            taken.append(best)
+            used.update((best.exercise, best.operator))
     return [one.key for one in sorted(taken, key=lambda one: (in_order(one.exercise), one.key))]

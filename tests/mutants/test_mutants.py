@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 
 import pytest
 
-from course_lib.exercises.manifest import find_exercise, manifest
-from tests.mutants.answers import RightAnswer, right_answers
+from course_lib.exercises.manifest import manifest
 from tests.mutants.judge import Judge
-from tests.mutants.mutate import Mutant, mutants_of
+from tests.mutants.mutate import find_mutant
 from tests.mutants.results import EQUAL, SAMPLE, why_equal
 
 KEYS = SAMPLE.read_text(encoding="utf-8").splitlines()
@@ -25,20 +23,9 @@ def judge() -> Iterator[Judge]:
         yield judge
 
 
-@cache
-def answers(exercise: str) -> dict[str, RightAnswer]:
-    return {answer.name: answer for answer in right_answers(find_exercise(exercise))}
-
-
-def mutant_called(key: str) -> Mutant | None:
-    exercise, name, operator, _ = key.split(" · ", 3)
-    answer = answers(exercise).get(name)
-    return next((one for one in mutants_of(answer, operator) if one.key == key), None) if answer else None
-
-
 @pytest.mark.parametrize("key", KEYS, ids=[" ".join(key.split(" · ")[:3]) for key in KEYS])
 def test_a_sampled_mutant_is_found_out(key: str, judge: Judge) -> None:
-    mutant = mutant_called(key)
+    mutant = find_mutant(key)
     assert mutant is not None, f"there is no such mutant, so {ANEW}"
     assert judge.judge(mutant.answer, mutant.source).killed, f"this passed: {key}"
 
