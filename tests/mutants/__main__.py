@@ -33,15 +33,20 @@ def main(
         raise typer.Exit
     numbers = sorted({one.zfill(2) for one in lesson or []} | {id.partition(".")[0].zfill(2) for id in exercise or []})
     found: list[Result] = []
+    refused: list[str] = []
     with server_in_memory():
         for number in numbers or LESSONS:
             choice = Choice(number, tuple(exercise or ()), operator, answers, most, seed, resume, survivors)
-            results = Run(choice, jobs, lambda line: typer.echo(line, err=True)).go()
+            run = Run(choice, jobs, lambda line: typer.echo(line, err=True))
+            results = run.go()
+            refused += run.refused
             if verbose:
                 show_killed(results)
             found += results
     show(found)
-    raise typer.Exit(any(result.state == "gap" for result in found))
+    for title in refused:
+        typer.echo(f"Refused although right: {title}")
+    raise typer.Exit(bool(refused) or any(result.state == "gap" for result in found))
 
 
 def show_killed(results: list[Result]) -> None:

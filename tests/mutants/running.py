@@ -49,6 +49,7 @@ class Run:
         self.lock = threading.Lock()
         self.results: dict[str, Result] = {}
         self.refused: list[str] = []
+        self.stopped = False
         self._local = threading.local()
         self._judges: list[Judge] = []
 
@@ -61,7 +62,9 @@ class Run:
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
                 list(pool.map(self._answer, list(self._answers())))
-            finally:
+            finally:  # Ctrl-C too: what has not begun does not
+                self.stopped = True
+                pool.shutdown(wait=True, cancel_futures=True)
                 for judge in self._judges:
                     judge.end()
         return list(self.results.values())
@@ -87,6 +90,8 @@ class Run:
             self.say(f"{answer.title} is refused itself, so its mutants say nothing.")
             return
         for mutant in waiting:
+            if self.stopped:
+                return
             self._keep(mutant, judge)
         self.say(f"{answer.title}: {len(waiting)} judged.")
 
