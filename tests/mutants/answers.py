@@ -19,6 +19,7 @@ from course_lib.exercises.book import SOLUTIONS, solution_source
 from course_lib.exercises.manifest import find_exercise, manifest
 from course_lib.judging.exercise import Exercise
 from course_lib.settings import REPOSITORY
+from tests.mutants.nodes import method
 
 SOLUTION = "solution"
 
@@ -114,7 +115,8 @@ class _Belongings:
     def __init__(self, source: str, answers: set[tuple[str, ...]]) -> None:
         self.module = cst.parse_module(source)
         self.top = {name: statement for statement in self.module.body for name in defined_names(statement)}
-        self.taken = {path[0] for path in answers} | {"ANSWERS"}
+        wrong = {name for name, statement in self.top.items() if _is_wrong(statement)}
+        self.taken = {path[0] for path in answers} | wrong | {"ANSWERS"}
         self.given: set[tuple[str, ...]] = set()
 
     def of(self, path: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -126,7 +128,8 @@ class _Belongings:
         self.given.add(path)
         waiting: list[cst.CSTNode] = [found]
         while waiting:
-            for name in sorted(_names_in(waiting.pop())):
+            node = waiting.pop()
+            for name in sorted(_names_in(node) - _bound_in(node)):
                 if name in self.top and name not in self.taken:
                     self.taken.add(name)
                     own.append((name,))
@@ -154,6 +157,31 @@ def defined_names(statement: cst.CSTNode) -> set[str]:
     return {target.value for target in targets if isinstance(target, cst.Name)}
 
 
+def _bound_in(node: cst.CSTNode) -> set[str]:
+    """The names that a definition binds itself: parameters, and what it assigns, loops over, or calls something."""
+    targets: list[cst.CSTNode] = []
+    if isinstance(node, cst.Param | cst.AsName):
+        targets = [node.name]
+    elif isinstance(node, cst.AssignTarget | cst.For | cst.CompFor):
+        targets = [node.target]
+    found = set().union(*(_names_in(target) for target in targets))
+    return found.union(*(_bound_in(child) for child in node.children))
+
+
+def _is_wrong(statement: cst.CSTNode) -> bool:
+    """Whether a definition is marked as a wrong answer."""
+    if not isinstance(statement, cst.FunctionDef | cst.ClassDef):
+        return False
+    decorators = (decorator.decorator for decorator in statement.decorators)
+    return any(method(decorator) == "wrong" for decorator in decorators)
+
+
 def _names_in(node: cst.CSTNode) -> set[str]:
-    found = {node.value} if isinstance(node, cst.Name) else set()
-    return found.union(*(_names_in(child) for child in node.children))
+    """The names that a definition uses: not those of attributes and of arguments."""
+    if isinstance(node, cst.Name):
+        return {node.value}
+    if isinstance(node, cst.Attribute):
+        return _names_in(node.value)
+    if isinstance(node, cst.Arg):
+        return _names_in(node.value)
+    return set().union(*(_names_in(child) for child in node.children))

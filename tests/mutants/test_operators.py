@@ -160,6 +160,9 @@ def test_an_answer_in_a_file_keeps_the_other_names_of_the_file() -> None:
 def test_a_helper_is_changed_with_the_first_answer_that_uses_it() -> None:
     owners = [one.name for one in right_answers(find_exercise("3.7")) if ("can_be_taken",) in one.own]
     assert owners == ["Right"]
+    owned = {path for one in right_answers(find_exercise("1.2")) for path in one.own}
+    assert ("row_unpacked",) in owned
+    assert ("row",) not in owned, "a local name is no use of a definition of that name"
 
 
 def test_a_mutant_that_ends_its_process_or_never_ends_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
