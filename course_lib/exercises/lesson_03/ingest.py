@@ -83,8 +83,8 @@ class Ingest(Exercise):
         "| Commit before you call the model, whatever engine it was.",
         "status after failure": "`embed` failed, and the document's status is {status!r}. "
         "| 'failed', for good: in a session of its own, since the error ends the other one.",
-        "no reason": "`embed` failed, the status says so, and `error` is {stored!r}. | `str(error)`, for whoever looks "
-        "into it tomorrow.",
+        "no reason": "`embed` failed, the status says so, and `error` is {stored!r}. "
+        "| `str(error)`, for whoever looks into it tomorrow.",
         "retry failed": "{which} call raised {error}. | Whatever the calls before have left, a call replaces it.",
         "chunks missing": "`ingest` returned, and {count} of {n} chunks can be found. | What makes them last?",
         "wrong chunk": "Chunk {index} has {column} {stored}, and that is not what belongs to text {index}. "
@@ -92,7 +92,8 @@ class Ingest(Exercise):
         "not ready": "All chunks are stored, and the document's status is {status!r}. | 'ready', and committed.",
         "old error": "The document is ready, and `error` still says {stored!r}. | What is over is NULL.",
         "several transactions": "The chunks of one call were written in {count} transactions, and between them others "
-        "saw a part. | One commit for all that belongs together.",
+        "saw a part. "
+        "| One commit for all that belongs together.",
         "ready too early": "The document was made ready, for all to see, with {count} chunks instead of {n}. "
         "| The status becomes `ready` in the transaction that stores the chunks.",
         "gap": "While a new version was being embedded, others saw {count} of the {n} chunks of the old one. "
@@ -112,7 +113,8 @@ class Ingest(Exercise):
         "{count} chunks that are neither the one version nor the other. "
         "| Lock the document before you change its chunks.",
         "locked in this process": "While one call had not committed yet, another one waited for something that is no "
-        "lock of the database. | The service runs in several processes, and Python's locks are known to one of them.",
+        "lock of the database. "
+        "| The service runs in several processes, and Python's locks are known to one of them.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:

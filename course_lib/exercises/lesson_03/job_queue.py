@@ -99,14 +99,17 @@ class QueueOfJobs(Exercise):
         "| The next job is free. Skip what is locked, do not stop at it.",
         "claimed twice": "{workers} workers claimed at once, and {count} of them got a job that another one got too. "
         "| Look and change in one transaction, under a lock that the others skip.",
-        "came back empty": "{workers} workers claimed at once, and {count} of them got None, with jobs enough for all. "
+        "came back empty": "{workers} workers claimed at once, and {count} of them got None, with jobs enough for "
+        "all. "
         "| They looked at the same job, and one got it. The others should have looked at the next.",
         "failed at once": "{workers} workers claimed at once, and one of them failed with {error}. "
         "| With SKIP LOCKED nobody is in anybody's way.",
         "locked in this process": "While one claim had not committed yet, another one waited for something that is no "
-        "lock of the database. | Workers are processes, and Python's locks are known to one of them.",
+        "lock of the database. "
+        "| Workers are processes, and Python's locks are known to one of them.",
         "not all done": "Four workers ran until `claim` gave them nothing, one died on the way, and {left} of {jobs} "
-        "jobs are not done. | None means that there is nothing to take, and not that somebody else was faster.",
+        "jobs are not done. "
+        "| None means that there is nothing to take, and not that somebody else was faster.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:

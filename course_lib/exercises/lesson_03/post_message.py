@@ -77,8 +77,7 @@ class PostMessage(Exercise):
     mistakes: ClassVar = {
         "nothing returned": "`post_message` returned None. | Did you forget `return`?",
         "not a number": "`post_message` returned {kind}, and the `seq` was asked for as an int. | `message.seq`",
-        "not stored": "It returned {seq}, and no other connection sees a message of that number. "
-        "| What makes it last?",
+        "not stored": "It returned {seq}, and no other connection sees a message of that number. | What makes it last?",
         "wrong values": "The stored message does not have the {column} that was given. "
         "| Conversation, role and content are arguments.",
         "first message": "Posting to an empty conversation {did}. | The highest of no numbers is NULL: `coalesce`.",
@@ -90,8 +89,9 @@ class PostMessage(Exercise):
         "| None was asked for: look whether the row is there, or catch what the foreign key says.",
         "others wait": "While a post to one conversation was going on, a post to another one had to wait for it. "
         "| What you lock belongs to all conversations. Lock something of this one.",
-        "collided": "Of {n} posts to one conversation, one read the highest number, another one stored the next before "
-        "it did, and it raised {error}. | Lock the conversation before you read, or try again from the reading.",
+        "collided": "Of {n} posts to one conversation, one read the highest number, another one stored the next "
+        "before it did, and it raised {error}. "
+        "| Lock the conversation before you read, or try again from the reading.",
         "gave up": "Of {n} posts to one conversation, one was overtaken {times} times and then raised {error}. "
         "| Nineteen others can be faster, one after the other. Try until it works, or wait for a lock.",
         "not waited": "Of {n} posts to one conversation, one found it locked by another and raised {error}. "
@@ -103,12 +103,13 @@ class PostMessage(Exercise):
         "no number": "Of {n} posts to one conversation, {none} returned None. "
         "| Nothing was stored for them, though the conversation is there.",
         "not consecutive": "{n} posts to a conversation with {highest} as the highest number were told numbers from "
-        "{first} to {last}, {different} different ones. | Each is one more than the one before, without a gap.",
+        "{first} to {last}, {different} different ones. "
+        "| Each is one more than the one before, without a gap.",
         "mixed up": "Of {n} posts at once, {count} were told a number under which another message is stored. "
         "| Return the number that was stored with this message.",
-        "locked in this process": "While one post had not been committed yet, another one waited for something that is "
-        "no lock of the database. | The service runs in several processes, and Python's locks are known to one of "
-        "them.",
+        "locked in this process": "While one post had not been committed yet, another one waited for something that "
+        "is no lock of the database. "
+        "| The service runs in several processes, and Python's locks are known to one of them.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:

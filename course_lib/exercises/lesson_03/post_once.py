@@ -64,8 +64,7 @@ class PostOnce(Exercise):
         "nothing returned": "`post_once` returned None. | Did you forget `return`?",
         "not a number": "`post_once` returned {kind}, and the `seq` was asked for as an int. "
         "| `message.seq`; an answer that is kept as JSON has to come back as what it was.",
-        "not stored": "It returned {seq}, and no other connection sees a message of that number. "
-        "| What makes it last?",
+        "not stored": "It returned {seq}, and no other connection sees a message of that number. | What makes it last?",
         "wrong message": "The message number {seq} was stored with {column} {stored!r}. "
         "| The content is an argument, and it is the user who says it.",
         "stored again": "The same request came twice, one after the other, and {count} messages were stored. "
@@ -80,10 +79,9 @@ class PostOnce(Exercise):
         "| Compare with what was asked the first time, and raise `KeyReused`.",
         "conflict stored": "The key came again with another {what}, and a message was stored. "
         "| A conflict changes nothing.",
-        "another error": "The key came again with another {what}, and it raised {error}. "
-        "| `KeyReused` was asked for.",
-        "users mixed": "Another user's request with the same key {did}. | A key belongs to a user: the two of them "
-        "together say which request it is.",
+        "another error": "The key came again with another {what}, and it raised {error}. | `KeyReused` was asked for.",
+        "users mixed": "Another user's request with the same key {did}. "
+        "| A key belongs to a user: the two of them together say which request it is.",
         "error swallowed": "The table refused the message, and `post_once` returned {said}. "
         "| The caller has to know: let the error go on.",
         "key burned": "After the table had refused the message once, the same call {did}. "
@@ -101,7 +99,8 @@ class PostOnce(Exercise):
         "deadlock": "Two requests came at the same moment, and one failed with {error}. "
         "| Each held what the other wanted: lock the same things in the same order.",
         "locked in this process": "While one request had not committed yet, the other waited for something that is no "
-        "lock of the database. | The service runs in several processes, and Python's locks are known to one of them.",
+        "lock of the database. "
+        "| The service runs in several processes, and Python's locks are known to one of them.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:

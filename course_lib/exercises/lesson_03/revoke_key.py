@@ -76,7 +76,8 @@ class RevokeKey(Exercise):
         "| The key's id belongs into the WHERE of the UPDATE.",
         "last key revoked": "The user's only key was revoked. | What is to be counted before it is revoked?",
         "counted revoked ones": "The user had {revoked} revoked keys and one active one, and the active one was "
-        "revoked. | Which keys does a program still get in with?",
+        "revoked. "
+        "| Which keys does a program still get in with?",
         "counted everybody's": "The user had one active key, other users had theirs, and it was revoked. "
         "| The rule holds for each user: whose keys do you count?",
         "false yes": "It said True for the user's last active key, and the key is as it was. "
@@ -86,20 +87,24 @@ class RevokeKey(Exercise):
         "revoked twice": "A key that was revoked before {did}. | False was asked for, and its `revoked_at` stays.",
         "unknown key": "For an id that no key has, it {did}. | No such key means False.",
         "checked in the UPDATE": "Two sessions revoked the user's last two keys, each in an UPDATE that asked for "
-        "another active key, and both were told True. | A subquery locks nothing, and sees the table as it was when "
-        "the statement began. What do both have to wait for?",
+        "another active key, and both were told True. "
+        "| A subquery locks nothing, and sees the table as it was when the statement began. What do both have to wait "
+        "for?",
         "both revoked": "Two sessions revoked the user's last two keys at once: both were told True, and no key is "
-        "left. | Each counted before the other had committed. What could they both lock before they count?",
+        "left. "
+        "| Each counted before the other had committed. What could they both lock before they count?",
         "nobody": "Two sessions revoked the user's last two keys at once, and both were told False. "
         "| One of them has to win. Wait for a lock rather than give up at it.",
         "false answers": "Two sessions revoked the user's last two keys at once: {yes} of them said True, and {left} "
-        "active keys are left. | Is the answer about what was committed?",
+        "active keys are left. "
+        "| Is the answer about what was committed?",
         "not tried again": "Two sessions revoked the user's last two keys at once, and one failed with {error}. "
         "| SERIALIZABLE asks for another try: catch SQLSTATE 40001, roll back, and begin anew with the reading.",
         "deadlock": "Two sessions revoked the user's last two keys at once, and one failed with {error}. "
         "| Each held what the other wanted. Lock one thing that both share, or all in the same order.",
         "locked in this process": "While one session had not committed yet, the other waited for something that is no "
-        "lock of the database. | The service runs in several processes, and Python's locks are known to one of them.",
+        "lock of the database. "
+        "| The service runs in several processes, and Python's locks are known to one of them.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:

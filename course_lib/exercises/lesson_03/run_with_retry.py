@@ -61,13 +61,15 @@ class RunWithRetry(Exercise):
         "not retried": "{place} failed with SQLSTATE 40001, and `run` raised {error} after {calls} call(s) of `work`. "
         "| With asyncpg a serialization failure is a plain `DBAPIError`: ask `error.orig.sqlstate`.",
         "deadlock not retried": "A statement failed with SQLSTATE 40P01, and `run` raised {error} after {calls} "
-        "call(s) of `work`. | A deadlock is over when one of the two starts again: retry that too.",
+        "call(s) of `work`. "
+        "| A deadlock is over when one of the two starts again: retry that too.",
         "commit not covered": "{place} failed with SQLSTATE 40001, and `run` raised {error}. "
         "| A COMMIT can fail like a statement. Is it inside the `try`?",
         "same transaction": "Try number {calls} found itself in the transaction of the one before. "
         "| After such an error the transaction is over. Roll back, and begin another one.",
         "not rolled back": "After {calls} call(s) of `work`, of which the last ended in {end}, {count} of them had "
-        "their rows stored. | What a failed try wrote must not remain.",
+        "their rows stored. "
+        "| What a failed try wrote must not remain.",
         "conflict swallowed": "Each try ended in SQLSTATE 40001, and after {calls} of them `run` returned {said}. "
         "| The last error is the caller's to know.",
         "error swallowed": "`work` failed with {error}, and `run` returned {said}. "
@@ -77,7 +79,8 @@ class RunWithRetry(Exercise):
         "another error": "`work` failed with {error}, and out of `run` came {raised}. "
         "| A bare `raise` passes the error on as it is.",
         "gave up at the wrong time": "With attempts={attempts} and a conflict in each try, `work` was called {calls} "
-        "time(s). | The first call is an attempt too.",
+        "time(s). "
+        "| The first call is an attempt too.",
         "not the last error": "All {calls} tries failed, and the error that came out was not that of the last one. "
         "| Raise what the last try raised.",
         "connections held": "In try number {calls}, {held} connections were out of the pool. "

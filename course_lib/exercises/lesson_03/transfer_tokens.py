@@ -54,28 +54,32 @@ class TransferTokens(Exercise):
         "| Unused is `token_limit - tokens_used`, and giving all of it away is allowed.",
         "not committed": "It said True for {n} tokens, and no other connection sees a change. | What makes it last?",
         "wrong amount": "It was to transfer {n} tokens: the giver's `token_limit` moved by {given}, the other's by "
-        "{taken}. | What one loses the other gets.",
+        "{taken}. "
+        "| What one loses the other gets.",
         "wrong column": "The transfer of {n} tokens changed `tokens_used` too. | Only `token_limit` moves.",
         "others changed": "Other users were changed too. | Two ids, two rows.",
         "false yes": "It said True, and there was {case}. | False was asked for.",
         "changed although refused": "With {case} it said False, and the `token_limit` of both together moved by "
-        "{moved}. | Refused means untouched: check before you change, or roll back.",
+        "{moved}. "
+        "| Refused means untouched: check before you change, or roll back.",
         "raised instead": "With {case} it raised {error}. "
         "| False was asked for: look first, or catch it and roll back.",
         "seen half-way": "While the transfer waited for the taker's row, other connections saw the giver's "
         "`token_limit` moved by {given} and the taker's not at all. "
         "| Both changes belong to one transaction, with one commit.",
-        "tokens lost": "While a transfer of {n} ran, other sessions gave the two {bonus} tokens, and the `token_limit` "
-        "of both together moved by {moved}. "
+        "tokens lost": "While a transfer of {n} ran, other sessions gave the two {bonus} tokens, and the "
+        "`token_limit` of both together moved by {moved}. "
         "| What was written back was old. Lock the rows before you read them, or let the server add.",
         "decided too early": "While another session spent tokens of the giver, so that too few were left, it {did}. "
         "| The number it decided on was old. Lock before you read, or decide in the UPDATE.",
         "broke off": "While another session changed one of the two users, it raised {error}. "
         "| Wait for the row, or start over with a fresh transaction.",
-        "deadlock": "Two transfers in opposite directions at once: the server stopped one with {error}, "
-        "SQLSTATE 40P01. | Each held what the other waited for. Lock the two rows in the same order in both.",
-        "refused in a race": "While other sessions were at the same two users it said {said}, and there were "
-        "more than enough tokens. | Was an error, or a row that is locked, taken for a refusal?",
+        "deadlock": "Two transfers in opposite directions at once: the server stopped one with {error}, SQLSTATE "
+        "40P01. "
+        "| Each held what the other waited for. Lock the two rows in the same order in both.",
+        "refused in a race": "While other sessions were at the same two users it said {said}, and there were more "
+        "than enough tokens. "
+        "| Was an error, or a row that is locked, taken for a refusal?",
         "kept in this process": "While one transfer waited for a row, the other had not come to the database at all. "
         "| What holds it back is known to this Python process only, and the product runs in several. Let rows or "
         "advisory locks decide.",
