@@ -106,6 +106,21 @@ class Intruder:
         row = self._connection.execute(statement.encode(), values).fetchone()
         return row[0] if row else None
 
+    def serializable(self, *statements: tuple[str, Sequence[Any]]) -> bool:
+        """These statements in one transaction at SERIALIZABLE; whether the server let it commit."""
+        connection = self._connection
+        if self.at_its_end:
+            return False
+        try:
+            with connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+                for statement, values in statements:
+                    connection.execute(statement.encode(), values)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.SerializationFailure):
+            return False
+        self.changes += 1
+        return True
+
     def change_if_free(self, table: str, id: UUID, change: str, *values: Any) -> bool:
         """``UPDATE … SET change`` of one row, if there is no lock in the way; whether that was done."""
         connection = self._connection
