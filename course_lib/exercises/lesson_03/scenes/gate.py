@@ -76,7 +76,7 @@ async def closed_gate(attempt: Attempt) -> AsyncIterator[Gate]:
 async def held_engine(attempt: Attempt) -> AsyncIterator[AsyncEngine]:
     """An engine like the attempt's, whose connections stand at the gate."""
     settings = {"server_settings": {"application_name": HELD}}
-    engine = make_engine(attempt.database.url, connect_args=settings, **POOL)
+    engine = make_engine(attempt.url, connect_args=settings, **POOL)
     try:
         yield engine
     finally:
