@@ -115,7 +115,7 @@ class RunWithRetry(Exercise):
     async def _succeeds(self, attempt: Attempt, work: Work, **attempts: Any) -> None:
         said, raised = await self._run(attempt, work, **attempts)
         if raised is not None:
-            self._diagnose(attempt, work, raised)
+            self._diagnose(attempt, work, raised, attempts.get("attempts", 5))
         attempt.expect(work.calls <= work.times + 1, "called again", calls=work.calls)
         marks = await work.marks()
         attempt.expect(marks > 0, "not committed")
@@ -125,12 +125,14 @@ class RunWithRetry(Exercise):
         attempt.expect(work.slept <= ALLOWED, "long pause", pause=f"{1000 * work.slept:.0f} milliseconds")
         attempt.expect(work.pause < LONG, "long pause", pause=f"{work.pause:.1f} seconds")
 
-    def _diagnose(self, attempt: Attempt, work: Work, wrong: Wrong) -> None:
+    def _diagnose(self, attempt: Attempt, work: Work, wrong: Wrong, attempts: int) -> None:
         """An error came out where another try would have ended well."""
         error = wrong.__cause__
         code = sqlstate_of(error)
         numbers = {"error": kind_of(error), "calls": work.calls}
         attempt.expect(not work.reused, "same transaction", calls=work.calls)
+        if code in (DEADLOCK, SERIALIZATION) and work.calls > 1:
+            raise attempt.wrong("gave up at the wrong time", attempts=attempts, calls=work.calls) from wrong
         if code == DEADLOCK:
             raise attempt.wrong("deadlock not retried", **numbers) from wrong
         if code == SERIALIZATION:

@@ -173,31 +173,27 @@ class TransferTokens(Exercise):
         """
         n = 100 + randbelow(100)
         giver, taker = await _add_users(attempt, n + 500, 500)
-        before, bought, commits = await _balances(attempt, giver, taker), 0, 0
+        before = await _balances(attempt, giver, taker)
 
         def buy(*_: object) -> None:
-            nonlocal bought
-            bought += intruder.change_if_free("users", taker, "token_limit = token_limit + 1")
+            buyer.change_if_free("users", taker, "token_limit = token_limit + 1")
 
         def sign_up(_: object) -> None:
-            nonlocal commits
-            commits += 1
-            if commits <= COMMITS:
-                intruder.serializable((LOOK, [giver, taker]), (SIGN_UP, [new_email()]))
+            newcomer.serializable((LOOK, [giver, taker]), (SIGN_UP, [new_email()]))
 
         with (
-            Intruder(attempt, times=TIMES_IN_BETWEEN) as intruder,
+            Intruder(attempt, times=TIMES_IN_BETWEEN) as buyer, Intruder(attempt, times=COMMITS) as newcomer,
             listening(attempt, "before_cursor_execute", buy), listening(attempt, "commit", sign_up),
         ):  # fmt: skip
             try:
                 said = _yes_or_no(attempt, await attempt.call(sessions_of(attempt), giver, taker, n))
             except Wrong as wrong:
-                raise _broke_off(attempt, wrong, intruder.changes) from wrong
+                raise _broke_off(attempt, wrong, buyer.changes + newcomer.changes) from wrong
         after = await _balances(attempt, giver, taker)
         moved = _together(after) - _together(before)
         attempt.expect(said, "refused in a race", said=said)
-        right = after[giver][0] == before[giver][0] - n and moved == bought
-        attempt.expect(right, "tokens lost", n=n, bonus=bought, moved=moved)
+        right = after[giver][0] == before[giver][0] - n and moved == buyer.changes
+        attempt.expect(right, "tokens lost", n=n, bonus=buyer.changes, moved=moved)
 
     async def _sees_what_another_spends(self, attempt: Attempt) -> None:
         n, left = 100 + randbelow(100), 300 + randbelow(100)

@@ -71,7 +71,7 @@ async def one_session_many_transactions(sessions, work, attempts=5):
                 async with session.begin():
                     return await work(session)
             except DBAPIError as error:
-                if error.driver_exception.sqlstate not in AGAIN:
+                if error.orig.sqlstate not in AGAIN:
                     raise
                 last = error
     raise last

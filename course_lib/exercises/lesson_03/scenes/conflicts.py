@@ -231,6 +231,7 @@ class Mistaken(Work):
 
     async def do(self, session: AsyncSession) -> None:
         try:
-            await session.execute(text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$"))
+            async with session.begin_nested():
+                await session.execute(text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$"))
         except DBAPIError as error:
             raise LookupError(f"no model called {self.name}") from error
