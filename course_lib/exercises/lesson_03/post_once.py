@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from course_lib.exercises.lesson_03.idempotency import CREATE, KeyReused
@@ -13,16 +14,18 @@ from course_lib.exercises.lesson_03.scenes.posted import (
     new_request,
     stored_as,
 )
-from course_lib.judging.asking import DEADLOCK, SERIALIZATION, calling_it
+from course_lib.judging.asking import CHECK, DEADLOCK, SERIALIZATION, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import sessions_of
 from course_lib.judging.second_process import SecondProcess, second_process
+from course_lib.judging.trouble import sqlstate_of
 from course_lib.judging.turns import Race, in_turns, run_race
 
 SECONDS = 2  # for a call that nothing holds up
+CHAIN = 20  # errors behind an error
 COMMITS = 4  # so many COMMITs of a call are told apart
 REFUSE = "ALTER TABLE messages ADD CONSTRAINT out_of_order CHECK (content = '') NOT VALID"
 ACCEPT = "ALTER TABLE messages DROP CONSTRAINT out_of_order"
@@ -81,6 +84,8 @@ class PostOnce(Exercise):
         "| A key belongs to a user: the two of them together say which request it is.",
         "error swallowed": "The table refused the message, and `post_once` returned {said}. "
         "| The caller has to know: let the error go on.",
+        "another refusal": "The table refused the message, and out of `post_once` came {error}. "
+        "| What refused: the key or the message? Only a key that is there is answered from its row.",
         "key burned": "After the table had refused the message once, the same call {did}. "
         "| A key that is committed without its message stays. Put both into one transaction.",
         "killed half-way": "The process was killed after COMMIT number {number} of a call, and the same call {did}. "
@@ -205,6 +210,8 @@ class PostOnce(Exercise):
         except Wrong as wrong:
             if wrong.mistake != "raised":
                 raise
+            refused = any(sqlstate_of(error) == CHECK for error in _behind(wrong.__cause__))
+            attempt.expect(refused, "another refusal", error=article(wrong.__cause__))
         else:
             raise attempt.wrong("error swallowed", said=repr(said))
         await attempt.sql(ACCEPT)
@@ -290,3 +297,12 @@ class PostOnce(Exercise):
         attempt.expect(seq is not None, "nothing returned")
         attempt.expect(isinstance(seq, int) and not isinstance(seq, bool), "not a number", kind=article(seq))
         return int(seq)
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it was raised from or while they were handled."""
+    for _ in range(CHAIN):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__

@@ -478,3 +478,18 @@ async def the_first_thousand_characters(sessions, user_id, key, conversation_id,
         seq = await post(session, conversation_id, content)
         await keep(session, user_id, key, seq)
         return seq
+
+
+@ANSWERS.wrong("another refusal")
+async def any_refusal_is_a_known_key(sessions, user_id, key, conversation_id, content):
+    hashed = digest(conversation_id, content)
+    async with sessions() as session:
+        try:
+            seq = await post(session, conversation_id, content)
+            row = {"user_id": user_id, "key": key, "request_hash": hashed, "response": {"seq": seq}}
+            await session.execute(insert(idempotency_keys).values(row))
+            await session.commit()
+            return seq
+        except IntegrityError:
+            await session.rollback()
+        return await answer_of(session, user_id, key, hashed)

@@ -17,7 +17,7 @@ from course_lib.models import Job
 WORKERS = ("north", "east", "south", "west")
 JOBS = """
     SELECT id, status, worker, attempts, max_attempts, leased_until, run_after, clock_timestamp() AS seen,
-           round(extract(epoch FROM leased_until - now()))::int AS lease,
+           round(extract(epoch FROM leased_until - now()))::bigint AS lease,
            round(extract(epoch FROM run_after - now()) / 60)::int AS minutes
     FROM jobs
 """
