@@ -40,6 +40,7 @@ class PostOnce(Exercise):
     minutes = 18
     points = 3
     level = "senior"
+    second_process = True
     hints: ClassVar = (
         "Looking whether the key is there and then inserting it leaves a moment in between. Which statement does both, "
         "and makes the second one of two wait?",
