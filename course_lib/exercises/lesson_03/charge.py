@@ -48,7 +48,8 @@ class Charge(Exercise):
         "choose?"
     )
     mistakes: ClassVar = {
-        "nothing returned": "`charge` returned None for a user who exists. | Did you forget `return`?",
+        "nothing returned": "`charge` returned None for a user who exists. "
+        "| Did you forget `return`, or is a 0 taken for nobody?",
         "not a number": "`charge` returned {kind}, and `tokens_used` as it is afterwards was asked for, an int. "
         "| `user.tokens_used` of the changed user.",
         "not committed": "`charge` returned {said}, and other connections see `tokens_used` as it was before. "

@@ -68,7 +68,7 @@ class ImportDocuments(Exercise):
         "commit. "
         "| `session.rollback()` undoes the whole transaction, not one row.",
         "good rows lost": "{lost} of the {count} rows that the database had nothing against are not stored. "
-        "| One refused row is to take no other with it.",
+        "| Does a refused row take others with it, or was one refused that the table would have taken?",
         "wrong value": "Of a stored row, `{column}` is not what was given. | All four keys are columns.",
         "changed what was there": "A document that was there before the import has changed. "
         "| A source that is there already is refused, not overwritten.",

@@ -66,7 +66,8 @@ class RunWithRetry(Exercise):
         "| With asyncpg a serialization failure is a plain `DBAPIError`: ask `error.orig.sqlstate`.",
         "deadlock not retried": "A statement failed with SQLSTATE 40P01, and `run` raised {error} after {calls} "
         "call(s) of `work`. "
-        "| A deadlock is over when one of the two starts again: retry that too.",
+        "| A deadlock is over when one of the two starts again: it is tried again like 40001, and each `run` counts "
+        "anew.",
         "commit not covered": "{place} failed with SQLSTATE 40001, and `run` raised {error}. "
         "| A COMMIT can fail like a statement. Is it inside the `try`?",
         "same transaction": "Try number {calls} found itself in the transaction of the one before. "
@@ -115,7 +116,7 @@ class RunWithRetry(Exercise):
     async def _succeeds(self, attempt: Attempt, work: Work, **attempts: Any) -> None:
         said, raised = await self._run(attempt, work, **attempts)
         if raised is not None:
-            self._diagnose(attempt, work, raised, attempts.get("attempts", 5))
+            await self._diagnose(attempt, work, raised, attempts.get("attempts", 5))
         attempt.expect(work.calls <= work.times + 1, "called again", calls=work.calls)
         marks = await work.marks()
         attempt.expect(marks > 0, "not committed")
@@ -125,13 +126,13 @@ class RunWithRetry(Exercise):
         attempt.expect(work.slept <= ALLOWED, "long pause", pause=f"{1000 * work.slept:.0f} milliseconds")
         attempt.expect(work.pause < LONG, "long pause", pause=f"{work.pause:.1f} seconds")
 
-    def _diagnose(self, attempt: Attempt, work: Work, wrong: Wrong, attempts: int) -> None:
+    async def _diagnose(self, attempt: Attempt, work: Work, wrong: Wrong, attempts: int) -> None:
         """An error came out where another try would have ended well."""
         error = wrong.__cause__
         code = sqlstate_of(error)
         numbers = {"error": kind_of(error), "calls": work.calls}
         attempt.expect(not work.reused, "same transaction", calls=work.calls)
-        if code in (DEADLOCK, SERIALIZATION) and work.calls > 1:
+        if code in (DEADLOCK, SERIALIZATION) and (work.calls > 1 or await self._wants_more(attempt, work, attempts)):
             raise attempt.wrong("gave up at the wrong time", attempts=attempts, calls=work.calls) from wrong
         if code == DEADLOCK:
             raise attempt.wrong("deadlock not retried", **numbers) from wrong
@@ -139,6 +140,14 @@ class RunWithRetry(Exercise):
             name = "commit not covered" if isinstance(work, AtCommit) else "not retried"
             raise attempt.wrong(name, place=WHERE[type(work)].capitalize(), **numbers) from wrong
         raise wrong
+
+    async def _wants_more(self, attempt: Attempt, work: Work, attempts: int) -> bool:
+        """True if with more attempts it does try again after what it did not try again now."""
+        if not isinstance(work, Deadlocked | AtCommit):
+            return False
+        again = type(work)(attempt, (work.mine, work.theirs), times=1)
+        await self._run(attempt, again, attempts=attempts + 3)
+        return again.calls > 1
 
     async def _gives_up(self, attempt: Attempt, work: Work, attempts: int) -> None:
         said, raised = await self._run(attempt, work, attempts=attempts)
