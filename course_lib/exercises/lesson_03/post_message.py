@@ -31,6 +31,7 @@ from course_lib.judging.trouble import sqlstate_of
 from course_lib.judging.turns import Race, run_race
 
 ROLES = ("user", "assistant", "tool")
+REFUSING_SECONDS = 3  # for an error to come out
 SLEEP = 0.3  # seconds: who pauses longer between two tries is overtaken by all others in that time
 STEP = 2**16 * 3**3 * 5**6 * 7 * 11 * 13  # between two ids: who takes one of few locks by a remainder takes the same
 
@@ -63,7 +64,8 @@ class PostMessage(Exercise):
         "nobody waits for it?"
     )
     mistakes: ClassVar = {
-        "nothing returned": "`post_message` returned None. | Did you forget `return`?",
+        "nothing returned": "`post_message` returned None for a conversation that is there. "
+        "| Did you forget `return`, or is one without messages taken for none?",
         "not a number": "`post_message` returned {kind}, and the `seq` was asked for as an int. | `message.seq`",
         "not stored": "It returned {seq}, and no other connection sees a message of that number. | What makes it last?",
         "wrong values": "The stored message does not have the {column} that was given. "
@@ -76,12 +78,14 @@ class PostMessage(Exercise):
         "remembered": "Messages up to number {n} had been posted, those after number {highest} were deleted, and then "
         "it {did}. "
         "| The highest number is the one in the table now: others change it too.",
+        "tried for ever": "For a role that does not exist it had not come to an end after {seconds} seconds. "
+        "| Only a number that is taken can be free the next time. Which constraint was it?",
         "error swallowed": "For a role that does not exist it raised nothing and returned {said}. "
         "| None is for a conversation that does not exist. What the table refuses is an error, and reaches the caller.",
         "unknown conversation": "For a conversation that does not exist it {did}. "
         "| None was asked for: look whether the row is there, or catch what the foreign key says.",
         "others wait": "While a post to one conversation was going on, a post to another one had to wait for it. "
-        "| What you lock belongs to all conversations. Lock something of this one.",
+        "| What you lock belongs to more than one conversation. Lock something of this one.",
         "collided": "Of {n} posts to one conversation, one read the highest number, another one stored the next "
         "before it did, and it raised {error}. "
         "| Lock the conversation before you read, or try again from the reading. At REPEATABLE READ, what is read "
@@ -142,11 +146,17 @@ class PostMessage(Exercise):
 
     async def _lets_errors_out(self, attempt: Attempt, user_id: UUID) -> None:
         id = await _add_conversation(attempt, user_id, 1)
+
+        async def post() -> Any:
+            return await asyncio.wait_for(attempt.answer(sessions_of(attempt), id, "robot", "Beep."), REFUSING_SECONDS)
+
         try:
-            said = await attempt.call(sessions_of(attempt), id, "robot", "Beep.")
+            said = await attempt.call(function=post)
         except Wrong as wrong:
             if wrong.mistake != "raised":
                 raise
+            late = isinstance(wrong.__cause__, TimeoutError)
+            attempt.expect(not late, "tried for ever", seconds=REFUSING_SECONDS)
         else:
             raise attempt.wrong("error swallowed", said=repr(said))
 

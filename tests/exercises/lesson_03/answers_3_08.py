@@ -112,6 +112,8 @@ async def tried_with_pauses(sessions, conversation_id, role, content):
         except IntegrityError as error:
             if error.orig.sqlstate == FOREIGN_KEY:
                 return None
+            if error.orig.sqlstate != UNIQUE:
+                raise
         await asyncio.sleep(0.02 * 2**number * (1 + random.random() / 4))
     raise RuntimeError("too busy")
 
@@ -125,8 +127,9 @@ async def savepoints(sessions, conversation_id, role, content):
             try:
                 async with session.begin_nested():
                     return await number_and_store(session, conversation_id, role, content)
-            except IntegrityError:
-                continue
+            except IntegrityError as error:
+                if error.orig.sqlstate != UNIQUE:
+                    raise
 
 
 @ANSWERS.right
@@ -399,7 +402,9 @@ async def collision_taken_for_nobody(sessions, conversation_id, role, content):
     try:
         async with sessions.begin() as session:
             return await session.scalar(storing(conversation_id, role, content).returning(Message.seq))
-    except IntegrityError:
+    except IntegrityError as error:
+        if error.orig.sqlstate not in (UNIQUE, FOREIGN_KEY):
+            raise
         return None
 
 
@@ -414,7 +419,9 @@ async def guesses_after_a_collision(sessions, conversation_id, role, content):
                 seq = await session.scalar(highest_in(conversation_id)) + 1 + jump
                 session.add(Message(conversation_id=conversation_id, seq=seq, role=role, content=content))
             return seq
-        except IntegrityError:
+        except IntegrityError as error:
+            if error.orig.sqlstate != UNIQUE:
+                raise
             jump += random.randrange(50, 500)
 
 
@@ -476,3 +483,12 @@ async def counted_in_this_process(sessions, conversation_id, role, content):
         await session.flush()
         HIGHEST[conversation_id] = seq
         return seq
+
+
+@ANSWERS.wrong("tried for ever")
+async def tries_whatever_was_refused(sessions, conversation_id, role, content):
+    while True:
+        try:
+            return await conversation_locked(sessions, conversation_id, role, content)
+        except IntegrityError:
+            continue
