@@ -81,7 +81,8 @@ def through_proxy(url: URL, host: str, port: int) -> URL:
 def through_relay(url: URL, host: str, port: int) -> URL:
     """The address ``url`` with a relay's door in the server's place: the folder of a Unix socket, or 127.0.0.1.
 
-    The relay does not encrypt what its clients say to it, and encrypts what it says to the server.
+    The relay does not encrypt what its clients say to it, and encrypts what it says to the server. The address names
+    no option where none is needed, so that its parts can be given to any driver.
     """
     query = {key: value for key, value in url.query.items() if key not in WAY}
     if host.startswith("/"):
@@ -95,7 +96,9 @@ def _unencrypted(url: URL, query: dict[str, str | tuple[str, ...]]) -> URL:
         kept = [pair for pair in dsn.partition("?")[2].split("&") if not OF_TLS.match(pair)]
         del query["dsn"]
         query |= {"dsn": f"postgresql:///?{'&'.join(kept)}"} if kept else {}
-    if url.get_driver_name() == "asyncpg":
+    if str(query.get("host", "")).startswith("/") and not os.environ.get("PGSSLMODE", "").startswith("verify"):
+        pass  # nobody encrypts over a Unix socket; asyncpg looks for certificates all the same if it is to verify them
+    elif url.get_driver_name() == "asyncpg":
         query["ssl"] = "disable"
     else:
         query |= {"sslmode": "disable", "gssencmode": "disable"}
