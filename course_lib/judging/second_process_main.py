@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import select
+import signal
 import struct
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ from course_lib.db import make_engine, make_session_factory
 from course_lib.judging.portable import made_from
 
 IDLE_SECONDS = 60.0  # then it ends
+JOB_SECONDS = 20  # longer than anybody waits for one
 KEEPS = sys.platform == "linux"
 HAS_SAID = 83  # how a fork ends when it has said what came of its job, and was not ended by the answer
 
@@ -57,10 +59,20 @@ def _in_a_child(out: int, job: bytes) -> None:
     """Each job in a fork: what it leaves in memory is gone with it."""
     child = os.fork()
     if not child:
+        _end_by_itself()
         _say(out, _result_of(job))
         os._exit(HAS_SAID)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != HAS_SAID:
         _say(out, {"died": True})
+
+
+def _end_by_itself() -> None:
+    """Whoever waits for a job may be gone before it ends, and nobody else would end it."""
+    import resource  # not on Windows
+
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(JOB_SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (JOB_SECONDS, JOB_SECONDS))
 
 
 def _result_of(job: bytes) -> dict[str, Any]:
