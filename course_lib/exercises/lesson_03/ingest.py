@@ -81,8 +81,8 @@ class Ingest(Exercise):
         "| End the session before you call the model, and open another one after it.",
         "transaction open": "While `embed` was at work, {count} transaction(s) were open. "
         "| Commit before you call the model, whatever engine it was.",
-        "status after failure": "`embed` failed, and the document's status is {status!r}. "
-        "| 'failed', for good: in a session of its own, since the error ends the other one.",
+        "status after failure": "`embed` failed with {error}, and the document's status is {status!r}. "
+        "| 'failed', after whatever error, and for good: in a session of its own, which the error does not roll back.",
         "no reason": "`embed` failed with {error}, the status says so, and `error` is {stored!r}. "
         "| Not every error has a text: `repr(error)` says at least what it was.",
         "retry failed": "{which} call raised {error}. | Whatever the calls before have left, a call replaces it.",
@@ -161,7 +161,7 @@ class Ingest(Exercise):
         attempt.expect(error is not None, "error swallowed", said=article(said))
         await self._look_at(attempt, embed, len(before), len(texts))
         status, stored = await _state(attempt, embed.document_id)
-        attempt.expect(status == "failed", "status after failure", status=status)
+        attempt.expect(status == "failed", "status after failure", error=kind_of(fails_with), status=status)
         attempt.expect(bool(stored and stored.strip()), "no reason", error=kind_of(fails_with), stored=stored)
 
     async def _stores(self, attempt: Attempt, embed: Embedder, texts: list[str], old: int, which: str) -> None:
