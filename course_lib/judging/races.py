@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Self
 from uuid import UUID
 
+import asyncpg
 import psycopg
 from psycopg import sql
 from sqlalchemy import event
@@ -21,6 +22,7 @@ from course_lib.judging.asking import NOT_AVAILABLE, together
 from course_lib.judging.attempt import Attempt
 from course_lib.postgres.address import libpq_uri
 
+NONE_LEFT = ("too many connections", "remaining connection slots", "sorry, too many clients")
 MANY = 40  # interruptions of one call, where none may fail
 ADVISORY = """
     SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
@@ -71,6 +73,9 @@ class Intruder:
     Args:
         times: so many changes, and no more.
         seconds: and none when so much time has passed since the first.
+
+    Raises:
+        asyncpg.TooManyConnectionsError: when the block ends, where the server had no connection for it.
     """
 
     def __init__(self, attempt: Attempt, times: int = MANY, seconds: float = 2.5) -> None:
@@ -78,6 +83,7 @@ class Intruder:
         self._times, self._seconds = times, seconds
         self._first = 0.0
         self._open: psycopg.Connection[Any] | None = None
+        self._refused: asyncpg.TooManyConnectionsError | None = None
         self.changes = 0
         """How many it has made."""
 
@@ -87,12 +93,23 @@ class Intruder:
     def __exit__(self, *_: object) -> None:
         if self._open is not None:
             self._open.close()
+        if self._refused is not None:
+            raise self._refused
 
-    @property
-    def _connection(self) -> psycopg.Connection[Any]:
-        if self._open is None:
-            self._open = psycopg.connect(self._url, autocommit=True, options="-c lock_timeout=50ms")
+    def _connected(self) -> psycopg.Connection[Any] | None:
+        """The connection; None where the server has none left, which is said at the end, and not in an answer's call.
+
+        Raises:
+            psycopg.OperationalError: it cannot be reached.
+        """
+        if self._open is None and self._refused is None:
             self._first = time.monotonic()
+            try:
+                self._open = psycopg.connect(self._url, autocommit=True, options="-c lock_timeout=50ms")
+            except psycopg.OperationalError as error:
+                if not any(words in str(error) for words in NONE_LEFT):
+                    raise
+                self._refused = asyncpg.TooManyConnectionsError(str(error))
         return self._open
 
     @property
@@ -103,13 +120,14 @@ class Intruder:
 
     def value(self, statement: str, *values: Any) -> Any:
         """The first value of the first row, as others see it."""
-        row = self._connection.execute(statement.encode(), values).fetchone()
+        connection = self._connected()
+        row = connection.execute(statement.encode(), values).fetchone() if connection else None
         return row[0] if row else None
 
     def serializable(self, *statements: tuple[str, Sequence[Any]]) -> bool:
         """These statements in one transaction at SERIALIZABLE; whether the server let it commit."""
-        connection = self._connection
-        if self.at_its_end:
+        connection = self._connected()
+        if connection is None or self.at_its_end:
             return False
         try:
             with connection.transaction():
@@ -123,8 +141,8 @@ class Intruder:
 
     def change_if_free(self, table: str, id: UUID, change: str, *values: Any) -> bool:
         """``UPDATE … SET change`` of one row, if there is no lock in the way; whether that was done."""
-        connection = self._connection
-        if self.at_its_end:
+        connection = self._connected()
+        if connection is None or self.at_its_end:
             return False
         name, set_ = sql.Identifier(table), sql.SQL(change)
         lock = sql.SQL("SELECT 1 FROM {} WHERE id = %s FOR NO KEY UPDATE NOWAIT").format(name)
