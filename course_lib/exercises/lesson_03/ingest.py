@@ -53,6 +53,7 @@ class Ingest(Exercise):
     minutes = 20
     points = 3
     level = "senior"
+    seconds = 15.0  # who stores chunk by chunk is to hear that, and not that it takes long
     hints: ClassVar = (
         "What takes long and can fail does not belong into a transaction, what has to appear at once does. In which "
         "order do the two come?",
