@@ -12,6 +12,7 @@ from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_rows, add_user, other_rows
+from course_lib.judging.trouble import behind
 from course_lib.judging.turns import in_turns
 
 TEXTS, FAILING, FEWER = 500, 347, 120
@@ -78,6 +79,8 @@ class Ingest(Exercise):
         "| Search does not know that the rest is missing. Store nothing before all vectors are there.",
         "error swallowed": "`embed` failed, and `ingest` returned {said} as if all were well. "
         "| The caller has to know: write down the failure, then let the error go on.",
+        "another error": "`embed` failed with {error}, and out of `ingest` came {raised}. "
+        "| After the failure is written down, a bare `raise` passes the error on.",
         "connection held": "While `embed` was at work, {count} connection(s) were out of the pool. "
         "| End the session before you call the model, and open another one after it.",
         "transaction open": "While `embed` was at work, {count} transaction(s) were open. "
@@ -160,6 +163,9 @@ class Ingest(Exercise):
             attempt.expect(after == before, "old version lost", count=len(after), n=len(before))
         attempt.expect(after == before, "half indexed", failing=number, count=len(after), n=len(texts))
         attempt.expect(error is not None, "error swallowed", said=article(said))
+        raised = error.__cause__ if error else None
+        came = fails_with in list(behind(raised))
+        attempt.expect(came, "another error", error=kind_of(fails_with), raised=article(raised))
         await self._look_at(attempt, embed, len(before), len(texts))
         status, stored = await _state(attempt, embed.document_id)
         attempt.expect(status == "failed", "status after failure", error=kind_of(fails_with), status=status)

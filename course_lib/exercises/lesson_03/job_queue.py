@@ -162,7 +162,8 @@ class QueueOfJobs(Exercise):
 
     async def _add_what_nobody_can_take(self, attempt: Attempt) -> None:
         for status in ("done", "failed"):
-            await add_jobs(attempt, -20, status=status, attempts=1, worker="west")
+            await add_jobs(attempt, -20, **{**LONG_OVER, "status": status})
+        await add_jobs(attempt, 50, **{**LONG_OVER, "status": "queued"})
         last_try = {"attempts": 3, "max_attempts": 3, "leased_until": "2100-01-01T00:00:00Z"}
         await add_jobs(attempt, -20, **{**LONG_OVER, **last_try})
 

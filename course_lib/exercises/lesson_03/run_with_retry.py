@@ -28,6 +28,7 @@ from course_lib.judging.staging import add_user
 from course_lib.judging.trouble import sqlstate_of
 
 ALLOWED, LONG = 0.05, 1.0  # seconds between two tries: asked for, or gone by on however busy a machine
+DEFAULT = 5  # attempts, where none are given
 TRIES = 9  # so many that pauses which double become long
 WHERE = {Overtaken: "a statement", Deadlocked: "a statement", AtCommit: "the COMMIT", Told: "a statement"}
 MISLEADING = "could not serialize access due to concurrent update, deadlock detected, SQLSTATE 40001"
@@ -104,19 +105,20 @@ class RunWithRetry(Exercise):
         await self._succeeds(attempt, AtCommit(attempt, users, times=1), attempts=2 + randbelow(3))
         await self._succeeds(attempt, Told(attempt, users, "40001", "not now", times=TRIES - 1), attempts=TRIES)
         for attempts in (2 + randbelow(2), 1):
-            await self._gives_up(attempt, Overtaken(attempt, users, times=attempts + 2), attempts)
+            await self._gives_up(attempt, Overtaken(attempt, users, times=attempts + 2), attempts, attempts=attempts)
+        await self._gives_up(attempt, Told(attempt, users, "40001", "not now", times=TRIES), DEFAULT)
         await self._lets_out(attempt, Refused(attempt, users), f"SQLSTATE {UNIQUE}")
         await self._lets_out(attempt, RefusedAtCommit(attempt, users), f"SQLSTATE {UNIQUE} at its COMMIT")
         await self._lets_out(attempt, Broken(attempt, users), "SQLSTATE 22012")
         for code, said in ((choice(("40002", "40003")), "not now"), (NOT_AVAILABLE, "not now"), ("P0001", MISLEADING)):
             await self._lets_out(attempt, Told(attempt, users, code, said), f"SQLSTATE {code}")
-        await self._lets_out(attempt, Mistaken(attempt, users), "a LookupError that a SQLSTATE 40001 had caused")
+        await self._lets_out(attempt, Mistaken(attempt, users), "a NoResultFound that a SQLSTATE 40001 had caused")
         await self._lets_out(attempt, CutOff(attempt, users), "a connection that was lost")
 
     async def _succeeds(self, attempt: Attempt, work: Work, **attempts: Any) -> None:
         said, raised = await self._run(attempt, work, **attempts)
         if raised is not None:
-            await self._diagnose(attempt, work, raised, attempts.get("attempts", 5))
+            await self._diagnose(attempt, work, raised, attempts.get("attempts", DEFAULT))
         attempt.expect(work.calls <= work.times + 1, "called again", calls=work.calls)
         marks = await work.marks()
         attempt.expect(marks > 0, "not committed")
@@ -149,11 +151,11 @@ class RunWithRetry(Exercise):
         await self._run(attempt, again, attempts=attempts + 3)
         return again.calls > 1
 
-    async def _gives_up(self, attempt: Attempt, work: Work, attempts: int) -> None:
-        said, raised = await self._run(attempt, work, attempts=attempts)
+    async def _gives_up(self, attempt: Attempt, work: Work, allowed: int, **attempts: Any) -> None:
+        said, raised = await self._run(attempt, work, **attempts)
         attempt.expect(not work.reused, "same transaction", calls=work.calls)
-        right = work.calls == attempts
-        attempt.expect(right, "gave up at the wrong time", attempts=attempts, calls=work.calls)
+        right = work.calls == allowed
+        attempt.expect(right, "gave up at the wrong time", attempts=allowed, calls=work.calls)
         if raised is None:
             raise attempt.wrong("conflict swallowed", calls=work.calls, said=article(said))
         if raised.__cause__ in work.errors:

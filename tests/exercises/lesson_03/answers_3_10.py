@@ -549,3 +549,14 @@ async def a_row_of_defaults(sessions, embed, document_id, texts):
         await session.execute(old_chunks(document_id))
         await session.execute(insert(DocumentChunk), rows)
         await session.execute(becomes(document_id, status="ready", error=None))
+
+
+@ANSWERS.wrong("another error")
+async def goes_on_without_vectors(sessions, embed, document_id, texts):
+    try:
+        vectors = await embed(texts)
+    except Exception as error:
+        await write_down(sessions, document_id, error)
+    async with sessions.begin() as session:
+        await session.get(Document, document_id, with_for_update=True)
+        await replace(session, document_id, rows_of(document_id, texts, vectors, embed.model))

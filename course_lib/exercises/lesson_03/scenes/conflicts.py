@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.judging.asking import DEADLOCK, until_blocked
@@ -227,11 +227,11 @@ class CutOff(Work):
 
 
 class Mistaken(Work):
-    """An error of Python's, none of the database's business, though one of the database's was its cause."""
+    """An error that no server has told, though one of the server's was its cause."""
 
     async def do(self, session: AsyncSession) -> None:
         try:
             async with session.begin_nested():
                 await session.execute(text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$"))
         except DBAPIError as error:
-            raise LookupError(f"no model called {self.name}") from error
+            raise NoResultFound(f"no model called {self.name}") from error

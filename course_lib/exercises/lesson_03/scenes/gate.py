@@ -23,9 +23,10 @@ BUILD_GATE = f"""
             arrival int := nextval('arrivals');
             longest int := setting FROM pg_settings WHERE name = 'lock_timeout';
         BEGIN
-            IF longest > 0 THEN PERFORM setval('patience', longest); END IF;
+            IF longest > 0 THEN PERFORM setval('patience', longest), set_config('lock_timeout', '0', true); END IF;
             PERFORM pg_advisory_lock_shared({GATE}, arrival);
             PERFORM pg_advisory_unlock_shared({GATE}, arrival);
+            IF longest > 0 THEN PERFORM set_config('lock_timeout', longest::text, true); END IF;
             RETURN NEW;
         END $stand$;
         CREATE TRIGGER gate BEFORE INSERT ON messages FOR EACH ROW

@@ -40,7 +40,9 @@ async def past_a_lock(attempt: Attempt) -> None:
         Wrong: it waits, or goes away with nothing.
     """
     queue = await open_queue(attempt)
+    await add_jobs(attempt, -30, -20, -10)
     await add_jobs(attempt, -300, -290, **LONG_OVER)
+    await add_jobs(attempt, -280, **{**LONG_OVER, "attempts": 5})
 
     async def script(race: Race) -> tuple[bool, Any]:
         race.run_freely()
@@ -74,9 +76,11 @@ async def four_at_once(attempt: Attempt) -> None:
 
 
 async def one_amid_another(attempt: Attempt) -> None:
-    """A claim that happens while another one is after its first statement, after its second, and so on."""
+    """A claim that happens while another one is after its first statement, after its second, and so on; of two jobs."""
     queues = [await open_queue(attempt) for _ in range(2)]
     for turns in range(1, TURNS):
+        await attempt.sql("DELETE FROM jobs")
+        await add_jobs(attempt, -2, -1)
 
         async def script(race: Race, turns: int = turns) -> list[Any]:
             first = race.start(queues[0].claim, WORKERS[0], SECONDS)

@@ -14,7 +14,7 @@ from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_rows
 from course_lib.models import Job
 
-WORKERS = ("north", "east", "south", "west")
+WORKERS = ("north", "east's", "south", "west")
 JOBS = """
     SELECT id, status, worker, attempts, max_attempts, leased_until, run_after, clock_timestamp() AS seen,
            round(extract(epoch FROM leased_until - now()))::bigint AS lease,
