@@ -76,8 +76,10 @@ class DeleteUser(Exercise):
         "| Pass the e-mail as a value, never inside the SQL text.",
         "unknown user": "For {email}, whom nobody knows, it {did}. | None was asked for, before anything else is read.",
         "loaded rows": "{rows} rows were fetched in order to count and delete them. "
-        "| Let the server count: `func.count()`, or `rowcount` of a DELETE with `synchronize_session=False`; "
-        "by itself the ORM's may bring back what it deleted.",
+        "| Let the server count: `func.count()`.",
+        "keys returned": "{rows} rows came back, most of them from `{statement}`. "
+        "| If you did not write RETURNING, the ORM did, to bring the session up to date. With "
+        "`execution_options(synchronize_session=False)` it does without.",
         "too many statements": "{count} statements for one user; the budget is {budget}. "
         "| The foreign keys delete what refers to the user.",
     }  # fmt: skip
@@ -90,13 +92,15 @@ class DeleteUser(Exercise):
         with calling_it(attempt, "children let go", IntegrityError, saying=NOT_NULL):
             said = await ask(attempt, email)
         rows, count = fetched(attempt.log), attempt.log.count
+        most = max(attempt.log.statements, key=lambda statement: statement.received, default=None)
         attempt.expect(said is not None, "nothing returned", email=email)
         attempt.expect(_are_counts(said), "not the counts", kind=article(said), said=quoted(said))
         await self._compare(attempt, email, before, totals)
         right = {table: said[table] for table in COUNTED} == {table: before[table] for table in COUNTED}
         attempt.expect(right or any(said.values()), "counted too late")
         attempt.expect(right, "wrong counts", said=dict(said))
-        attempt.expect(rows <= ROWS, "loaded rows", rows=rows)
+        mistake = "loaded rows" if most is None or most.is_select else "keys returned"
+        attempt.expect(rows <= ROWS, mistake, rows=rows, statement=most.line if most else "")
         attempt.expect(count <= STATEMENTS, "too many statements", count=count, budget=STATEMENTS)
         await self._takes_leave_of_who_owns_nothing(attempt)
 
