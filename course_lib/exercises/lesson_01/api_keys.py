@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.exercises.lesson_01.scenes.clock import standing_clock
+from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.instruments import Rows
 from course_lib.judging.asking import UNIQUE, calling_it, fetched, readable
 from course_lib.judging.attempt import Attempt
@@ -106,6 +107,7 @@ class StoreOfApiKeys(Exercise):
         "| Another process may have revoked the key by now.",
         "outdated": "A key that was found, and then revoked by another session, was found once more. "
         "| Another process may have revoked it: ask the database each time, with `revoked_at` in the query.",
+        "swallowed": SWALLOWED,
         "loaded everything": "`owner_of` fetched {rows} rows to find one key. "
         "| The hash is a condition of the query, not a comparison in Python.",
         "two statements": "`owner_of` sent {count} statements, and it runs with every request: one was asked for. "
@@ -124,6 +126,14 @@ class StoreOfApiKeys(Exercise):
         await self._revokes(attempt, keys[0], user_id)
         await self._asks_each_time(attempt, keys[1], other_id)
         await self._cannot_be_guessed(attempt, user_id)
+        for method in ("owner_of", "revoke"):
+            await self._lets_errors_rise(attempt, method, keys[0])
+
+    async def _lets_errors_rise(self, attempt: Attempt, method: str, key: str) -> None:
+        async with attempt.session() as session:
+            store = await self._store(attempt, session)
+            await expect_errors_to_rise(attempt, "api_keys", call=lambda: self._call(attempt, store, method, key))
+        await attempt.sql("ALTER TABLE api_keys_away RENAME TO api_keys")
 
     async def _issues(self, attempt: Attempt, user_id: UUID, label: str) -> str:
         before = await _rows(attempt)

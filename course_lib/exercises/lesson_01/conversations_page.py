@@ -8,6 +8,7 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.judging.asking import ask, calling_it, fetched, is_list, readable
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
@@ -77,6 +78,7 @@ class ConversationsPage(Exercise):
         "| The place comes in as `after`, and is kept nowhere else.",
         "kept elsewhere": "Asked once more for a page in the middle, it did not go on from the `after` it was given. "
         "| The place comes in as `after`, and is kept nowhere else.",
+        "swallowed": SWALLOWED,
         "loaded everything": "{rows} rows were fetched for a page of {limit}; `limit + 1` is the budget. "
         "| Let the server skip and limit; whether more follow, the row behind the last one tells.",
         "growing place": "`next_after` grew from {first} to {last} characters over {pages} pages. "
@@ -110,6 +112,7 @@ class ConversationsPage(Exercise):
             items, after = await _Walk(attempt, newcomer, limit, []).page(None)
         attempt.expect(not items, "strangers", count=len(items))
         attempt.expect(after is None, "no conversations", did=f"gave {quoted(after)} as the second value")
+        await expect_errors_to_rise(attempt, "conversations", mine, None, limit)
 
 
 class _Walk:

@@ -104,13 +104,6 @@ async def returns_the_user(session, email, name):
 
 
 @ANSWERS.wrong("not an id")
-async def returns_a_row(session, email, name):
-    result = await session.execute(insert(User).values(email=email, name=name).returning(User.id))
-    await session.commit()
-    return result.one()
-
-
-@ANSWERS.wrong("not an id")
 async def id_as_text(session, email, name):
     return str(await core_returning(session, email, name))
 
@@ -121,22 +114,6 @@ async def flush_only(session, email, name):
     session.add(user)
     await session.flush()
     return user.id
-
-
-@ANSWERS.wrong("not committed")
-async def never_added(session, email, name):
-    user = User(id=uuid4(), email=email, name=name)
-    await session.commit()
-    return user.id
-
-
-@ANSWERS.wrong("not committed")
-async def rolled_back(session, email, name):
-    user = User(id=uuid4(), email=email, name=name)
-    session.add(user)
-    await session.flush()
-    await session.rollback()
-    return await session.scalar(select(User.id).limit(1))
 
 
 @ANSWERS.wrong("several rows")

@@ -52,11 +52,6 @@ async def forgot_return(session, email):
     await session.scalar(select(User).where(User.email == email.lower()))
 
 
-@ANSWERS.wrong("not found")
-async def upper_against_lower(session, email):
-    return await session.scalar(select(User).where(User.email == email.upper()))
-
-
 @ANSWERS.wrong("not a user")
 async def row(session, email):
     return (await session.execute(select(User).where(User.email == email.lower()))).first()
@@ -65,12 +60,6 @@ async def row(session, email):
 @ANSWERS.wrong("not a user")
 async def only_the_id(session, email):
     return await session.scalar(select(User.id).where(User.email == email.lower()))
-
-
-@ANSWERS.wrong("not a user")
-async def raw_row(session, email):
-    statement = text("SELECT * FROM users WHERE email = lower(:email)")
-    return (await session.execute(statement, {"email": email})).one_or_none()
 
 
 @ANSWERS.wrong("somebody else")
@@ -183,3 +172,11 @@ async def expired(session, email):
     user = await session.scalar(select(User).where(User.email == email.lower()))
     await session.rollback()
     return user
+
+
+@ANSWERS.wrong("swallowed")
+async def every_error_is_nobody(session, email):
+    try:
+        return (await session.scalars(select(User).where(User.email == email.lower()))).one()
+    except Exception:
+        return None

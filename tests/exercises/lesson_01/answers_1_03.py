@@ -52,28 +52,10 @@ async def forgot_all(session, user_id, n):
     return await session.scalars(statement)
 
 
-@ANSWERS.wrong("not a list")
-async def generator(session, user_id, n):
-    statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
-    return (conversation for conversation in await session.scalars(statement))
-
-
-@ANSWERS.wrong("not a list")
-async def first_only(session, user_id, n):
-    statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
-    return await session.scalar(statement)
-
-
 @ANSWERS.wrong("not conversations")
 async def rows(session, user_id, n):
     statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
     return (await session.execute(statement)).all()
-
-
-@ANSWERS.wrong("not conversations")
-async def titles(session, user_id, n):
-    statement = select(Conversation.title).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
-    return (await session.scalars(statement)).all()
 
 
 @ANSWERS.wrong("strangers")
@@ -189,3 +171,12 @@ async def looks_for_the_user_first(session, user_id, n):
 async def messages_too(session, user_id, n):
     statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
     return (await session.scalars(statement.options(joinedload(Conversation.messages)))).unique().all()
+
+
+@ANSWERS.wrong("swallowed")
+async def no_list_for_any_error(session, user_id, n):
+    statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
+    try:
+        return (await session.scalars(statement)).all()
+    except Exception:
+        return []

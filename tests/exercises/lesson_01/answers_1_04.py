@@ -225,3 +225,14 @@ async def looks_for_the_user_first(session, user_id, n):
     result = await session.execute(booking(user_id, n))
     await session.commit()
     return result.rowcount == 1
+
+
+@ANSWERS.wrong("swallowed")
+async def any_error_is_a_no(session, user_id, n):
+    try:
+        result = await session.execute(booking(user_id, n))
+        await session.commit()
+    except Exception:
+        await session.rollback()
+        return False
+    return result.rowcount == 1

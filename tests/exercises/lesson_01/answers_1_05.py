@@ -83,8 +83,10 @@ async def again_and_again(session, document_id, key, value):
             document.meta = {**document.meta, key: value}
             await session.commit()
             return True
-        except DBAPIError:
+        except DBAPIError as error:
             await session.rollback()
+            if error.driver_exception.sqlstate != "40001":
+                raise
 
 
 @ANSWERS.right
@@ -317,3 +319,13 @@ async def no_patience(session, document_id, key, value):
     document.meta = {**document.meta, key: value}
     await session.commit()
     return True
+
+
+@ANSWERS.wrong("swallowed")
+async def any_error_is_a_no(session, document_id, key, value):
+    try:
+        result = await session.execute(merging(document_id, key, value))
+        await session.commit()
+    except Exception:
+        return False
+    return result.rowcount == 1

@@ -282,3 +282,12 @@ async def object_by_object(session, user_id, documents):
             await session.flush()
     await session.commit()
     return {"inserted": len(titles.keys() - known.keys()), "updated": len(titles.keys() & known.keys())}
+
+
+@ANSWERS.wrong("swallowed")
+async def nothing_done_for_any_error(session, user_id, documents):
+    try:
+        return await looks_first_then_saves(session, user_id, documents)
+    except Exception:
+        await session.rollback()
+        return {"inserted": 0, "updated": 0}

@@ -328,3 +328,11 @@ async def a_thousand_at_a_time(session, email):
     await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts
+
+
+@ANSWERS.wrong("swallowed")
+async def nobody_for_any_error(session, email):
+    try:
+        return await object_deleted(session, email)
+    except Exception:
+        return None

@@ -461,3 +461,12 @@ class KeyThenUser(Right):
         statement = select(ApiKey).where(ApiKey.key_hash == digest(key), ApiKey.revoked_at.is_(None))
         api_key = await self.session.scalar(statement)
         return await self.session.get(User, api_key.user_id) if api_key else None
+
+
+@ANSWERS.wrong("swallowed")
+class NobodyForAnyError(Right):
+    async def owner_of(self, key):
+        try:
+            return await super().owner_of(key)
+        except Exception:
+            return None
