@@ -155,6 +155,17 @@ def calling_it(
         raise
 
 
+def expect_news(attempt: Attempt, before: object, after: object) -> None:
+    """``after`` is what an answer says of rows that have changed since it said ``before``.
+
+    Raises:
+        Wrong: "remembered", it says the same.
+    """
+    if after == before:
+        sentence = f"`{attempt.exercise.answer}` returned the same as before, although the rows had changed meanwhile."
+        raise Wrong("remembered", sentence, "Ask the database at every call: what is kept from the last one is old.")
+
+
 def fetched(log: QueryLog) -> int:
     """How many rows queries brought to the client. Rows changed on the server are not among them."""
     return sum(statement.rows or 0 for statement in log.statements if statement.is_select)
