@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
 from course_lib.exercises.lesson_02.scenes.papers import Paper, add_papers
-from course_lib.judging.asking import ask, counting_bytes, expect_list, expect_news, fetched, is_list, sent_most
+from course_lib.judging.asking import ask, expect_list, expect_news, fetched, is_list, sent_most
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise, Wrong
@@ -100,9 +100,8 @@ class DocumentsWithChunks(Exercise):
         self, attempt: Attempt, user_id: UUID, papers: list[Paper], before: list[Said] | None = None
     ) -> list[Said]:
         """What the answer says of the user, which is right; it said ``before`` when other rows were there."""
-        async with counting_bytes(attempt) as network:
-            found = await self._ask(attempt, user_id)
-            received, log = network.bytes_received, attempt.log
+        found = await self._ask(attempt, user_id)
+        received, log = attempt.log.bytes_received, attempt.log
         said = _read(attempt, found)
         expect_news(attempt, before, said)
         self._compare(attempt, said, papers)

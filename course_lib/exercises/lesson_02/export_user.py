@@ -23,6 +23,7 @@ from course_lib.judging.threads import Thread, add_threads
 STATEMENTS = 5
 SIZES = (0, 4, 9, 2, 7, 12, 5, 3, 6, 8)  # messages of the conversations
 CHUNKS = (12, 0, 9, 15, 11, 8, 14, 10, 13)
+BYTES = 400  # per row, beside the texts; a chunk's embedding alone has over 2,000
 KINDS: dict[str, Any] = {"tied": False, "gap": 3, "awkward": True}
 KEYS = ("name", "email", "documents", "conversations")
 Export = dict[str, Any]
@@ -87,6 +88,8 @@ class ExportUser(Exercise):
         "| A join over two collections has a row for every pair. Ask for each on its own.",
         "loaded everything": "{rows} rows were fetched for {documents} documents, {conversations} conversations and "
         "{messages} messages. | Nothing is needed of a chunk but how many there are: let the server count.",
+        "chunks travelled": "{bytes:,} bytes came for an export of {text:,} characters. "
+        "| What is gathered in an array or a JSON is sent as well: let the server count the chunks.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -115,13 +118,16 @@ class ExportUser(Exercise):
             log.count <= STATEMENTS, "too many statements",
             count=log.count, budget=STATEMENTS, repeated=sent_most(log),
         )  # fmt: skip
-        rows, most = fetched(log), max((statement.rows or 0 for statement in log.statements), default=0)
+        rows, most = fetched(log), max((statement.received for statement in log.statements), default=0)
         messages = sum(len(thread.messages) for thread in threads)
         sizes = {"documents": len(papers), "conversations": len(threads), "messages": messages}
         few = rows <= 5 + 2 * (len(papers) + len(threads)) + messages
         pairs = len(papers) * max(1, messages)
         attempt.expect(few or most < pairs, "multiplied", rows=rows, most=most, **sizes)
         attempt.expect(few, "loaded everything", rows=rows, **sizes)
+        text, received = len(json.dumps(export)), log.bytes_received
+        light = received <= 2 * text + BYTES * (len(papers) + len(threads) + messages + 5)
+        attempt.expect(light, "chunks travelled", bytes=received, text=text)
         return export
 
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Export:

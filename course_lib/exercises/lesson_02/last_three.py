@@ -6,7 +6,7 @@ from typing import ClassVar
 from uuid import UUID, uuid4
 
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.judging.asking import ask, counting_bytes, expect_list, expect_news, fetched, sent_most
+from course_lib.judging.asking import ask, expect_list, expect_news, fetched, sent_most
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
@@ -92,9 +92,8 @@ class LastThree(Exercise):
         threads = await _stage(attempt, mine)
         await add_threads(attempt, stranger, [4] * 9)
         await add_double(attempt, mine)
-        async with counting_bytes(attempt) as network:
-            found = await self._ask(attempt, mine)
-            received, log = network.bytes_received, attempt.log
+        found = await self._ask(attempt, mine)
+        received, log = attempt.log.bytes_received, attempt.log
         self._compare(attempt, found, threads)
         total, texts = len(threads), [text for thread in threads for text in _last(thread)]
         attempt.expect(

@@ -309,3 +309,12 @@ async def documents_grouped_by_title(session, user_id):
         return statement.where(Document.user_id == user_id).group_by(Document.title).order_by(Document.title)
 
     return await exported(session, user_id, documents=by_title)
+
+
+@ANSWERS.wrong("chunks travelled")
+async def chunks_gathered_to_be_counted(session, user_id):
+    export = await exported(session, user_id)
+    chunks = func.json_agg(DocumentChunk.__table__.table_valued()).filter(DocumentChunk.id.is_not(None))
+    statement = select(Document.title, chunks).outerjoin(Document.chunks).where(Document.user_id == user_id)
+    found = await session.execute(statement.group_by(Document.id).order_by(Document.title))
+    return export and export | {"documents": [{"title": title, "chunks": len(all or [])} for title, all in found]}
