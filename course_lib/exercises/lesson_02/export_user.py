@@ -74,7 +74,7 @@ class ExportUser(Exercise):
         "twice": "The export repeats {count} of the {what}. "
         "| A join over two collections repeats both.",
         "missing": "Of the user's {what}, {count} cannot be found in the export. "
-        "| An inner join drops what has no chunks or messages, and grouped by the title several become one.",
+        "| Those of every status, those without chunks or messages, and each of several with the same title.",
         "wrong chunks": "`chunks` is wrong in {count} of {total} documents, in one of them it is {said}. "
         "| Joined with something else, every chunk is counted several times; with nothing, `count(*)` is 1.",
         "other messages": "In {count} of {total} conversations the messages are not those that belong to it. "

@@ -66,7 +66,7 @@ class MessageCounts(Exercise):
         "wrong counts": "{count} of {total} lines have a wrong number. "
         "| Every message counts once, whatever stands in it; numbers have gaps where some were deleted.",
         "wrong length": "{count} lines came for {total} conversations. "
-        "| One line for each, equal ones too: neither `limit` nor DISTINCT, which UNION does as well.",
+        "| One line for each, equal ones too: grouped by the key, with no `limit` and no DISTINCT (UNION is one).",
         "too many statements": "{count} statements were sent for {total} conversations; the budget is 1. "
         "| Sent most often: `{repeated}`.",
         "loaded messages": "{rows} rows were fetched for {total} numbers. | The server can count: `func.count`.",

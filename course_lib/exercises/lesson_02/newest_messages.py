@@ -68,9 +68,9 @@ class NewestMessages(Exercise):
         "ties": "Where several messages have the same `created_at`, they came in another order than asked for. "
         "| Of equals, the greater id comes first: a second column in `order_by`.",
         "order": "The right messages came, but not newest first. | Let the server sort by `created_at`.",
-        "too many statements": "{count} statements were sent for {n} messages; the budget is {budget}. "
+        "too many statements": "{count} statements were sent for n = {n}; the budget is {budget}. "
         "| Sent most often: `{repeated}`.",
-        "loaded everything": "{rows} rows were fetched for {n} messages. "
+        "loaded everything": "{rows} rows were fetched for n = {n}. "
         "| Only what the page shows: at most one conversation and one user per message.",
     }  # fmt: skip
 

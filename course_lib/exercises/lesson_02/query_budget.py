@@ -105,9 +105,8 @@ class QueryBudget(Exercise):
             trials.append(await self._try(attempt, way, small, few))
         for way in (loading.SELECTED, loading.ONE_TOO_MANY):
             trials.append(await self._try(attempt, way, large, many))
-        await add_threads(attempt, large, [1])
-        for way in (loading.SELECTED, loading.BY_HAND):
-            trials.append(await self._try(attempt, way, large, many + 1))
+        await add_threads(attempt, large, [1] * (many + 1))
+        trials.append(await self._try(attempt, loading.SELECTED, large, 2 * many + 1))
         if any(trial.passed != trial.keeps_the_budget for trial in trials):
             self._tell_what_is_wrong(attempt, trials)
         for trial in trials:

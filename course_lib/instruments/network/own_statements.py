@@ -14,6 +14,10 @@ ON_CONNECTING = {  # SQLAlchemy's dialects, once for an engine; asyncpg and psyc
 }  # fmt: skip
 WHEN_GIVEN_BACK = {"select pg_advisory_unlock_all()", "close all", "unlisten *", "reset all", "discard all"}
 """asyncpg's pool, see ``asyncpg.Connection.get_reset_query``."""
+BEFORE_IT_ASKS_FOR_TYPES = {  # and after it: asyncpg's ``Connection._introspect_types``
+    "select current_setting('jit') as cur, set_config('jit', 'off', false) as new",
+    "select set_config('jit', $1, false)",
+}
 EXACT = {
     text
     for module in (introspection, asyncpg_connection)
@@ -35,6 +39,6 @@ def asked_by_a_driver(sql: str) -> bool:
         return True
     plain = " ".join(sql.lower().split()).rstrip("; ")
     return (
-        plain in ON_CONNECTING or plain in WHEN_GIVEN_BACK
+        plain in ON_CONNECTING or plain in WHEN_GIVEN_BACK or plain in BEFORE_IT_ASKS_FOR_TYPES
         or PSYCOPG_TYPE.fullmatch(sql) is not None or PSYCOPG_FORGETS.fullmatch(sql) is not None
     )  # fmt: skip

@@ -74,8 +74,9 @@ async def columns_into_dataclasses(session, user_id):
 async def rows_as_chunks(session, user_id):
     documents = (await session.execute(select(Document.id, Document.title).where(Document.user_id == user_id))).all()
     of = defaultdict(list)
-    chunks = select(DocumentChunk.document_id, *SHOWN).where(DocumentChunk.document_id.in_([d.id for d in documents]))
-    for chunk in await session.execute(chunks.order_by(DocumentChunk.chunk_index)):
+    mine = text("document_id = ANY(CAST(:ids AS uuid[]))")  # for an array the driver asks for its type
+    chunks = select(DocumentChunk.document_id, *SHOWN).where(mine).order_by(DocumentChunk.chunk_index)
+    for chunk in await session.execute(chunks, {"ids": [document.id for document in documents]}):
         of[chunk.document_id].append(chunk)
     papers = [SimpleNamespace(title=document.title, chunks=of[document.id]) for document in documents]
     return sorted(papers, key=lambda paper: paper.title)
