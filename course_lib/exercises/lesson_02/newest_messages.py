@@ -132,6 +132,7 @@ class Stage:
         self._attempt = attempt
         self._newest = datetime.now(UTC)
         self._names: dict[UUID, str] = {}
+        self._owners: list[UUID] = []
         self._conversations: dict[UUID, dict[str, Any]] = {}
         self._messages: list[dict[str, Any]] = []
         self.lines: Lines = []
@@ -139,6 +140,7 @@ class Stage:
 
     async def set_up(self) -> None:
         self._names = {uuid4(): (new_name(), choice(AWKWARD_TEXTS))[place % 3 == 0] for place in range(OWNERS)}
+        self._owners = list(self._names)
         people = [{"id": id, "name": name, "email": new_email()} for id, name in self._names.items()]
         await add_rows(self._attempt, "users", people)
         await self._attempt.sql("DELETE FROM conversations")
@@ -156,7 +158,7 @@ class Stage:
 
     def _conversation(self, title: str) -> dict[str, Any]:
         times = {"created_at": self._newest, "updated_at": self._newest + timedelta(days=randbelow(90))}
-        return {"id": uuid4(), "user_id": choice(list(self._names)), "title": title} | times
+        return {"id": uuid4(), "user_id": choice(self._owners), "title": title} | times
 
     async def _add(self, conversations: list[dict[str, Any]], messages: list[dict[str, Any]]) -> None:
         await add_rows(self._attempt, "conversations", conversations)
