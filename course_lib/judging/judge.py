@@ -20,6 +20,7 @@ from course_lib.judging.leftovers import look_for_leftovers
 from course_lib.judging.printed import Printed
 from course_lib.judging.source import is_stub
 from course_lib.judging.steps import Ended
+from course_lib.judging.trouble import put_back_remark
 from course_lib.judging.verdict import Finding, Verdict
 
 JUDGE_SECONDS = 25  # for what a judge does itself; it takes one
@@ -74,8 +75,7 @@ async def _judge(exercise: Exercise, attempt: Attempt, prepared: Callable[[Attem
     finally:
         put_back = await attempt.close()
     if put_back:
-        names = ", ".join(f"`{name}`" for name in put_back)
-        finding.remarks.append(f"Your answer changed settings of the server's role: {names}. They were put back.")
+        finding.remarks.append(put_back_remark(put_back))
     return finding
 
 

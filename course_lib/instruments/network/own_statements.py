@@ -12,12 +12,12 @@ ON_CONNECTING = {  # SQLAlchemy's dialects, once for an engine; asyncpg and psyc
     "select pg_catalog.version()", "select current_schema()", "show standard_conforming_strings",
     "show transaction isolation level", "show transaction_isolation",
 }  # fmt: skip
-WHEN_GIVEN_BACK = {"select pg_advisory_unlock_all()", "close all", "unlisten *", "reset all", "discard all"}
-"""asyncpg's pool, see ``asyncpg.Connection.get_reset_query``."""
-BEFORE_IT_ASKS_FOR_TYPES = {  # and after it: asyncpg's ``Connection._introspect_types``
+AROUND_INTROSPECTION = {  # of types, by asyncpg
     "select current_setting('jit') as cur, set_config('jit', 'off', false) as new",
     "select set_config('jit', $1, false)",
 }
+WHEN_GIVEN_BACK = {"select pg_advisory_unlock_all()", "close all", "unlisten *", "reset all", "discard all"}
+"""asyncpg's pool, see ``asyncpg.Connection.get_reset_query``."""
 EXACT = {
     text
     for module in (introspection, asyncpg_connection)
@@ -39,6 +39,6 @@ def asked_by_a_driver(sql: str) -> bool:
         return True
     plain = " ".join(sql.lower().split()).rstrip("; ")
     return (
-        plain in ON_CONNECTING or plain in WHEN_GIVEN_BACK or plain in BEFORE_IT_ASKS_FOR_TYPES
+        plain in ON_CONNECTING or plain in AROUND_INTROSPECTION or plain in WHEN_GIVEN_BACK
         or PSYCOPG_TYPE.fullmatch(sql) is not None or PSYCOPG_FORGETS.fullmatch(sql) is not None
     )  # fmt: skip

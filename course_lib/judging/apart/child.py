@@ -132,7 +132,8 @@ async def _judged(exercise: Exercise, shell: Shell, before: Picture, say: Say) -
     answer = shell.user_ns.get(exercise.answer, MISSING)
 
     def prepared(attempt: Attempt) -> None:
-        say("prepared", name=attempt.database.name, oid=attempt.oid, settings=sorted(attempt.settings))
+        assert attempt.before is not None  # it is prepared
+        say("prepared", name=attempt.database.name, oid=attempt.before.oid, server=attempt.before.server)
 
     found: dict[str, Any]
     try:

@@ -55,7 +55,7 @@ class Outcome:
     found: Mapping[str, Any] | None = None
     """Of a check: what the judge found, in plain values."""
     prepared: Mapping[str, Any] | None = None
-    """Of a check that ended the process: the database it was judged on, and the role's settings before."""
+    """Of a check that ended the process: the database it was judged on, and what was there before."""
 
 
 class Child:

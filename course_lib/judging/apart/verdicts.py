@@ -14,7 +14,7 @@ from course_lib.errors import CourseError
 from course_lib.judging.apart.process import Child, Outcome
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import one_line
-from course_lib.judging.trouble import clear_away
+from course_lib.judging.trouble import Before, clear_away, put_back_remark
 from course_lib.judging.verdict import Finding, State, Verdict
 from course_lib.postgres import sweep
 from course_lib.postgres.databases import GENERATED_NAME
@@ -82,8 +82,7 @@ async def verdict_of(exercise: Exercise, outcome: Outcome) -> Verdict:
         sentence = f"The process in which `{exercise.answer}` was judged {_end(outcome)}."
         finding = Finding("wrong", "endless" if outcome.late else "ended the process", sentence, _look(outcome))
         if put_back:
-            names = ", ".join(f"`{name}`" for name in put_back)
-            finding.remarks.append(f"Your answer changed settings of the server's role: {names}. They were put back.")
+            finding.remarks.append(put_back_remark(put_back))
     elif "trouble" in found:
         raise CourseError(*map(_text, found["trouble"]))
     elif "changed" in found:
@@ -136,6 +135,7 @@ async def _clear_up(prepared: Mapping[str, Any] | None = None) -> list[str]:
         async with enter_server() as (server, connection):
             if prepared is not None and GENERATED_NAME.match(str(prepared["name"])):
                 database = FreshDatabase(server, str(prepared["name"]))
-                put_back = await clear_away(database, connection, int(prepared["oid"]), set(prepared["settings"]))
+                before = Before(int(prepared["oid"]), prepared["server"])
+                put_back = await clear_away(database, connection, before, "ALTER SYSTEM")  # what it said is not known
             await sweep(connection, server.embedded)
     return put_back
