@@ -151,6 +151,17 @@ def calling_it(
         raise
 
 
+def expect_news(attempt: Attempt, before: object, after: object) -> None:
+    """``after`` is what an answer says of rows that have changed since it said ``before``.
+
+    Raises:
+        Wrong: "remembered", it says the same.
+    """
+    if after == before:
+        sentence = f"`{attempt.exercise.answer}` returned the same as before, although the rows had changed meanwhile."
+        raise Wrong("remembered", sentence, "Ask the database at every call: what is kept from the last one is old.")
+
+
 def fetched(log: WireLog) -> int:
     """How many rows came to the client, whatever brought them: a SELECT, RETURNING, COPY, an engine of its own.
 
