@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -141,7 +141,8 @@ class QueueOfJobs(Exercise):
     async def _claims_in_order(self, attempt: Attempt) -> dict[UUID, str]:
         """Three of them are to run at the same time. Then there is nothing more to take. Who holds which job."""
         due = await add_jobs(attempt, -9) + await add_jobs(attempt, -7, **LONG_OVER)
-        due += sorted(await add_jobs(attempt, -5, -5) + await add_jobs(attempt, -5, **LONG_OVER))
+        tied: dict[str, Any] = {"run_after": datetime.now(UTC) - timedelta(minutes=5)}
+        due += sorted(await add_jobs(attempt, -5, -5, **tied) + await add_jobs(attempt, -5, **LONG_OVER, **tied))
         due += await add_jobs(attempt, 20, **LONG_OVER)  # when it was to run matters for queued ones
         later = await add_jobs(attempt, 30)
         await self._add_what_nobody_can_take(attempt)
