@@ -212,7 +212,7 @@ class ForgotReturn(Right):
         await super().claim(worker, seconds)
 
 
-@ANSWERS.wrong("nothing claimed")
+@ANSWERS.wrong("wrong order")
 class NullIsNotLess(Right):
     """For a job that was never leased, `leased_until < now()` is NULL."""
 
