@@ -121,7 +121,7 @@ class PostMessage(Exercise):
         await attempt.sql(BUILD_GATE)
         async with held_engine(attempt) as held:
             await self._lets_others_post(attempt, held, user_id)
-            async with small_pool(attempt, POOL["pool_size"], timeout=QUEUEING_SECONDS):
+            async with small_pool(attempt, POOL["pool_size"], patience=QUEUEING_SECONDS):
                 await self._twenty_at_once(attempt, held, user_id)
 
     async def _numbers(self, attempt: Attempt, user_id: UUID) -> None:
