@@ -97,11 +97,15 @@ async def counting_bytes(attempt: Attempt) -> AsyncIterator[WireLog]:
 
 
 @asynccontextmanager
-async def small_pool(attempt: Attempt, size: int) -> AsyncIterator[None]:
-    """Until the block ends, the learner's engine has so many connections and no more."""
+async def small_pool(attempt: Attempt, size: int, patience: float = POOL["pool_timeout"]) -> AsyncIterator[None]:
+    """Until the block ends, the learner's engine has so many connections and no more.
+
+    Args:
+        patience: seconds to wait for one; more than usual where right answers queue up for them.
+    """
     usual, attempt.engine = (
         attempt.engine,
-        make_engine(attempt.url, pool_size=size, max_overflow=0, pool_timeout=POOL["pool_timeout"]),
+        make_engine(attempt.url, pool_size=size, max_overflow=0, pool_timeout=patience),
     )
     try:
         yield
