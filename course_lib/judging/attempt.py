@@ -53,6 +53,10 @@ KEPT: dict[str, Any] = {  # of their engine: an answer may end a connection, or 
 HURTING = {"default_transaction_read_only", "search_path"}  # set for a database, and not seen by the judge
 
 BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = $1"
+CONNECTED = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND NOT pid = ANY(:ours) AND backend_type = 'client backend'
+"""
 LEFT_BEHIND = """
     SELECT
         array(
@@ -232,6 +236,11 @@ class Attempt:
         """The single value that ``statement`` returns, or None without a row."""
         rows = await self.sql(statement, **values)
         return rows[0][0] if rows else None
+
+    async def connections(self) -> int:
+        """How many connections to the database the server counts besides the judge's own, whoever made them."""
+        there: int = await self.value(CONNECTED, ours=list(self._ours))
+        return there
 
     def judge_session(self) -> AsyncSession:
         """A session of the judge's own."""
