@@ -67,7 +67,7 @@ class SurvivingEngine(Exercise):
         "{limit} requests failed with {error}. | Have the pool ask the server before it hands out: is this one alive?",
         "not kept": "{limit} connections were given back, and of the next {limit} requests {other} got another one. "
         "| Young and living connections stay in the pool. Overflow does not: it is closed when it comes back.",
-        "too early": "With max_age={max_age}, a connection was not used again although it was not {age:.2f} seconds old. "
+        "too early": "With max_age={max_age}, a connection less than {age:.2f} seconds old was not used again. "
         "| Only the one that is too old is replaced, and fractions of a second count.",
         "too old": "With max_age={max_age}, a connection was handed out more than {age:.2f} seconds after it was made. "
         "| `pool_recycle` is the age from which on a connection is replaced, however often it was used meanwhile.",
