@@ -71,6 +71,9 @@ class DeleteUser(Exercise):
         "unknown user": "For {email}, whom nobody knows, it {did}. | None was asked for, before anything else is read.",
         "loaded rows": "{rows} rows were fetched in order to count and delete them. "
         "| Let the server count: `func.count()`.",
+        "keys returned": "{rows} rows came back, most of them from `{statement}`. "
+        "| If you did not write RETURNING, the ORM did, to bring the session up to date. With "
+        "`execution_options(synchronize_session=False)` it does without.",
         "too many statements": "{count} statements for one user; the budget is {budget}. "
         "| The foreign keys delete what refers to the user.",
     }  # fmt: skip
@@ -90,7 +93,9 @@ class DeleteUser(Exercise):
         right = {table: said[table] for table in COUNTED} == {table: before[table] for table in COUNTED}
         attempt.expect(right or any(said.values()), "counted too late")
         attempt.expect(right, "wrong counts", said=dict(said))
-        attempt.expect(fetched(log) <= ROWS, "loaded rows", rows=fetched(log))
+        most = max(log.statements, key=lambda statement: statement.received)
+        mistake = "loaded rows" if most.is_select else "keys returned"
+        attempt.expect(fetched(log) <= ROWS, mistake, rows=fetched(log), statement=most.line)
         attempt.expect(log.count <= STATEMENTS, "too many statements", count=log.count, budget=STATEMENTS)
 
     async def _knows_nobody(self, attempt: Attempt) -> None:

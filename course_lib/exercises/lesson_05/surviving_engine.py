@@ -75,7 +75,7 @@ class SurvivingEngine(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         async def script() -> None:
-            url = attempt.database.url
+            url = attempt.url
             async with engine_of(attempt, url, LIMIT, YOUNG) as engine:
                 await self._has_a_bound(attempt, engine, LIMIT)
                 await self._keeps(attempt, engine, await _at_once(engine, LIMIT))

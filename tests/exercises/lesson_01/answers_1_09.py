@@ -47,25 +47,29 @@ async def raw_sql_in_one_statement(session, email):
     return dict(row) if row else None
 
 
+async def deleted_table_by_table(session, user_id, **options):
+    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
+    own = select(Document.id).where(Document.user_id == user_id)
+    counts = {}
+    for name, statement in {
+        "messages": delete(Message).where(Message.conversation_id.in_(theirs)),
+        "conversations": delete(Conversation).where(Conversation.user_id == user_id),
+        "chunks": delete(DocumentChunk).where(DocumentChunk.document_id.in_(own)),
+        "jobs": delete(Job).where(Job.document_id.in_(own)),
+        "documents": delete(Document).where(Document.user_id == user_id),
+        "users": delete(User).where(User.id == user_id),
+    }.items():
+        counts[name] = (await session.execute(statement, execution_options=options)).rowcount
+    await session.commit()
+    return {name: counts[name] for name in ("documents", "conversations", "messages")}
+
+
 @ANSWERS.right
 async def table_by_table(session, email):
     user_id = await session.scalar(select(User.id).where(User.email == email))
     if not user_id:
         return None
-    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
-    own = select(Document.id).where(Document.user_id == user_id)
-    messages = await session.execute(delete(Message).where(Message.conversation_id.in_(theirs)))
-    conversations = await session.execute(delete(Conversation).where(Conversation.user_id == user_id))
-    await session.execute(delete(DocumentChunk).where(DocumentChunk.document_id.in_(own)))
-    await session.execute(delete(Job).where(Job.document_id.in_(own)))
-    documents = await session.execute(delete(Document).where(Document.user_id == user_id))
-    await session.execute(delete(User).where(User.id == user_id))
-    await session.commit()
-    return {
-        "documents": documents.rowcount,
-        "conversations": conversations.rowcount,
-        "messages": messages.rowcount,
-    }
+    return await deleted_table_by_table(session, user_id, synchronize_session=False)
 
 
 @ANSWERS.right
@@ -245,6 +249,30 @@ async def counts_with_len(session, email):
         "messages": sum(len(conversation.messages) for conversation in user.conversations),
     }
     await session.execute(delete(User).where(User.id == user.id))
+    await session.commit()
+    return counts
+
+
+@ANSWERS.wrong("keys returned")
+async def the_orm_asks_for_every_key(session, email):
+    user_id = await session.scalar(select(User.id).where(User.email == email))
+    return await deleted_table_by_table(session, user_id) if user_id else None
+
+
+@ANSWERS.wrong("keys returned")
+async def counts_what_returning_brings(session, email):
+    user_id = await session.scalar(select(User.id).where(User.email == email))
+    if user_id is None:
+        return None
+    counts = {}
+    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
+    for name, statement in {
+        "messages": delete(Message).where(Message.conversation_id.in_(theirs)).returning(Message.id),
+        "conversations": delete(Conversation).where(Conversation.user_id == user_id).returning(Conversation.id),
+        "documents": delete(Document).where(Document.user_id == user_id).returning(Document.id),
+    }.items():
+        counts[name] = len((await session.execute(statement)).all())
+    await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts
 

@@ -27,7 +27,7 @@ async def held_now(attempt: Attempt, *engines: AsyncEngine) -> int:
     out = sum(pool.checkedout() for pool in pools)  # type: ignore[attr-defined]
     deadline = asyncio.get_running_loop().time() + GOODBYE
     while not out:
-        there = await attempt.connections()
+        there = attempt.connections()
         besides = there - sum(pool.checkedin() for pool in pools)  # type: ignore[attr-defined]
         if besides <= 0:
             return 0

@@ -71,7 +71,7 @@ class Trial:
     async def _spares_others(self, before: dict[str, int]) -> None:
         for name, now in await seen_by_others(self.attempt, LIMITS):
             self.attempt.expect(now == before[name], "for everybody", name=name, now=now, before=before[name])
-        engine = make_engine(self.attempt.database.url, poolclass=NullPool)
+        engine = make_engine(self.attempt.url, poolclass=NullPool)
         for name, now in (await self._limits(engine)).items():
             self.attempt.expect(now == before[name], "other engines", name=name, now=now, before=before[name])
 
@@ -92,7 +92,7 @@ class Trial:
     async def _takes_any(self) -> None:
         """Limits of more than a second, and one for locks that is longer than the one for statements."""
         limits = {"statement": 1900 + randbelow(90), "lock": 61_000 + randbelow(99), "idle": 3_600_500 + randbelow(99)}
-        async with engine_of(self.attempt, self.attempt.database.url, *limits.values()) as engine:
+        async with engine_of(self.attempt, self.attempt.url, *limits.values()) as engine:
             self._look_at(await self._limits(engine), **limits)
 
     def _look_at(self, found: dict[str, int], **limits: int) -> None:
@@ -107,7 +107,7 @@ class Trial:
     @asynccontextmanager
     async def _used_engine(self) -> AsyncIterator[_Used]:
         row = await add_user(self.attempt)
-        url = self.attempt.database.url
+        url = self.attempt.url
         async with engine_of(self.attempt, url, self.statement, self.lock, self.idle) as engine:
 
             async def change_and_leave() -> dict[str, int]:

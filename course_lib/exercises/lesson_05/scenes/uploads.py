@@ -45,7 +45,7 @@ class Uploads:
     def __init__(self, attempt: Attempt, user: UUID) -> None:
         self.attempt = attempt
         self.user = user
-        self.engine = make_engine(attempt.database.url, **POOL)
+        self.engine = make_engine(attempt.url, **POOL)
         self.sessions = make_session_factory(self.engine)
         self.watched: Work | None = None
         """The upload before whose COMMIT everybody gets a turn."""
