@@ -114,7 +114,7 @@ class RowsOf(Exercise):
             await attempt.call(function=scene)
             attempt.expect(visit.fetched <= READ_AHEAD, "read everything", fetched=visit.fetched, n=ROWS)
             if visit.fetched:
-                fetched = attempt.log.rows
+                fetched = attempt.log.received
                 attempt.expect(fetched <= READ_AHEAD, "read the rest", fetched=fetched, n=ROWS)
             await _until_back(gauge)
         attempt.expect(not gauge.still_out and not gauge.lost, leaving.mistake, what=leaving.what)
@@ -188,11 +188,11 @@ async def _breaks(visit: Visit) -> None:
 
 async def _fetched_in_the_end(attempt: Attempt) -> int:
     """How many rows are fetched while nobody asks for more: as many as one who reads ahead wants."""
-    fetched, quiet = attempt.log.rows, 0
+    fetched, quiet = attempt.log.received, 0
     while quiet < TURNS and fetched <= READ_AHEAD:
         await asyncio.sleep(0.001)
-        quiet = quiet + 1 if attempt.log.rows == fetched else 0
-        fetched = attempt.log.rows
+        quiet = quiet + 1 if attempt.log.received == fetched else 0
+        fetched = attempt.log.received
     return fetched
 
 
