@@ -1,0 +1,48 @@
+"""The caller of a search: has begun a transaction, and goes on with it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, PendingRollbackError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from course_lib.exercises.lesson_04.scenes.server_counts import REPORT
+from course_lib.judging.asking import calling_it
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Wrong
+from course_lib.judging.quoting import message_of
+
+BEGUN = text("SELECT now()")  # the moment at which the transaction began
+
+BEGUN_ALREADY = (
+    "It raised {error}, because the caller had begun the transaction already. "
+    "| `session.begin()` is for who owns the transaction; a part of one is `begin_nested`."
+)
+ENDS_IT = (
+    "It ended the transaction that its caller had begun. "
+    "| Whether that is committed or rolled back is the caller's to say. A setting of `SET LOCAL` ends with it too."
+)
+
+
+async def call_within(
+    attempt: Attempt, session: AsyncSession, *arguments: Any, function: Callable[..., Any] | None = None
+) -> Any:
+    """Call the answer in a transaction that has begun; the counts of the server are reported when that ends.
+
+    Raises:
+        Wrong: "begun already" or "ends it", which the exercise has to name.
+    """
+    begun = await session.scalar(BEGUN)
+    with calling_it(attempt, "begun already", InvalidRequestError, saying="already begun"):
+        found = await attempt.call(session, *arguments, function=function)
+    try:
+        goes_on = await session.scalar(BEGUN) == begun
+        await session.execute(REPORT)
+    except (DBAPIError, PendingRollbackError) as error:
+        sentence = f"After `{attempt.exercise.answer}` its caller's transaction goes no further: {message_of(error)}."
+        raise Wrong("transaction aborted", sentence, "Which of its statements failed, and who caught that?") from error
+    attempt.expect(goes_on, "ends it")
+    return found
