@@ -9,11 +9,9 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from course_lib.db import make_engine
-from course_lib.instruments import QueryLog, network_delay
-from course_lib.instruments.network import Network
+from course_lib.instruments.network import WireLog
 from course_lib.judging.attempt import POOL, Attempt
 from course_lib.judging.exercise import Wrong
 from course_lib.judging.quoting import article, kind_of
@@ -86,18 +84,16 @@ async def while_another_writes(
 
 
 @asynccontextmanager
-async def counting_bytes(attempt: Attempt) -> AsyncIterator[Network[AsyncEngine, AsyncSession]]:
-    """Until the block ends, the learner's sessions reach the same database through a proxy that counts bytes.
+async def counting_bytes(attempt: Attempt) -> AsyncIterator[WireLog]:
+    """``bytes_received`` is what the server has sent to the learner's side since the block began.
 
-    ``network.bytes_received`` is what the server sent since the block began, or since ``network.reset()``.
+    A connection lies in the pool by then: its greeting is not counted.
     """
-    async with network_delay(attempt.engine, **POOL) as network:
-        direct, attempt.engine = attempt.engine, network.engine
-        try:
-            yield network
-            attempt.look_for_held_connections()
-        finally:
-            attempt.engine = direct
+    async with attempt.engine.connect():
+        pass
+    with attempt.wire.log() as log:
+        yield log
+        attempt.look_for_held_connections()
 
 
 @asynccontextmanager
@@ -105,7 +101,7 @@ async def small_pool(attempt: Attempt, size: int) -> AsyncIterator[None]:
     """Until the block ends, the learner's engine has so many connections and no more."""
     usual, attempt.engine = (
         attempt.engine,
-        make_engine(attempt.database.url, pool_size=size, max_overflow=0, pool_timeout=POOL["pool_timeout"]),
+        make_engine(attempt.url, pool_size=size, max_overflow=0, pool_timeout=POOL["pool_timeout"]),
     )
     try:
         yield
@@ -155,12 +151,15 @@ def calling_it(
         raise
 
 
-def fetched(log: QueryLog) -> int:
-    """How many rows queries brought to the client. Rows changed on the server are not among them."""
-    return sum(statement.rows or 0 for statement in log.statements if statement.is_select)
+def fetched(log: WireLog) -> int:
+    """How many rows came to the client, whatever brought them: a SELECT, RETURNING, COPY, an engine of its own.
+
+    Rows changed on the server are not among them.
+    """
+    return log.received
 
 
-def sent_most(log: QueryLog) -> str:
+def sent_most(log: WireLog) -> str:
     """The statement that was sent most often, in one line: where a reader looks for a loop."""
     most = log.repeated[0].shape if log.repeated else max((s.line for s in log.statements), key=len, default="")
     return most if len(most) <= LONGEST_STATEMENT else f"{most[: LONGEST_STATEMENT - 1]}…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from secrets import choice
 from types import MethodType
 from typing import Any
@@ -18,21 +18,20 @@ from course_lib.data.fresh import FreshDatabase
 from course_lib.db import make_engine, make_session_factory
 from course_lib.errors import CourseError
 from course_lib.instruments import QueryLog, Rows
+from course_lib.instruments.network import Wire
 from course_lib.judging.calling import PatientSession, Raised, name_of, result_of
 from course_lib.judging.deadline import NeverEnds, Tasks, end, run_within
 from course_lib.judging.exercise import Exercise, NotAttempted, Wrong
-from course_lib.judging.quoting import article, one_line, sentence_of
+from course_lib.judging.quoting import article, sentence_of
 from course_lib.judging.source import failing_line, foreign_frame, is_stub
 from course_lib.judging.steps import Ended, OutOfTime
 from course_lib.judging.trouble import (
     OF_THE_ROLE,
-    OWN_CONNECTIONS,
     QUERY_CANCELED,
     clear_away,
     explain,
     is_of_a_connection,
     is_of_the_server,
-    lets_nobody_in,
     sqlstate_of,
 )
 from course_lib.postgres.server import Connection
@@ -41,7 +40,6 @@ POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  #
 STATEMENT_SECONDS = 3
 WATCHERS = 20  # connections of the judge's own at once; it keeps one of them
 ZONES = ("Asia/Kathmandu", "America/St_Johns", "Pacific/Chatham")  # of the database: no server has to be on UTC
-GOODBYE_SECONDS = 2  # only a wrong answer makes us wait for so long
 OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the role have been set to
     "statement_timeout": f"{STATEMENT_SECONDS}s", "default_transaction_read_only": "off",
     "search_path": '"$user", public',
@@ -50,24 +48,8 @@ KEPT: dict[str, Any] = {  # of their engine: an answer may end a connection, or 
     "pool_size": 1, "max_overflow": WATCHERS, "pool_pre_ping": True,
     "connect_args": {"timeout": 5, "server_settings": OWN_SETTINGS, "prepared_statement_cache_size": 0},
 }  # fmt: skip
-HURTING = {"default_transaction_read_only", "search_path"}  # set for a database, and not seen by the judge
 
 BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = $1"
-LEFT_BEHIND = """
-    SELECT
-        array(
-            SELECT coalesce(state, '') FROM pg_stat_activity
-            WHERE datname = current_database() AND NOT pid = ANY(:ours) AND backend_type = 'client backend'
-        ),
-        array(
-            SELECT unnest(setconfig) FROM pg_db_role_setting
-            WHERE setrole = 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-        ),
-        (
-            SELECT datallowconn AND (datconnlimit < 0 OR datconnlimit > :needed OR rolsuper)
-            FROM pg_database, pg_roles WHERE datname = current_database() AND rolname = current_user
-        )
-"""
 
 
 class Attempt:
@@ -75,19 +57,24 @@ class Attempt:
 
     Attributes:
         answer: what the learner's cell defined: a function, a class, any value.
-        engine: the learner's engine, a pool of five on the attempt's own database.
-        log: the statements of the last ``call``.
+        url: the address of the attempt's own database for the learner's side. Whatever talks to it is logged.
+        engine: the learner's engine, a pool of five on that address.
+        log: what passed on that address during the last ``call``; it can be read while the call runs.
+        admin: the connection that made the database, to the server's own.
+        watchers: backends of the judge's own, those that have ended too.
     """
 
     def __init__(self, exercise: Exercise, answer: Any, database: FreshDatabase, admin: Connection) -> None:
         self.exercise = exercise
         self.answer = answer
         self.database = database
-        self._admin = admin
-        self.engine: AsyncEngine = make_engine(database.url, **POOL)
-        self.log = QueryLog(self.engine)
+        self.admin = admin
+        self.wire = Wire.open(database.url)
+        self.url = self.wire.url
+        self.engine: AsyncEngine = make_engine(self.url, **POOL)
+        self.log = self.wire.log()
         self._observer = make_engine(database.url, **KEPT)
-        self._ours: set[int] = set()  # backends of the judge's own, those that have ended too
+        self.watchers: set[int] = set()
         event.listen(self._observer.sync_engine, "connect", self._remember)
         self._seconds_left = exercise.seconds
         self._written: list[Any] = []
@@ -121,8 +108,24 @@ class Attempt:
             self._written.append(written)  # reading the source at every call would be a good part of a check
         if not callable(target):
             raise Wrong("not a function", f"`{self.exercise.answer}` is {article(target)}, not a function.")
-        with QueryLog(self.engine) as self.log, self._clock():
+        with self._listening(), self._clock():
             return await self._run(target, lambda: target(*arguments, **named))
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """The wire is the witness; a QueryLog beside it, which is in the answer's reach, knows the lines of code."""
+        lines = None
+        with ExitStack() as stack:
+            with suppress(Exception):
+                lines = stack.enter_context(QueryLog(self.engine))
+            with self.wire.log(lines) as self.log:
+                yield
+            with suppress(Exception):
+                stack.close()
+
+    def connections(self) -> int:
+        """How many connections to the attempt's address are open now, whoever opened them."""
+        return self.wire.connections()
 
     async def _run(self, target: Callable[..., Any], call: Callable[[], Any]) -> Any:
         self._called = True
@@ -180,13 +183,13 @@ class Attempt:
         whose = "ROLE SESSION_USER IN " if "statement_timeout" in self.database.server.settings else ""
         limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
         zone = f"ALTER {whose}DATABASE \"{self.database.name}\" SET timezone = '{choice(ZONES)}'"
-        await self._admin.execute(f"{limit};{zone}")
-        before: Any = await self._admin.fetchrow(BEFORE, self.database.name)
+        await self.admin.execute(f"{limit};{zone}")
+        before: Any = await self.admin.fetchrow(BEFORE, self.database.name)
         self._oid, self._settings = before[0], set(before[1])
         event.listen(Engine, "handle_error", self._note)
 
     def _remember(self, connection: Any, _: object) -> None:
-        self._ours.add(connection.driver_connection.get_server_pid())
+        self.watchers.add(connection.driver_connection.get_server_pid())
 
     def _note(self, context: ExceptionContext) -> None:
         if is_of_the_server(context.original_exception):
@@ -259,43 +262,6 @@ class Attempt:
                 "Open sessions and connections with `async with`.",
             )  # fmt: skip
 
-    async def look_for_leftovers(self) -> None:
-        """A right answer leaves no connection out of the pool and no transaction open.
-
-        Raises:
-            Wrong: it did.
-        """
-        self.look_for_held_connections()
-        await self.engine.dispose()
-        states, settings, open_to_others = await self._left_behind()
-        if any("transaction" in state for state in states):
-            raise Wrong("transaction open", "A transaction was left open.", "Commit or roll back before returning.")
-        if states:
-            raise Wrong(
-                "own engine", f"{len(states)} connection(s) of an engine of your own were left open.",
-                "Use the session you are given, or `await engine.dispose()`.",
-            )  # fmt: skip
-        if not open_to_others:
-            raise lets_nobody_in()
-        hurting = [one_line(setting) for setting in settings if setting.partition("=")[0] in HURTING]
-        if hurting:
-            sentence = f"After your answer the database has settings of its own: {', '.join(hurting[:3])}."
-            raise Wrong("database broken", sentence, "`ALTER DATABASE … SET` changes it for whoever comes next.")
-
-    async def _left_behind(self) -> tuple[list[str], list[str], bool]:
-        """States of those who are still connected, the database's settings, and whether others get in.
-
-        The server takes a moment to see a closed connection off.
-        """
-        patience = time.monotonic() + GOODBYE_SECONDS
-        while True:
-            states, settings, open_to_others = (
-                await self.sql(LEFT_BEHIND, ours=list(self._ours), needed=OWN_CONNECTIONS)
-            )[0]
-            if not states or time.monotonic() > patience:
-                return states, settings, open_to_others
-            await asyncio.sleep(0.002)
-
     async def _hang_up(self) -> None:
         await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
 
@@ -305,5 +271,6 @@ class Attempt:
             event.remove(Engine, "handle_error", self._note)
         await end(self._tasks)
         await self._hang_up()
+        self.wire.close()
         await self._observer.dispose()
-        return await clear_away(self.database, self._admin, self._oid, self._settings)
+        return await clear_away(self.database, self.admin, self._oid, self._settings)

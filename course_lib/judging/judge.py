@@ -16,6 +16,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import crowd
 from course_lib.judging.deadline import NeverEnds, Tasks, run_within
 from course_lib.judging.exercise import Exercise, NotAttempted, Wrong
+from course_lib.judging.leftovers import look_for_leftovers
 from course_lib.judging.printed import Printed
 from course_lib.judging.source import is_stub
 from course_lib.judging.steps import Ended
@@ -73,7 +74,7 @@ async def _opinion(exercise: Exercise, attempt: Attempt) -> Finding:
         if exercise.crowded and exercise.recipe != "empty":
             await crowd(attempt)
         await _judge_within(exercise.seconds + JUDGE_SECONDS, exercise, attempt)
-        await attempt.look_for_leftovers()
+        await look_for_leftovers(attempt)
     except NotAttempted:
         return _stub(exercise)
     except Wrong as wrong:

@@ -91,7 +91,7 @@ class TagDocument(Exercise):
         if meta == before and key in before:
             raise attempt.wrong("old value kept", key=key, stored=before[key])
         if meta == before:
-            sent = any(not statement.sql.lstrip().upper().startswith("SELECT") for statement in attempt.log.statements)
+            sent = any(not statement.is_select for statement in attempt.log.statements)
             raise attempt.wrong("not committed" if sent else "not noticed")
         attempt.expect(key in meta, "key missing", key=key)
         attempt.expect(_same(meta[key], value), "wrong value", value=value, stored=meta[key])

@@ -79,7 +79,6 @@ class MessageCounts(Exercise):
         await add_threads(attempt, stranger, [0, 7, 11, 4])
         total = len(threads)
         async with counting_bytes(attempt) as network:
-            network.reset()
             found = await self._ask(attempt, mine)
             received, log = network.bytes_received, attempt.log
         self._compare(attempt, found, threads)

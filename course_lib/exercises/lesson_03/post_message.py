@@ -266,7 +266,7 @@ async def _closed_gate(attempt: Attempt) -> AsyncIterator[_Gate]:
 async def _held_engine(attempt: Attempt) -> AsyncIterator[AsyncEngine]:
     """An engine like the attempt's, whose connections stand at the gate."""
     settings = {"server_settings": {"application_name": HELD}}
-    engine = make_engine(attempt.database.url, connect_args=settings, **POOL)
+    engine = make_engine(attempt.url, connect_args=settings, **POOL)
     try:
         yield engine
     finally:

@@ -101,7 +101,7 @@ class LoadChunks(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         await attempt.engine.dispose()
-        attempt.engine = make_engine(attempt.database.url, binary_vectors=True, **POOL)
+        attempt.engine = make_engine(attempt.url, binary_vectors=True, **POOL)
         user_id = await add_user(attempt)
         await self._load(attempt, user_id, _chunks(SOME), kept=False, begun=False)
         await self._load(attempt, user_id, _chunks(SOME), kept=False, begun=True)

@@ -141,7 +141,7 @@ async def _as_application(attempt: Attempt) -> AsyncIterator[None]:
         await attempt.sql(f"GRANT CREATE ON SCHEMA public TO {APPLICATION}")
         options["connect_args"] = {"server_settings": {"role": APPLICATION}}
     privileged = attempt.engine
-    attempt.engine = make_engine(attempt.database.url, pool_size=1, max_overflow=0, pool_timeout=2, **options)
+    attempt.engine = make_engine(attempt.url, pool_size=1, max_overflow=0, pool_timeout=2, **options)
     try:
         yield
         attempt.look_for_held_connections()

@@ -151,7 +151,7 @@ class _Trial:
     @asynccontextmanager
     async def _used_engine(self) -> AsyncIterator[_Used]:
         row = await add_user(self.attempt)
-        url = self.attempt.database.url
+        url = self.attempt.url
         async with engine_of(self.attempt, url, self.statement, self.lock, self.idle) as engine:
 
             async def change_and_leave() -> dict[str, int]:

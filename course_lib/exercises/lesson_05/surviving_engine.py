@@ -72,12 +72,12 @@ class SurvivingEngine(Exercise):
         limit, other = LIMITS
 
         async def script() -> None:
-            async with engine_of(attempt, attempt.database.url, limit, YOUNG) as engine:
+            async with engine_of(attempt, attempt.url, limit, YOUNG) as engine:
                 await self._has_a_bound(attempt, engine, limit)
                 await self._survives(attempt, engine, limit)
                 used = {await backend_of(engine) for _ in range(limit + 2)}
                 attempt.expect(len(used) <= limit, "not kept", requests=limit + 2, used=len(used))
-            async with engine_of(attempt, attempt.database.url, other, OLD) as engine:
+            async with engine_of(attempt, attempt.url, other, OLD) as engine:
                 first = await backend_of(engine)
                 await asyncio.sleep(OLD + 0.1)
                 attempt.expect(await backend_of(engine) != first, "too old", max_age=OLD, age=round(OLD + 0.1, 1))

@@ -1,5 +1,22 @@
-"""A slower network in front of the same server, with every round trip and byte counted."""
+"""A slower network in front of the same server, and the wire to it: what travels is counted.
 
-from course_lib.instruments.network.delay import Network, network_delay
+Names are loaded when they are first used: the relay's own process needs none of them.
+"""
 
-__all__ = ["Network", "network_delay"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from course_lib.lazy import lazily
+
+if TYPE_CHECKING:
+    from course_lib.instruments.network.delay import Network as Network
+    from course_lib.instruments.network.delay import network_delay as network_delay
+    from course_lib.instruments.network.wire import Wire as Wire
+    from course_lib.instruments.network.wire_log import WireLog as WireLog
+
+_HOMES = {"Network": "delay", "Wire": "wire", "WireLog": "wire_log", "network_delay": "delay"}
+
+__all__ = list(_HOMES)
+
+__getattr__ = lazily(__name__, _HOMES)

@@ -56,28 +56,48 @@ class Door(Protocol):
         """Leave nothing behind. Does nothing the second time."""
 
 
-class SocketDoor:
-    """A Unix socket in a new folder of mode 0700, which goes with the door, or with this process at its exit.
+class SocketFolder:
+    """A new folder of mode 0700 for one socket, which goes with it, or with this process at its exit.
 
-    What a killed process leaves is a folder of ours with a dead socket; the next door removes it.
+    What a killed process leaves is a folder of ours with a dead socket; the next one removes it.
+
+    Attributes:
+        path: the folder, which drivers take for the host.
+        socket: the file to listen at.
+
+    Raises:
+        CourseError: there is no place for it.
     """
 
     def __init__(self) -> None:
+        self.path = new_private_folder(PREFIX, SOCKET, None, SHARED_MEMORY)  # no disk to wait for
+        self.socket = self.path / SOCKET
+        self._remove = weakref.finalize(self, _remove, self.path, _hold(self.path), os.getpid())
+        _clear_away_the_dead(self.path.parent)
+
+    def close(self) -> None:
+        """Remove it. Does nothing the second time, nor in a fork."""
+        self._remove()
+
+
+class SocketDoor:
+    """A Unix socket in a folder of its own."""
+
+    def __init__(self) -> None:
         self.host, self.port = "", PORT
-        self._remove: Callable[[], object] = lambda: None
+        self._folder: SocketFolder | None = None
 
     async def open(self, handler: Handler) -> asyncio.Server:
-        folder = new_private_folder(PREFIX, SOCKET, None, SHARED_MEMORY)  # no disk to wait for
-        self.host = str(folder)
-        self._remove = weakref.finalize(self, _remove, folder, _hold(folder), os.getpid())
-        _clear_away_the_dead(folder.parent)
-        return await asyncio.get_running_loop().create_unix_server(handler, folder / SOCKET, backlog=BACKLOG)
+        self._folder = SocketFolder()
+        self.host = str(self._folder.path)
+        return await asyncio.get_running_loop().create_unix_server(handler, self._folder.socket, backlog=BACKLOG)
 
     def admits(self, transport: asyncio.Transport) -> bool:
         return True
 
     def close(self) -> None:
-        self._remove()
+        if self._folder is not None:
+            self._folder.close()
 
     def __str__(self) -> str:
         return "at a socket in a folder of its own"

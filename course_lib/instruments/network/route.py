@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from sqlalchemy import URL
@@ -13,6 +14,8 @@ from course_lib.instruments.network.door import LOCAL
 WAY = {"host", "port", "hostaddr"}
 OF_THE_CONNECTION = {"ssl", "sslmode", "sslnegotiation", "gssencmode", "requirepeer"}  # and of who is at its other end
 HOW_TO_NAME_A_HOST = "Name one in the address, like postgresql://user@localhost:5432/database"
+
+OF_TLS = re.compile(r"ssl|target_session_attrs=")  # what the relay sees to, or the choice among several that is made
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,7 @@ def through_proxy(url: URL, host: str, port: int) -> URL:
     on_asyncpg = url.get_driver_name() == "asyncpg"
     query = {key: value for key, value in url.query.items() if key not in WAY}
     if host.startswith("/"):
-        query = {key: value for key, value in query.items() if key not in OF_THE_CONNECTION}
-        query |= {"ssl": "disable"} if on_asyncpg else {"sslmode": "disable", "gssencmode": "disable"}
-        query |= {"host": host, "port": str(port)}
-        return URL.create(url.drivername, url.username, url.password, database=url.database, query=query)
+        return _unencrypted(url, query | {"host": host, "port": str(port)})
     if (query.get("ssl") or query.get("sslmode")) == "verify-full":
         if on_asyncpg:
             raise CourseError(
@@ -76,3 +76,30 @@ def through_proxy(url: URL, host: str, port: int) -> URL:
             )
         host, query["hostaddr"] = upstream_of(url).host, host  # libpq checks the name of the one, connects to the other
     return url.set(host=host, port=port, query=query)
+
+
+def through_relay(url: URL, host: str, port: int) -> URL:
+    """The address ``url`` with a relay's door in the server's place: the folder of a Unix socket, or 127.0.0.1.
+
+    The relay does not encrypt what its clients say to it, and encrypts what it says to the server. The address names
+    no option where none is needed, so that its parts can be given to any driver.
+    """
+    query = {key: value for key, value in url.query.items() if key not in WAY}
+    if host.startswith("/"):
+        return _unencrypted(url, query | {"host": host, "port": str(port)})
+    return _unencrypted(url, query).set(host=host, port=port)
+
+
+def _unencrypted(url: URL, query: dict[str, str | tuple[str, ...]]) -> URL:
+    query = {key: value for key, value in query.items() if key not in OF_THE_CONNECTION}
+    if isinstance(dsn := query.get("dsn"), str):
+        kept = [pair for pair in dsn.partition("?")[2].split("&") if not OF_TLS.match(pair)]
+        del query["dsn"]
+        query |= {"dsn": f"postgresql:///?{'&'.join(kept)}"} if kept else {}
+    if str(query.get("host", "")).startswith("/") and not os.environ.get("PGSSLMODE", "").startswith("verify"):
+        pass  # nobody encrypts over a Unix socket; asyncpg looks for certificates all the same if it is to verify them
+    elif url.get_driver_name() == "asyncpg":
+        query["ssl"] = "disable"
+    else:
+        query |= {"sslmode": "disable", "gssencmode": "disable"}
+    return URL.create(url.drivername, url.username, url.password, database=url.database, query=query)

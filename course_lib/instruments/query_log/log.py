@@ -152,7 +152,8 @@ class QueryLog:
         seconds = perf_counter() - self._began - entry.started
         rows = cursor.rowcount if cursor.rowcount >= 0 and not is_control(sql) else None
         tables = tables_of(context, cursor)
-        self._entries[position] = replace(entry, seconds=seconds, rows=rows, tables=tables)
+        received = (rows or 0) if tables else 0
+        self._entries[position] = replace(entry, seconds=seconds, rows=rows, tables=tables, received=received)
         if tables and getattr(context, "_is_server_side", False):
             self._count_while_streaming(position, context)
 
@@ -161,9 +162,10 @@ class QueryLog:
         entries = self._entries  # a log that is opened again has others
 
         def add(rows: int) -> None:
-            entries[position] = replace(entries[position], rows=(entries[position].rows or 0) + rows)
+            taken = (entries[position].rows or 0) + rows
+            entries[position] = replace(entries[position], rows=taken, received=taken)
 
-        entries[position] = replace(entries[position], rows=0)
+        entries[position] = replace(entries[position], rows=0, received=0)
         context.cursor = CountedCursor(context.cursor, add)
 
     def _failed(self, context: ExceptionContext) -> None:

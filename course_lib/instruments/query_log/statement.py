@@ -10,7 +10,11 @@ from typing import Any
 
 from course_lib.instruments.query_log.fold import is_bulk, line_of, shape_of
 
-CONTROL = re.compile(r"\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
+NO_WORD = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*(?:[^*/]|\*(?!/)|/(?!\*)|{inner})*\*/)*+"
+# comments may hold comments; two of them within each other are more than anybody writes
+BEFORE = NO_WORD.format(inner=r"/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/")
+CONTROL = re.compile(BEFORE + r"(BEGIN|START|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
+SELECT = re.compile(rf"(?:{BEFORE}\()*{BEFORE}(SELECT|WITH|TABLE|VALUES)\b", re.IGNORECASE)
 LOOKS_LIKE_A_LOOP = 3  # times; twice the same question can be chance
 
 
@@ -31,6 +35,8 @@ class Statement:
         error: the class of the exception that ended it, else None.
         sqlstate: PostgreSQL's code of that error.
         parameters: only when the log was asked to keep them.
+        received: rows that came to the client; of what was changed those that RETURNING brought.
+        by_driver: asked by a driver for itself; only a log of the wire sees such statements.
         tables: of each column of its answer the table it comes from, whatever alias it was read through; "" for what
             is computed, and for every column of SQL given as text.
     """
@@ -47,6 +53,8 @@ class Statement:
     sqlstate: str | None = None
     parameters: Any = field(default=None, repr=False)
     tables: tuple[str, ...] = field(default=(), repr=False)
+    received: int = field(default=0, repr=False)
+    by_driver: bool = field(default=False, repr=False)
 
     @property
     def line(self) -> str:
@@ -65,7 +73,8 @@ class Statement:
 
     @property
     def is_select(self) -> bool:
-        return self.sql.lstrip(" \n(").upper().startswith(("SELECT", "WITH"))
+        """SELECT, WITH, TABLE or VALUES, also in parentheses or behind a comment."""
+        return SELECT.match(self.sql) is not None
 
 
 def is_control(sql: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import text
 
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.leftovers import look_for_leftovers
 
 REPORT = text("SELECT pg_stat_force_next_flush()")
 # asyncpg itself sets jit for a moment, and back; isolation levels are SQLAlchemy's, which sets them back as well
@@ -83,6 +84,6 @@ async def count_searches(
     """
     counts = await count_scans(attempt, table)
     if counts.by_index(before) < searches:  # connections that are not of our pool report when they are closed
-        await attempt.look_for_leftovers()
+        await look_for_leftovers(attempt)
         counts = replace(await count_scans(attempt, table), settings=counts.settings)
     return min(counts.by_index(before), searches), counts

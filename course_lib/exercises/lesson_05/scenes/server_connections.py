@@ -64,7 +64,7 @@ async def server_connections(attempt: Attempt) -> AsyncIterator[ServerConnection
                 yield _Shared(bouncer.url, others)
                 return
         await attempt.sql("CREATE TABLE left_behind (lock_timeout int)")
-        yield _Altered(database.url, attempt)
+        yield _Altered(attempt.url, attempt)
 
 
 async def next_names(url: URL) -> list[str]:

@@ -69,7 +69,7 @@ class Uploads:
     def __init__(self, attempt: Attempt, user: UUID) -> None:
         self.attempt = attempt
         self.user = user
-        self.engine = make_engine(attempt.database.url, **POOL)
+        self.engine = make_engine(attempt.url, **POOL)
         self.moved: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         """Tasks other than the request's that have come to the database."""
         self.too_early = False
