@@ -7,7 +7,7 @@ from secrets import randbelow
 from typing import ClassVar
 
 from course_lib.exercises.lesson_04.scenes import callers, searching
-from course_lib.exercises.lesson_04.scenes.searching import Searches, reachable, some_queries
+from course_lib.exercises.lesson_04.scenes.searching import Query, Searches, reachable, some_queries
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 
@@ -67,17 +67,16 @@ class IndexedSearch(Exercise):
         first, second, third = await reachable(attempt, (v for _ in repeat(None) for v in some_queries(1)), 3)
         few = 2 + randbelow(9)
         searches = await Searches.begin(attempt)
-        for query, k, keep in (
-            (first, few, True), (second, MOST, False), (first, MOST, True), (third, 1, True), (first, few, False)
-        ):  # fmt: skip
-            if not keep and query is first:
-                await searches.ask_with_more(query.vector, k)  # what was found before is not all there is now
-            found = await searches.ask(query.vector, k, keep=keep)
-            attempt.expect(len(found) == k, "wrong length", count=len(found), k=k)
-            searches.add_right(found, query.nearest[:k])
-            searches.compare_order(found)
-        enough = searching.ENOUGH * searches.wanted
-        attempt.expect(
-            searches.right >= enough, "far", right=searches.right, n=searches.wanted, searches=searches.count - 1
-        )
+        for query, k, keep in ((first, few, True), (second, MOST, False), (first, MOST, True), (third, 1, True)):
+            await self._search(attempt, searches, query, k, keep)
+        numbers = {"right": searches.right, "n": searches.wanted, "searches": searches.count}
+        attempt.expect(searches.right >= searching.ENOUGH * searches.wanted, "far", **numbers)
+        await searches.ask_with_more(first.vector, few)  # what was found before is not all there is now
+        await self._search(attempt, searches, first, few, keep=False)
         await searches.look_at_the_index()
+
+    async def _search(self, attempt: Attempt, searches: Searches, query: Query, k: int, keep: bool) -> None:
+        found = await searches.ask(query.vector, k, keep=keep)
+        attempt.expect(len(found) == k, "wrong length", count=len(found), k=k)
+        searches.add_right(found, query.nearest[:k])
+        searches.compare_order(found)

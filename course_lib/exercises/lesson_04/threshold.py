@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import repeat
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from course_lib.exercises.lesson_04.scenes import callers, searching
@@ -54,10 +54,9 @@ class Threshold(Exercise):
         "below": "{count} of {n} chunks that came are less similar than {least:.3f}. "
         "| The threshold holds for each of them. At least s, as a distance, is at most 1 - s.",
         "too many": "{count} chunks came back for k = {k}. | At most k: the threshold replaces no limit.",
-        "left out": "In {n} searches {right} chunks came of the {there} that the index finds and that are similar "
-        "enough. | Order before you limit. And which of the two, distance or similarity, is compared with what?",
-        "short": "{count} chunks came back for k = {k}, and the index can find {there} that are at least {least:.3f} "
-        "similar. | Which LIMIT was sent? One scan of the index yields `hnsw.ef_search` rows and no more.",
+        "left out": "{count} chunks came back for k = {k}, and the index can find {there} that are at least {least:.3f} "
+        "similar. | Order before you limit. Which of the two, distance or similarity, is compared with what? And one "
+        "scan of the index yields `hnsw.ef_search` rows and no more.",
         "just at it": "For k = {k} a chunk whose similarity is {least!r} was left out, and that was the threshold. "
         "| At least is not more than.",
         "unknown": searching.UNKNOWN,
@@ -76,38 +75,39 @@ class Threshold(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         near, other = await reachable(attempt, (v for _ in repeat(None) for v in some_queries(1)), 2)
         (far,) = await reachable(attempt, (farther_off(v) for _ in repeat(None) for v in some_queries(1)), 1)
-        searches = await Searches.begin(attempt)
-        for query, k, least, keep in (
-            (near, 7, _between(near, 3), True), (near, 7, _between(near, 25), True),
-            (near, MOST, _between(near, 60), False), (far, MOST, 0.0, True), (far, 1, _between(far, 4), True),
-            (other, 7, _between(other, 0), True), (other, 9, _of_one(other), True),
-            (near, 7, _between(near, 3), False),
+        searches, missed = await Searches.begin(attempt), []
+        for query, k, least in (
+            (near, 7, _between(near, 3)), (near, 7, _between(near, 25)), (near, MOST, _between(near, 60)),
+            (far, MOST, 0.0), (far, 1, _between(far, 4)), (other, 7, _between(other, 0)), (other, 9, _of_one(other)),
         ):  # fmt: skip
-            if not keep and k < MOST:
-                await searches.ask_with_more(query.vector, k, least)  # what was found before is not all there is now
-            found = await searches.ask(query.vector, k, least, keep=keep)
-            self._compare(attempt, query, k, least, found)
+            found = await searches.ask(query.vector, k, least, keep=k > 7)
+            there = self._compare(attempt, query, k, least, found)
             searches.compare_order(found)
-            searches.add_right(found, _similar_enough(query, k, least))
-        enough = searches.right >= searching.ENOUGH * searches.wanted
-        attempt.expect(enough, "left out", n=searches.count - 1, right=searches.right, there=searches.wanted)
+            searches.add_right(found, there)
+            missed.append({"count": len(found), "k": k, "there": len(there), "least": least})
+        self._look_for_what_is_missing(attempt, searches, missed)
+        asked = near.vector, 7, _between(near, 3)
+        await searches.ask_with_more(*asked)  # what was found before is not all there is now
+        await searches.ask(*asked)
         await searches.look_at_the_index()
 
-    def _compare(self, attempt: Attempt, query: Query, k: int, least: float, found: Hits) -> None:
+    def _compare(
+        self, attempt: Attempt, query: Query, k: int, least: float, found: Hits
+    ) -> list[tuple[UUID, float]]:
+        """What the index leads to of the k nearest that are similar enough."""
         below = sum(similarity < least for _, similarity in found)
         attempt.expect(not below, "below", count=below, n=len(found), least=least)
         attempt.expect(len(found) <= k, "too many", count=len(found), k=k)
-        there = len(_similar_enough(query, k, least))
-        many = k < MOST or not found or len(found) >= ENOUGH * there
-        attempt.expect(many, "short", count=len(found), k=k, there=there, least=least)
         missing = query.surely - set(dict(found))
         just = [id for id, similarity in query.nearest[:k] if similarity == least and id in missing]
         attempt.expect(not (just and found), "just at it", k=k, least=least)
+        return [(id, similarity) for id, similarity in query.nearest[:k] if similarity >= least and id in query.found]
 
-
-def _similar_enough(query: Query, k: int, least: float) -> list[tuple[UUID, float]]:
-    """What the index leads to of the k nearest that are at least so similar."""
-    return [(id, similarity) for id, similarity in query.nearest[:k] if similarity >= least and id in query.found]
+    def _look_for_what_is_missing(self, attempt: Attempt, searches: Searches, each: list[dict[str, Any]]) -> None:
+        worst = max(each, key=lambda one: one["there"] - one["count"])
+        enough = all(one["count"] >= ENOUGH * one["there"] for one in each if one["k"] == MOST)
+        enough = enough and searches.right >= searching.ENOUGH * searches.wanted
+        attempt.expect(enough, "left out", **worst)
 
 
 def _between(query: Query, above: int) -> float:

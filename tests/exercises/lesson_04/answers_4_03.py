@@ -137,11 +137,6 @@ async def limit_before_order(session, vector, k, least):
     return await answers(session, statement)
 
 
-@ANSWERS.wrong("left out")
-async def only_the_best(session, vector, k, least):
-    return (await in_a_subquery(session, vector, k, least))[:1]
-
-
 @ANSWERS.wrong("order")
 async def by_id(session, vector, k, least):
     return sorted(await in_a_subquery(session, vector, k, least))
@@ -174,17 +169,16 @@ async def by_an_expression(session, vector, k, least):
 
 @ANSWERS.wrong("reads all")
 async def counted_first(session, vector, k, least):
-    if not await session.scalar(select(func.count()).where(1 - far(vector) >= least)):
-        return []
-    return await in_a_subquery(session, vector, k, least)
+    enough = await session.scalar(select(func.count()).where(1 - far(vector) >= least))
+    return await in_a_subquery(session, vector, min(k, max(1, enough)), least)
 
 
-@ANSWERS.wrong("short")
+@ANSWERS.wrong("left out")
 async def no_more_than_the_index_yields(session, vector, k, least):
     return (await session.execute(text(CTE), {"vector": str(vector), "k": k, "least": least})).all()
 
 
-@ANSWERS.wrong("short")
+@ANSWERS.wrong("left out")
 async def zero_is_no_threshold(session, vector, k, least):
     return await in_a_subquery(session, vector, k, least or 0.5)
 
