@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,11 +15,10 @@ from course_lib.cli.doctor import _work_folder
 from course_lib.cli.exercises import check_notebook
 from course_lib.errors import CourseError
 from course_lib.notebooks import Workspace
-from course_lib.notebooks.running import Kernel
 from course_lib.settings import REPOSITORY, get_settings
 from tests.postgres import conftest
 from tests.postgres.conftest import course_home
-from tests.postgres.places import run_course, run_python
+from tests.postgres.places import run_course, run_python, start_python, wait_until
 from tests.postgres.test_no_room import fill, remount, small_disk
 
 folder, ordinary_user = conftest.folder, conftest.ordinary_user
@@ -85,7 +85,7 @@ def test_what_is_no_notebook_is_a_sentence_and_its_mend_helps(
     assert json.loads(path.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
-def test_cells_that_end_the_kernel_cost_nobody_else_a_verdict(work: Path) -> None:
+def test_cells_that_end_the_process_cost_nobody_else_a_verdict(work: Path) -> None:
     write(
         work,
         answer_0_1="async def count_users(session):\n    import os; os._exit(3)",
@@ -94,18 +94,23 @@ def test_cells_that_end_the_kernel_cost_nobody_else_a_verdict(work: Path) -> Non
     )
     done = run_course(get_settings().home, "check", "0", COURSE_WORK=str(work))
     assert done.returncode == 1 and done.stderr == ""
-    assert "0.1 · Not judged: it ended the kernel (exit code 3).\n  next: correct the answer" in done.stdout
+    assert (
+        "0.1 · Count the users\n  Not yet. The process in which count_users was judged ended with exit code 3."
+        in done.stdout
+    )
     assert "it raised SyntaxError" in done.stdout and "There is no titles_of yet." in done.stdout
-    assert "0.3 · " in done.stdout and (os.name == "nt" or "it ended the kernel (SIGSEGV)" in done.stdout)
+    assert "0.3 · " in done.stdout and (os.name == "nt" or "was judged was ended by SIGSEGV." in done.stdout)
 
 
-def test_a_cell_that_ends_the_kernel_before_the_checks_is_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_that_ends_the_process_before_the_checks_is_named(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(work, first="import os\nos._exit(0)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "environ", dict(os.environ))
         assert check_notebook("0.1") == 1
     said = capsys.readouterr().out
-    assert "it ended the kernel (exit code 0).\n  it begins with: import os\n" in said
+    assert "it ended its process (exit code 0).\n  it begins with: import os\n" in said
     assert "Not judged: 0.1.\n  next: correct that cell, save the notebook, course check 0.1" in said
 
 
@@ -114,36 +119,18 @@ def test_a_notebook_as_it_was_given_may_not_have_been_saved(work: Path) -> None:
     assert "Not attempted yet." in done.stdout and "Save it first: Ctrl-S" in done.stdout
 
 
-STUBBORN = """
-import signal, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
-print(child.pid)
-for number in (signal.SIGINT, signal.SIGALRM):
-    signal.signal(number, signal.SIG_IGN)
-while True:
-    try:
-        while True: time.sleep(.1)
-    except BaseException: pass
-"""
-
-
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_a_cell_that_heeds_nothing_is_ended_with_what_it_started(folder: Path) -> None:
-    me = psutil.Process()
-    before = set(me.children(recursive=True))
-    with Kernel(folder) as kernel:
-        assert kernel.run("1 + 1").result["text/plain"] == "2"
-        outcome = kernel.run(STUBBORN, seconds=1)
-    assert (outcome.late, outcome.ended) == (True, "SIGKILL")
-    assert not [p for p in set(me.children(recursive=True)) - before if p.status() != psutil.STATUS_ZOMBIE]
-
-
-def test_a_cell_that_heeds_an_interrupt_costs_only_itself(folder: Path) -> None:
-    with Kernel(folder) as kernel:
-        outcome = kernel.run("while True: pass", seconds=1)
-        assert outcome.late and not outcome.ended
-        assert kernel.run("import os\nfor _ in range(30): os.write(1, b'x' * 1_000_000)").error == ""
-        assert kernel.run("6 * 7").result["text/plain"] == "42"
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_who_ends_the_command_ends_its_process(work: Path, number: signal.Signals, code: int) -> None:
+    told = work / "pid"
+    write(work, first=f"import os\nopen({str(told)!r}, 'w').write(f'{{os.getpid()}}.')\nwhile True: pass")
+    command = "import sys; sys.argv += ['check', '0.1']; from course_lib.cli import main; main()"
+    process = start_python(get_settings().home, command, COURSE_WORK=str(work))
+    wait_until(lambda: told.exists() and told.read_text().endswith("."), 30)
+    child = psutil.Process(int(told.read_text()[:-1]))
+    process.send_signal(number)
+    assert process.wait(30) == code
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def refused() -> str:

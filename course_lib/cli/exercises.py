@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from course_lib.cli.lab import jupyter_environment
 from course_lib.errors import CourseError
-from course_lib.exercises import find_exercise
-from course_lib.exercises.book import CHECK
+from course_lib.judging.apart.asides import is_aside
+from course_lib.judging.apart.process import CELL_SECONDS, Child, Outcome
 from course_lib.notebooks import Workspace
 from course_lib.notebooks.reading import Cell, digest, read_cells
-from course_lib.notebooks.running import CELL_SECONDS, Kernel, Outcome
 from course_lib.settings import REPOSITORY, get_settings
+
+if TYPE_CHECKING:
+    from course_lib.judging.exercise import Exercise  # these are loaded while the other process loads them too
 
 LONGEST = 300  # characters of what a cell raised
 
@@ -29,9 +33,8 @@ class Notebook:
     lesson: str
     path: Path
     cells: list[Cell]
-    checks: dict[int, str]
-    """Exercise ids by the number of the cell that checks them."""
-    wanted: set[int]
+    wanted: dict[int, Exercise]
+    """By the number of the cell that checks it."""
 
     @property
     def unchanged(self) -> bool:
@@ -47,19 +50,24 @@ def check_notebook(what: str) -> int:
     Raises:
         CourseError: there is no such lesson or exercise, or no notebook that can be run.
     """
-    notebook = _find(what)
+    if not re.fullmatch(r"\d{1,2}(\.\d{1,2})?", what.strip(), re.ASCII):
+        raise CourseError(
+            f"{what[:20]!r} names no lesson and no exercise.",
+            "Name a lesson (course check 01) or one (course check 1.3).",
+        )
     os.environ.update(jupyter_environment())
-    os.environ["COURSE_WORK"] = str(get_settings().work.absolute())  # the kernel works in another folder
-    right = 0
-    open_ones = dict.fromkeys(sorted(notebook.wanted))
-    for number, outcome in _outcomes(notebook):
-        if number in notebook.wanted:
-            open_ones.pop(number)
-            right += _show(notebook, number, outcome)
-        else:
-            _show_trouble(notebook.cells[number], outcome)
+    os.environ["COURSE_WORK"] = str(get_settings().work.absolute())  # the cells work in another folder
+    with Child() as child:
+        notebook = _find(what.strip())
+        right = 0
+        open_ones = dict(sorted(notebook.wanted.items()))
+        for outcome in _outcomes(notebook, child):
+            if open_ones.pop(outcome.number, None) is not None:
+                right += _show(notebook.wanted[outcome.number], outcome)
+            else:
+                _show_trouble(notebook.cells[outcome.number], outcome)
     if open_ones:
-        ids = ", ".join(notebook.checks[number] for number in open_ones)
+        ids = ", ".join(exercise.id for exercise in open_ones.values())
         typer.echo(f"Not judged: {ids}.\n  next: correct that cell, save the notebook, course check {what}\n")
     if right < len(notebook.wanted) and notebook.unchanged:
         typer.echo(f"{notebook.path.name} is as it was given. Have you written in it? Save it first: Ctrl-S (⌘S).\n")
@@ -67,23 +75,20 @@ def check_notebook(what: str) -> int:
 
 
 def _find(what: str) -> Notebook:
-    if not re.fullmatch(r"\d{1,2}(\.\d{1,2})?", what.strip(), re.ASCII):
-        raise CourseError(
-            f"{what[:20]!r} names no lesson and no exercise.",
-            "Name a lesson (course check 01) or one (course check 1.3).",
-        )
-    lesson = what.strip().partition(".")[0].zfill(2)
+    from course_lib.exercises import find_exercise
+    from course_lib.exercises.book import CHECK
+
+    lesson = what.partition(".")[0].zfill(2)
     wanted = find_exercise(what).id if "." in what else None
     path = _path(lesson)
     mend = f"Run: course reset {lesson}   (what is there is kept in {get_settings().work / 'backup'})"
     cells = read_cells(path, mend)
     found = {number: CHECK.match(cell.source.strip()) for number, cell in enumerate(cells) if cell.kind == "code"}
-    checks = {number: match[1] for number, match in found.items() if match}
-    asked = {number for number, id in checks.items() if wanted in (id, None)}
+    asked = {number: match[1] for number, match in found.items() if match and wanted in (match[1], None)}
     if not asked:
         cell = f'await check("{wanted}")' if wanted else 'await check("…")'
         raise CourseError(f"{path} has no cell that is exactly {cell}.", f"Write it and save the notebook. {mend}")
-    return Notebook(lesson, path, cells, checks, asked)
+    return Notebook(lesson, path, cells, {number: find_exercise(id) for number, id in asked.items()})
 
 
 def _path(lesson: str) -> Path:
@@ -106,42 +111,53 @@ def _names(folder: Path) -> list[Path]:
         return []  # preparing the folder says why, or mends it
 
 
-def _outcomes(notebook: Notebook) -> Iterator[tuple[int, Outcome]]:
-    """What became of each cell; where a check ends the kernel, the checks behind it have another one."""
+def _outcomes(notebook: Notebook, child: Child) -> Iterator[Outcome]:
+    """What became of each cell up to the last check, and of the checks.
+
+    Where an answer ends the process or spoils it, the checks behind it have another one.
+    """
     done: set[int] = set()
     while True:
-        died = None
-        with Kernel(notebook.path.parent) as kernel:
-            for number, cell in enumerate(notebook.cells):
-                if cell.kind != "code" or (number in notebook.checks and number not in notebook.wanted - done):
-                    continue
-                outcome = kernel.run(cell.source)
-                if number not in done:
-                    done.add(number)
-                    yield number, outcome
-                if outcome.ended:
-                    died = number
+        spoilt = None
+        with child:
+            for outcome in _followed(notebook, child, done):
+                if outcome.number not in done:
+                    done.add(outcome.number)
+                    yield outcome
+                if outcome.ended or "changed" in (outcome.found or {}):
+                    spoilt = outcome.number
                     break
-        if died not in notebook.wanted or notebook.wanted <= done:
+        if spoilt not in notebook.wanted or notebook.wanted.keys() <= done:
             return
+        child = Child()
 
 
-def _show(notebook: Notebook, number: int, outcome: Outcome) -> bool:
-    """Print a check cell's verdict; True when it gave points."""
-    id = notebook.checks[number]
-    if "text/markdown" in outcome.result:
-        typer.echo(_plain(outcome.result["text/markdown"]) + "\n")
-        return _points(outcome.result.get("text/plain", "")) > 0
-    typer.echo(f"{id} · Not judged: {_trouble(outcome) or 'the check showed no verdict.'}")
-    typer.echo(f"  next: correct the answer, save the notebook, course check {id}\n")
-    return False
+def _followed(notebook: Notebook, child: Child, done: set[int]) -> Iterator[Outcome]:
+    from course_lib.judging.apart.verdicts import home_of, silence_of
+
+    left = {number: exercise for number, exercise in notebook.wanted.items() if number not in done}
+    cells = [
+        "" if cell.kind != "code" or is_aside(cell.source) else cell.source for cell in notebook.cells[: max(left) + 1]
+    ]
+    return child.follow(
+        cells, {number: home_of(exercise) for number, exercise in left.items()},
+        silence=max(map(silence_of, left.values())), folder=notebook.path.parent,
+    )  # fmt: skip
 
 
-def _points(text: str) -> float:
+def _show(exercise: Exercise, outcome: Outcome) -> bool:
+    """Print the verdict of a check; True when it gave points."""
+    from course_lib.exercises.check import take_note
+    from course_lib.judging.apart.verdicts import verdict_of
+
     try:
-        return float(text)
-    except ValueError:
-        return 0.0
+        verdict = asyncio.run(verdict_of(exercise, outcome))
+    except CourseError as error:
+        typer.echo(f"{exercise.id} · Not judged: {error.sentence}\n  next: {error.mend}\n")
+        return False
+    take_note(verdict)
+    typer.echo(_plain(verdict._repr_markdown_()) + "\n")
+    return verdict.passed
 
 
 def _show_trouble(cell: Cell, outcome: Outcome) -> None:
@@ -151,9 +167,11 @@ def _show_trouble(cell: Cell, outcome: Outcome) -> None:
 
 def _trouble(outcome: Outcome) -> str:
     if outcome.ended and outcome.late:
-        return f"it had not ended after {CELL_SECONDS:.0f} seconds and heeded no interrupt, so its kernel was ended."
+        return f"it had not ended after {CELL_SECONDS:.0f} seconds and heeded no interrupt, so its process was ended."
+    if outcome.closed:
+        return "it closed files that are not its own, so its process was ended."
     if outcome.ended:
-        return f"it ended the kernel ({outcome.ended})."
+        return f"it ended its process ({outcome.ended})."
     if outcome.late:
         return f"it had not ended after {CELL_SECONDS:.0f} seconds and was interrupted."
     if outcome.error:

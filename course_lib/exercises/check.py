@@ -10,10 +10,12 @@ from typing import Any
 from course_lib.errors import CourseError
 from course_lib.exercises.manifest import find_exercise
 from course_lib.exercises.progress import Progress
+from course_lib.judging.apart.asides import is_aside
+from course_lib.judging.apart.inside import is_inside
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.judge import MISSING, judge_answer
 from course_lib.judging.record import Record, take_remarks
-from course_lib.judging.verdict import CheckFailed, Verdict
+from course_lib.judging.verdict import CheckFailed, Finding, Verdict
 from course_lib.settings import get_settings
 
 _last: list[str] = []
@@ -22,7 +24,8 @@ _last: list[str] = []
 def check(id: str, *, strict: bool | None = None) -> Coroutine[Any, Any, Verdict]:
     """Judge the answer to an exercise: ``await check("2.3")``.
 
-    The answer is looked up by its name where ``check`` is called from.
+    The answer is looked up by its name where ``check`` is called from. A strict check in a notebook judges it in a
+    process of its own, made from the cells that were run so far, and takes most of a second more.
 
     Args:
         id: the exercise.
@@ -39,18 +42,40 @@ def check(id: str, *, strict: bool | None = None) -> Coroutine[Any, Any, Verdict
 
 async def _check(exercise: Exercise, namespace: Mapping[str, Any], strict: bool | None) -> Verdict:
     _last[:] = [exercise.id]
-    verdict = await judge_answer(exercise, namespace.get(exercise.answer, MISSING))
-    if verdict.passed:
-        record = Record.load()
-        if exercise.id not in record.passed:
-            record.passed.append(exercise.id)
-            record.save()
-        verdict.finding.remarks += take_remarks()
+    if is_inside():
+        return Verdict.of(exercise, Finding("not attempted", "not attempted", "It is judged after this cell."))
     if strict is None:
         strict = get_settings().strict or "NBGRADER_EXECUTION" in os.environ
+    cells = _cells_so_far(namespace) if strict else None
+    if cells is None:
+        verdict = await judge_answer(exercise, namespace.get(exercise.answer, MISSING))
+    else:
+        from course_lib.judging.apart.verdicts import judge_apart
+
+        verdict = await judge_apart(exercise, cells)
+    take_note(verdict)
     if strict and not verdict.passed:
         raise CheckFailed(str(verdict))
     return verdict
+
+
+def take_note(verdict: Verdict) -> None:
+    """Remember an exercise that was solved; the verdict says where that is not possible."""
+    if verdict.passed:
+        record = Record.load()
+        if verdict.exercise.id not in record.passed:
+            record.passed.append(verdict.exercise.id)
+            record.save()
+        verdict.finding.remarks += take_remarks()
+
+
+def _cells_so_far(namespace: Mapping[str, Any]) -> list[str] | None:
+    """The sources of what was run in this notebook, the current cell too; None where ``namespace`` is no notebook's."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None or shell.user_ns is not namespace:
+        return None
+    return [source for source in shell.history_manager.input_hist_raw if source and not is_aside(source)]
 
 
 class Hint(str):
@@ -72,6 +97,8 @@ def hint(id: str | None = None, number: int | None = None) -> Hint:
         CourseError: no such exercise or hint, or none was named and none checked yet.
     """
     exercise = find_exercise(_named(id, "hint"))
+    if is_inside():
+        return Hint("")
     record = Record.load()
     taken = record.hints.get(exercise.id, 0)
     wanted = number or min(taken + 1, len(exercise.hints))
@@ -93,6 +120,8 @@ def solution(id: str | None = None) -> Hint:
     from course_lib.exercises.book import solution_source
 
     exercise = find_exercise(_named(id, "solution"))
+    if is_inside():
+        return Hint("")
     record = Record.load()
     record.asked[exercise.id] = record.asked.get(exercise.id, 0) + 1
     record.save()

@@ -26,12 +26,13 @@ from course_lib.judging.quoting import article, sentence_of
 from course_lib.judging.source import failing_line, foreign_frame, is_stub
 from course_lib.judging.steps import Ended, OutOfTime
 from course_lib.judging.trouble import (
-    OF_THE_ROLE,
     QUERY_CANCELED,
+    Before,
     clear_away,
     explain,
     is_of_a_connection,
     is_of_the_server,
+    look_before,
     sqlstate_of,
 )
 from course_lib.postgres.server import Connection
@@ -49,8 +50,6 @@ KEPT: dict[str, Any] = {  # of their engine: an answer may end a connection, or 
     "connect_args": {"timeout": 5, "server_settings": OWN_SETTINGS, "prepared_statement_cache_size": 0},
 }  # fmt: skip
 
-BEFORE = f"SELECT oid, ({OF_THE_ROLE}) FROM pg_database WHERE datname = $1"
-
 
 class Attempt:
     """What a judge works with.
@@ -61,6 +60,7 @@ class Attempt:
         engine: the learner's engine, a pool of five on that address.
         log: what passed on that address during the last ``call``; it can be read while the call runs.
         admin: the connection that made the database, to the server's own.
+        before: what was there before the answer was called, once the attempt is prepared.
         watchers: backends of the judge's own, those that have ended too.
     """
 
@@ -81,8 +81,7 @@ class Attempt:
         self._called = False
         self._tasks = Tasks()
         self._short: list[BaseException] = []  # what the server said to be out of, to whomever
-        self._oid: int | None = None
-        self._settings: set[str] = set()
+        self.before: Before | None = None
 
     # -- the learner's side --------------------------------------------------------------------------------
 
@@ -184,8 +183,7 @@ class Attempt:
         limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
         zone = f"ALTER {whose}DATABASE \"{self.database.name}\" SET timezone = '{choice(ZONES)}'"
         await self.admin.execute(f"{limit};{zone}")
-        before: Any = await self.admin.fetchrow(BEFORE, self.database.name)
-        self._oid, self._settings = before[0], set(before[1])
+        self.before = await look_before(self.database, self.admin)
         event.listen(Engine, "handle_error", self._note)
 
     def _remember(self, connection: Any, _: object) -> None:
@@ -271,6 +269,9 @@ class Attempt:
             event.remove(Engine, "handle_error", self._note)
         await end(self._tasks)
         await self._hang_up()
+        said = ""
+        with suppress(CourseError):  # the relay may have lost track
+            said = "\n".join(self.wire.traffic().texts)
         self.wire.close()
         await self._observer.dispose()
-        return await clear_away(self.database, self.admin, self._oid, self._settings)
+        return await clear_away(self.database, self.admin, self.before, said)

@@ -7,7 +7,7 @@ import builtins
 import contextlib
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from course_lib.data.fresh import make_and_stay
@@ -20,6 +20,7 @@ from course_lib.judging.leftovers import look_for_leftovers
 from course_lib.judging.printed import Printed
 from course_lib.judging.source import is_stub
 from course_lib.judging.steps import Ended
+from course_lib.judging.trouble import put_back_remark
 from course_lib.judging.verdict import Finding, Verdict
 
 JUDGE_SECONDS = 25  # for what a judge does itself; it takes one
@@ -28,8 +29,19 @@ MISSING = object()
 _BUILTINS = dict(vars(builtins))
 
 
-async def judge_answer(exercise: Exercise, answer: Any) -> Verdict:
-    """The verdict on ``answer``, on a database of its own. The next one is unaffected, whatever the answer does."""
+async def judge_answer(
+    exercise: Exercise, answer: Any, *, prepared: Callable[[Attempt], None] = lambda _: None
+) -> Verdict:
+    """The verdict on ``answer``, on a database of its own. The next one is unaffected, whatever the answer does.
+
+    Args:
+        exercise: which one.
+        answer: what the learner's cell defined, or ``MISSING``.
+        prepared: told when the database is there and the answer has not been called yet.
+
+    Raises:
+        CourseError: no server, or it lacks what it needs.
+    """
     if answer is MISSING:
         sentence = f"There is no `{exercise.answer}` yet. Write it in the cell above, run that cell, then this one."
         return Verdict.of(exercise, Finding("not attempted", "not attempted", sentence))
@@ -37,16 +49,16 @@ async def judge_answer(exercise: Exercise, answer: Any) -> Verdict:
         return Verdict.of(exercise, _stub(exercise))
     with _kept_quiet() as printed, _honest_builtins():
         async with make_and_stay(exercise.lesson, exercise.recipe) as (database, admin):
-            finding = await _find(exercise, Attempt(exercise, answer, database, admin))
+            finding = await _find(exercise, Attempt(exercise, answer, database, admin), prepared)
     finding.printed = printed.shown()
     return Verdict.of(exercise, finding)
 
 
-async def _find(exercise: Exercise, attempt: Attempt) -> Finding:
+async def _find(exercise: Exercise, attempt: Attempt, prepared: Callable[[Attempt], None]) -> Finding:
     """Judge, give everything back, and have what the answer left behind collected while nobody listens."""
     with _own_garbage(), _own_loop(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        finding = await _judge(exercise, attempt)
+        finding = await _judge(exercise, attempt, prepared)
         if finding.state != "right":
             gc.unfreeze()  # what a wrong answer left behind may hang on something older
         gc.collect()  # a coroutine that was never awaited says so when it is collected
@@ -56,21 +68,21 @@ async def _find(exercise: Exercise, attempt: Attempt) -> Finding:
     return finding
 
 
-async def _judge(exercise: Exercise, attempt: Attempt) -> Finding:
+async def _judge(exercise: Exercise, attempt: Attempt, prepared: Callable[[Attempt], None]) -> Finding:
     finding = Finding("right")
     try:
-        finding = await _opinion(exercise, attempt)
+        finding = await _opinion(exercise, attempt, prepared)
     finally:
         put_back = await attempt.close()
     if put_back:
-        names = ", ".join(f"`{name}`" for name in put_back)
-        finding.remarks.append(f"Your answer changed settings of the server's role: {names}. They were put back.")
+        finding.remarks.append(put_back_remark(put_back))
     return finding
 
 
-async def _opinion(exercise: Exercise, attempt: Attempt) -> Finding:
+async def _opinion(exercise: Exercise, attempt: Attempt, prepared: Callable[[Attempt], None]) -> Finding:
     try:
         await attempt.prepare()
+        prepared(attempt)
         if exercise.crowded and exercise.recipe != "empty":
             await crowd(attempt)
         await _judge_within(exercise.seconds + JUDGE_SECONDS, exercise, attempt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -14,6 +15,7 @@ from course_lib.data.fresh import FreshDatabase
 from course_lib.errors import CourseError
 from course_lib.judging.exercise import Wrong
 from course_lib.judging.quoting import message_of
+from course_lib.judging.server_state import State, look_at_server, put_back
 from course_lib.postgres.databases import dropped, give_up
 from course_lib.postgres.server import Connection
 
@@ -131,46 +133,68 @@ def _shortage(error: BaseException, found: Any) -> Wrong | CourseError:
     )
 
 
-# -- what outlives the database: the settings of the role -------------------------------------------------------
+# -- clearing away -----------------------------------------------------------------------------------------------
 
-OF_THE_ROLE = """
-    SELECT coalesce(array_agg(setting), '{}') FROM pg_db_role_setting, unnest(setconfig) AS setting
-    WHERE setdatabase = 0 AND setrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
-"""
 ABLE = "SET default_transaction_read_only = off; SET statement_timeout = '8s'"
-LEFT = f"""
-    SELECT ({OF_THE_ROLE}) AS settings, format('DROP DATABASE %I WITH (FORCE)', datname) AS drop,
+LEFT = """
+    SELECT format('DROP DATABASE %I WITH (FORCE)', datname) AS drop,
         CASE WHEN datistemplate THEN format('ALTER DATABASE %I IS_TEMPLATE false', datname) END AS unmark
-    FROM (SELECT) AS always LEFT JOIN pg_database ON oid = $1
+    FROM pg_database WHERE oid = $1
 """
 
 
-async def clear_away(database: FreshDatabase, admin: Connection, oid: int | None, settings: set[str]) -> list[str]:
-    """Put the role's settings back and drop the database, whatever it is called now; what was put back.
+@dataclass(frozen=True)
+class Before:
+    """What was there before the answer was called: plain values, which another process can be told.
+
+    Attributes:
+        oid: the number of the attempt's database, whatever it is called later.
+        server: see ``server_state``.
+    """
+
+    oid: int
+    server: State
+
+
+async def look_before(database: FreshDatabase, admin: Connection) -> Before:
+    """To be asked once the database is prepared."""
+    oid = await admin.fetchval("SELECT oid FROM pg_database WHERE datname = $1", database.name)
+    return Before(oid, await look_at_server(admin, database.server.embedded))
+
+
+async def clear_away(database: FreshDatabase, admin: Connection, before: Before | None, said: str) -> list[str]:
+    """Drop the database, whatever it is called now, and put back what is the server's; in words what that was.
 
     What cannot be dropped is left for a later sweep.
 
     Args:
         database: the attempt's.
         admin: the connection that made it; another is opened where it has come to its end.
-        oid: its number, if that is known.
-        settings: the role's, each as ``name=value``, before the answer was called.
+        before: None where the answer was never called.
+        said: the texts of all statements that the answer sent.
     """
     undone: list[str] = []
     with contextlib.suppress(CourseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
         async with _still_open(admin, database) as connection:
-            left: Any = await connection.fetchrow(LEFT, oid or 0)
-            undone = await _put_back(connection, settings, set(left["settings"]))
-            if oid is None:
+            if before is None:
                 await database.drop()
-            elif left["drop"]:
-                if left["unmark"]:
-                    await connection.execute(left["unmark"])
-                await connection.execute(left["drop"])
+            else:
+                left: Any = await connection.fetchrow(LEFT, before.oid)
+                for statement in (left["unmark"], left["drop"]) if left else ():
+                    if statement:
+                        await connection.execute(statement)
             dropped(database.name)
+            if before is not None:
+                undone = await put_back(connection, database.server.embedded, before.server, said)
             return undone
     give_up(database.name)
     return undone
+
+
+def put_back_remark(undone: list[str]) -> str:
+    """What is said of it to the learner."""
+    names = ", ".join(f"`{name}`" for name in undone)
+    return f"Your answer changed settings of the server or its roles: {names}. They were put back."
 
 
 @contextlib.asynccontextmanager
@@ -184,16 +208,3 @@ async def _still_open(admin: Connection, database: FreshDatabase) -> AsyncIterat
             yield connection
     else:
         yield admin
-
-
-async def _put_back(connection: asyncpg.Connection[Any], before: set[str], now: set[str]) -> list[str]:
-    names = sorted({setting.partition("=")[0] for setting in now ^ before})
-    for name in names:
-        value = next((setting.partition("=")[2] for setting in before if setting.startswith(f"{name}=")), None)
-        quoted = await connection.fetchval("SELECT quote_ident(part) FROM unnest($1::text[]) AS part", [name])
-        if value is None:
-            await connection.execute(f"ALTER ROLE CURRENT_USER RESET {quoted}")
-        else:
-            await connection.execute("SELECT set_config($1, $2, false)", name, value)
-            await connection.execute(f"ALTER ROLE CURRENT_USER SET {quoted} FROM CURRENT")
-    return names

@@ -155,19 +155,19 @@ async def _let_its_owner_in(
         + f"REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC;"
         # the role that logs in may be set to act as another, which then is the owner
         f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO SESSION_USER;"
-        f"COMMENT ON DATABASE {database} IS {_literal(str(mark))};"
+        f"COMMENT ON DATABASE {database} IS {literal(str(mark))};"
         f"ALTER DATABASE {database} ALLOW_CONNECTIONS true"
     )
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A string constant; ``E''`` reads the same whatever standard_conforming_strings says."""
     return "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 async def set_mark(connection: asyncpg.Connection[Any], name: str, mark: Mark) -> None:
     """Write ``mark`` into the comment of a database of ours."""
-    await connection.execute(f"COMMENT ON DATABASE {quoted(name)} IS {_literal(str(mark))}")
+    await connection.execute(f"COMMENT ON DATABASE {quoted(name)} IS {literal(str(mark))}")
 
 
 async def publish(connection: asyncpg.Connection[Any], partial: str, name: str, mark: Mark) -> None:

@@ -203,6 +203,39 @@ async def test_settings_of_the_role_are_put_back_and_remarked_on(role: str, serv
     assert "`default_transaction_read_only`, `search_path`, `work_mem`. They were put back." in str(verdict.paragraphs)
 
 
+async def test_what_an_answer_does_to_the_server_is_put_back(server: Server) -> None:
+    known, made = f"known_{os.getpid()}", f"made_{os.getpid()}"
+
+    async def count(session: AsyncSession) -> Any:
+        number = await right(session)
+        for statement in (
+            f"CREATE ROLE {made} SUPERUSER", f"ALTER ROLE {known} LOGIN CONNECTION LIMIT 3 PASSWORD 'x'",
+            f"ALTER ROLE {known} SET search_path = a, b", f"ALTER ROLE {known} RESET work_mem",
+        ):  # fmt: skip
+            await session.execute(text(statement))
+        await session.commit()
+        connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        await connection.execute(text("ALTER SYSTEM SET log_min_duration_statement = '7s'"))
+        return number
+
+    state = """
+        SELECT (SELECT array_agg((rolname, rolcanlogin, rolconnlimit, rolpassword, setconfig)::text ORDER BY rolname)
+                FROM pg_authid LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid AND setdatabase = 0
+                WHERE rolname IN ($1, $2)),
+               (SELECT array_agg(name || setting) FROM pg_file_settings WHERE name = 'log_min_duration_statement')
+    """
+    async with server.connection() as connection:
+        await connection.execute(f"CREATE ROLE {known} PASSWORD 'y'; ALTER ROLE {known} SET work_mem = '3MB'")
+        try:
+            before = await connection.fetchrow(state, known, made)
+            verdict = await verdict_on(count)
+            assert await connection.fetchrow(state, known, made) == before
+        finally:
+            await connection.execute(f"DROP ROLE {known}; DROP ROLE IF EXISTS {made}")
+    for word in (made, known, "log_min_duration_statement", "search_path", "work_mem", "They were put back."):
+        assert word in str(verdict.paragraphs)
+
+
 async def opens_three(session: AsyncSession) -> Any:
     """Three at once: allowed, since the pool has five."""
     engine: AsyncEngine = session.bind  # type: ignore[assignment]
