@@ -91,9 +91,7 @@ class Threshold(Exercise):
         await searches.ask(*asked)
         await searches.look_at_the_index()
 
-    def _compare(
-        self, attempt: Attempt, query: Query, k: int, least: float, found: Hits
-    ) -> list[tuple[UUID, float]]:
+    def _compare(self, attempt: Attempt, query: Query, k: int, least: float, found: Hits) -> list[tuple[UUID, float]]:
         """What the index leads to of the k nearest that are similar enough."""
         below = sum(similarity < least for _, similarity in found)
         attempt.expect(not below, "below", count=below, n=len(found), least=least)
