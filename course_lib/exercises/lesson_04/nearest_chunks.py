@@ -98,12 +98,14 @@ class NearestChunks(Exercise):
         "| Each chunk is a row of its own, whatever it says: `DISTINCT`, and the keys of a dict, make one of them.",
         "not the nearest": "{right} of the {k} chunks that came are among the {k} most similar. "
         "| What exactly are they ordered by before the limit, and is that asked anew at each call?",
-        "order": "The right chunks came, but not the most similar first. | What is the list ordered by, and how finely?",
+        "order": "The right chunks came, but not the most similar first. "
+        "| What is the list ordered by, and how finely?",
         "distance": "The numbers beside the chunks are distances: the first is {first:.3f}. "
         "| Similarity is 1 minus the distance, so it is greatest for the nearest.",
         "wrong numbers": "The right chunks came, and {count} of {n} numbers beside them are not their similarity. "
         "| 1 minus the cosine distance.",
-        "loaded more": "{rows} rows were fetched for k = {k}. | The server can sort, and stop after k, in one statement.",
+        "loaded more": "{rows} rows were fetched for k = {k}. "
+        "| The server can sort, and stop after k, in one statement.",
     }
 
     async def judge(self, attempt: Attempt) -> None:

@@ -13,7 +13,8 @@ ON_CONNECTING = {  # SQLAlchemy's dialects, once for an engine; asyncpg and psyc
     "show transaction isolation level", "show transaction_isolation",
 }  # fmt: skip
 WHEN_IT_LEARNS_A_TYPE = {  # asyncpg, before and after it asks for one that it does not know, such as vector
-    "select current_setting('jit') as cur, set_config('jit', 'off', false) as new", "select set_config('jit', $1, false)",
+    "select current_setting('jit') as cur, set_config('jit', 'off', false) as new",
+    "select set_config('jit', $1, false)",
 }  # fmt: skip
 WHEN_GIVEN_BACK = {"select pg_advisory_unlock_all()", "close all", "unlisten *", "reset all", "discard all"}
 """asyncpg's pool, see ``asyncpg.Connection.get_reset_query``."""

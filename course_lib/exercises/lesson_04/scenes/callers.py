@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sqlalchemy import text
@@ -27,17 +27,15 @@ ENDS_IT = (
 )
 
 
-async def call_within(
-    attempt: Attempt, session: AsyncSession, *arguments: Any, function: Callable[..., Any] | None = None
-) -> Any:
-    """Call the answer in a transaction that has begun; the counts of the server are reported when that ends.
+async def call_within(attempt: Attempt, session: AsyncSession, call: Callable[[], Awaitable[Any]]) -> Any:
+    """Let ``call`` call the answer in a transaction that has begun; the server reports its counts when that ends.
 
     Raises:
         Wrong: "begun already" or "ends it", which the exercise has to name.
     """
     begun = await session.scalar(BEGUN)
     with calling_it(attempt, "begun already", InvalidRequestError, saying="already begun"):
-        found = await attempt.call(session, *arguments, function=function)
+        found = await call()
     try:
         goes_on = await session.scalar(BEGUN) == begun
         await session.execute(REPORT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -180,7 +181,8 @@ class Searches:
         await self.attempt.sql("DELETE FROM document_chunks WHERE id = :id", id=added["id"])
 
     async def _ask(self, session: AsyncSession, vector: list[float], *arguments: Any) -> Hits:
-        found = read_pairs(self.attempt, await call_within(self.attempt, session, vector, *arguments), UUID)
+        said = await call_within(self.attempt, session, lambda: self.attempt.call(session, vector, *arguments))
+        found = read_pairs(self.attempt, said, UUID)
         self.count += 1
         self.rows = max([self.rows, *(statement.rows or 0 for statement in self.attempt.log.statements)])
         return found
@@ -208,7 +210,7 @@ class Searches:
         self.attempt.expect(not wrong, "wrong numbers", count=wrong, n=len(found))
 
     def compare_order(self, found: Hits) -> None:
-        for place, ((_, one), (_, other)) in enumerate(zip(found, found[1:], strict=False), start=1):
+        for place, ((_, one), (_, other)) in enumerate(pairwise(found), start=1):
             self.attempt.expect(other <= one + SAME, "order", place=place)
 
     def add_right(self, found: Hits, wanted: Sequence[tuple[UUID, float]]) -> None:
