@@ -55,8 +55,8 @@ class Threshold(Exercise):
         "| The threshold holds for each of them. At least s, as a distance, is at most 1 - s.",
         "too many": "{count} chunks came back for k = {k}. | At most k: the threshold replaces no limit.",
         "left out": "{count} chunks came back for k = {k}, and the index can find {there} that are at least "
-        "{least:.3f} similar. | Order before you limit. Which of the two, distance or similarity, is compared with what? And one "
-        "scan of the index yields `hnsw.ef_search` rows and no more.",
+        "{least:.3f} similar. | Order before you limit. Which of the two, distance or similarity, is compared with "
+        "what? And one scan of the index yields `hnsw.ef_search` rows and no more.",
         "just at it": "For k = {k} a chunk whose similarity is {least!r} was left out, and that was the threshold. "
         "| At least is not more than.",
         "unknown": searching.UNKNOWN,

@@ -118,7 +118,8 @@ class WideVectors(Exercise):
         "not a list": "`search` returned {kind}, and a list was asked for. | `.all()` makes a list of a result.",
         "not ids": "The list holds {kind}, and ids were asked for. | `scalars` gives the first column alone.",
         "wrong length": "{count} different id(s) came back for k = {k}. "
-        "| Which LIMIT was sent? One scan yields `hnsw.ef_search` rows and no more, or what `ivfflat.probes` lists hold.",
+        "| Which LIMIT was sent? One scan yields `hnsw.ef_search` rows and no more, or what `ivfflat.probes` lists "
+        "hold.",
         "not found": "A passage that was added after `make_index` was not found by its own vector. "
         "| An index of the table follows it; a copy does not.",
         "index not used": "{count} of {n} searches went through the index `{index}`. "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import text
@@ -13,8 +14,10 @@ from course_lib.exercises.lesson_04.scenes.server_counts import REPORT
 from course_lib.judging.asking import calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Wrong
-from course_lib.judging.quoting import message_of
+from course_lib.judging.quoting import message_of, one_line
+from course_lib.judging.trouble import sqlstate_of
 
+SYNTAX_ERROR = "42601"  # a SQLSTATE
 BEGUN = text("SELECT now()")  # the moment at which the transaction began
 
 BEGUN_ALREADY = (
@@ -25,6 +28,25 @@ ENDS_IT = (
     "It ended the transaction that its caller had begun. "
     "| Whether that is committed or rolled back is the caller's to say. A setting of `SET LOCAL` ends with it too."
 )
+
+
+NO_PARAMETERS = (
+    "The server refused `{statement}`: {said}. "
+    "| `SET` takes no parameters. `set_config(name, value, true)` is a function, and takes them."
+)
+
+
+@contextmanager
+def setting_without_parameters(attempt: Attempt) -> Iterator[None]:
+    """A syntax error in a SET that was given a parameter is the mistake "no parameters"; no other one is."""
+    try:
+        yield
+    except Wrong as wrong:
+        error = wrong.__cause__
+        statement = one_line(str(getattr(error, "statement", "")), 80)
+        if sqlstate_of(error) == SYNTAX_ERROR and statement.upper().startswith("SET ") and "$1" in statement:
+            raise attempt.wrong("no parameters", statement=statement, said=message_of(error)) from error
+        raise
 
 
 async def call_within(attempt: Attempt, session: AsyncSession, call: Callable[[], Awaitable[Any]]) -> Any:
