@@ -36,7 +36,7 @@ class Truth:
 
     @classmethod
     async def of(cls, attempt: Attempt, queries: list[list[float]]) -> Truth:
-        return cls(attempt, queries, await _search(attempt, queries, DEEPEST, "enable_indexscan = off"))
+        return cls(attempt, queries, await search_all(attempt, queries, DEEPEST, "enable_indexscan = off"))
 
     def only(self, places: Sequence[int]) -> Truth:
         """The same about some of the queries."""
@@ -44,7 +44,7 @@ class Truth:
 
     async def shares(self, k: int, value: int) -> list[float]:
         """For each query, how much of its nearest ``k`` a search with this ef_search finds."""
-        found = await _search(self.attempt, self.queries, k, f"hnsw.ef_search = {value}")
+        found = await search_all(self.attempt, self.queries, k, f"hnsw.ef_search = {value}")
         return [len(set(one) & set(near[:k])) / k for one, near in zip(found, self.nearest, strict=True)]
 
     async def recall(self, k: int, value: int) -> float:
@@ -52,7 +52,8 @@ class Truth:
         return sum(await self.shares(k, value)) / len(self.queries)
 
 
-async def _search(attempt: Attempt, queries: list[list[float]], k: int, setting: str) -> Found:
+async def search_all(attempt: Attempt, queries: list[list[float]], k: int, setting: str) -> Found:
+    """The ids nearest to each query, nearest first, with one setting (``"hnsw.ef_search = 200"``), in one statement."""
     lists: dict[int, list[UUID]] = defaultdict(list)
     async with attempt.judge_session() as session:
         await session.execute(text(f"SET LOCAL {setting}"))
