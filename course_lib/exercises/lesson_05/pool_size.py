@@ -74,7 +74,7 @@ class Service:
 
 SPREADS = (1.0,), (0.5, 1.5), (0.5,) * 14 + (4.5,) * 2  # holds, as multiples of their mean; of the last, few are long
 MEANS = 0.25, 0.125, 0.0625  # seconds; powers of two, so that whole results come out whole in any order of reckoning
-IN_USE = 0.0625, 0.5, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.75, 4.0, 6.0, 9.0, 10.25, 11.0
+IN_USE = 0.0, 0.0625, 0.5, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.75, 4.0, 6.0, 9.0, 10.25, 11.0
 
 
 def services() -> Iterator[Service]:

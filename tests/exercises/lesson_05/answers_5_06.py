@@ -131,7 +131,7 @@ async def found_again_in_another_session(session, sessions, user_id, source, tit
         values = {"status": "ready"}
         try:
             values["meta"] = await process(document.id)
-        except RuntimeError as error:
+        except Exception as error:
             values = {"status": "failed", "error": str(error)}
         async with AsyncSession(session.bind) as own, own.begin():
             await own.execute(update(Document).where(Document.id == document.id).values(**values))
@@ -480,6 +480,21 @@ async def status_only(session, sessions, user_id, source, title, process):
             await finish(sessions, document_id, status="failed", error=str(error))
         else:
             await finish(sessions, document_id, status="ready")
+
+    keep(asyncio.create_task(background()))
+    return document_id
+
+
+@ANSWERS.wrong("failure not stored")
+async def knows_one_kind_of_error(session, sessions, user_id, source, title, process):
+    document_id = (await store(session, user_id, source, title)).id
+
+    async def background():
+        try:
+            values = {"status": "ready", "meta": await process(document_id)}
+        except RuntimeError as error:
+            values = {"status": "failed", "error": str(error)}
+        await finish(sessions, document_id, **values)
 
     keep(asyncio.create_task(background()))
     return document_id

@@ -65,10 +65,10 @@ def successes() -> list[Result]:
 
 
 def failures() -> list[Result]:
-    """One says a lot, one nothing."""
-    return [RuntimeError(f'it\'s {token_hex(3)} % \\ "away" {token_hex(150)}'), RuntimeError()]
+    """One says a lot, one nothing; models and their clients raise whatever they like."""
+    return [ConnectionError(f'it\'s {token_hex(3)} % \\ "away" {token_hex(150)}'), Exception()]
 
 
 def many(count: int) -> list[Result]:
     """Every third one fails."""
-    return [RuntimeError(f"no {token_hex(3)}") if place % 3 == 2 else {"page": place} for place in range(count)]
+    return [KeyError(f"no {token_hex(3)}") if place % 3 == 2 else {"page": place} for place in range(count)]
