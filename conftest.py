@@ -21,8 +21,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reverse-notebooks", action="store_true", help="Run the notebooks last to first.")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Lessons depend on nothing but themselves: any order must do."""
+    """Lessons depend on nothing but themselves: any order must do. Tests of a file go to one worker, if not scattered.
+
+    Cells of one notebook share one kernel, and tests of one file a server of their own.
+    """
+    for item in items:
+        if item.get_closest_marker("scattered") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
     if not config.getoption("--reverse-notebooks"):
         return
     cells = [item for item in items if item.path.suffix == ".ipynb"]

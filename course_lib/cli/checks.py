@@ -42,7 +42,7 @@ def run_checks(arguments: list[str]) -> int:
     if code:
         return code
     command = [sys.executable, "-m", "pytest", "-n", "auto", *arguments]
-    with _server_in_memory():
+    with server_in_memory():
         server = asyncio.run(find_server())
         try:
             return subprocess.run(command, cwd=REPOSITORY, env=jupyter_environment(), check=False).returncode
@@ -51,7 +51,7 @@ def run_checks(arguments: list[str]) -> int:
 
 
 @contextmanager
-def _server_in_memory() -> Iterator[None]:
+def server_in_memory() -> Iterator[None]:
     """On Linux, where there is room for it, the tests have a server to themselves that touches no disk.
 
     They make and drop thousands of databases of 300 files each, and before ext4 makes a file it looks at those that

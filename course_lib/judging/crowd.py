@@ -57,7 +57,8 @@ def lookalikes(email: str) -> list[str]:
 async def add_lookalikes(attempt: Attempt, email: str) -> None:
     """Users whose addresses are those of ``lookalikes``, and who own nothing."""
     await attempt.sql(
-        "INSERT INTO users (email, name) SELECT unnest(CAST(:emails AS text[])), 'Somebody Else'",
+        "INSERT INTO users (email, name) SELECT unnest(CAST(:emails AS text[])), 'Somebody Else' "
+        "ON CONFLICT DO NOTHING",  # some are in the crowd
         emails=[near for near in lookalikes(email) if near == near.lower()],
     )
 

@@ -51,6 +51,8 @@ class Exercise(ABC):
     recipe: ClassVar[str] = "base"
     crowded: ClassVar[bool] = True
     """Whether other people's rows stand in the database too, see ``crowd``; where ``recipe`` has tables."""
+    second_process: ClassVar[bool] = False
+    """Whether the judge has the answer run in a second process too, which costs more: measured apart."""
     seconds: ClassVar[float] = 8.0
     """For all calls of the learner's code together."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,17 @@ def sqlstate_of(error: BaseException | None) -> str | None:
     except Exception:  # of a class of the answer's own
         return None
     return code if type(code) is str else None
+
+
+def behind(error: BaseException | None, depth: int = 20) -> Iterator[BaseException]:
+    """The error, those that it was raised from or while they were handled, and those that a group holds."""
+    if error is None or not depth:
+        return
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for member in BaseExceptionGroup.exceptions.__get__(error):
+            yield from behind(member, depth - 1)
+    yield from behind(error.__cause__ or error.__context__, depth - 1)
 
 
 def is_of_the_server(error: BaseException | None) -> bool:

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from course_lib.data.fresh import FreshDatabase, make_database
 from course_lib.errors import CourseError
-from course_lib.exercises import judge_answer
+from course_lib.exercises import find_exercise, judge_answer
+from course_lib.exercises.book import solution_answer
 from course_lib.judging.attempt import Attempt
 from course_lib.postgres import Server, find_server
 from tests.exercises.tortured import CountUsers, right, verdict_on
@@ -260,6 +261,19 @@ async def test_a_role_out_of_connections_is_not_the_answers_fault(answer: Any, r
             await judge_answer(CountTwice(), answer)
         await connection.execute(f"ALTER ROLE {role} CONNECTION LIMIT 12")
         assert (await judge_answer(CountTwice(), opens_three)).passed
+
+
+@pytest.mark.parametrize("limit", [4, 5, 7])
+async def test_a_race_without_enough_connections_judges_nothing(limit: int, role: str, server: Server) -> None:
+    exercise = find_exercise("3.4")
+    async with server.connection() as connection:
+        await connection.execute(f"ALTER ROLE {role} CONNECTION LIMIT {limit}")
+        try:
+            verdict = await judge_answer(exercise, solution_answer(exercise))
+        except CourseError as error:
+            assert "no connection left" in str(error)
+        else:
+            assert verdict.passed, str(verdict)
 
 
 async def test_an_answer_that_takes_all_connections_is_told_so(role: str, server: Server) -> None:

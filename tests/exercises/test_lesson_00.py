@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import aliased
 
 from course_lib.exercises import find_exercise, judge_answer
 from course_lib.exercises.book import SOLUTIONS, exercise_notebook, solution_answer
@@ -15,10 +17,17 @@ from course_lib.models import Document, DocumentChunk, User
 Answer = Callable[..., Any]
 
 
-def own(vector: list[float], email: str) -> Any:
+def nearness(vector: list[float]) -> Any:
+    return DocumentChunk.embedding.cosine_distance(vector)
+
+
+def own(vector: list[float], email: str, order: Any = None) -> Any:
     """The user's own passages, nearest first."""
     statement = select(DocumentChunk.content).join(Document).join(User).where(User.email == email)
-    return statement.order_by(DocumentChunk.embedding.cosine_distance(vector))
+    return statement.order_by(nearness(vector) if order is None else order)
+
+
+NUMBERED = "(SELECT row_number() OVER (ORDER BY id) AS n FROM users) AS numbered"
 
 
 class Count:
@@ -34,8 +43,9 @@ class Count:
         async def row_of_one(session):
             return (await session.execute(select(func.count()).select_from(User))).one()[0]
 
-        async def distinct_mails(session):
-            return await session.scalar(text("SELECT count(DISTINCT email) FROM users"))
+        async def summed_over_tiers(session):
+            per_tier = (await session.scalars(select(func.count()).select_from(User).group_by(User.tier))).all()
+            return sum(per_tier)
 
     class Wrong:
         async def nothing_returned(session):
@@ -49,6 +59,9 @@ class Count:
 
         async def wrong_number(session):
             return await session.scalar(select(func.count()).select_from(User)) - 1
+
+        async def nobody(session):
+            return await session.scalar(select(func.max(text("n"))).select_from(text(NUMBERED)))
 
         async def counted_in_Python(session):
             return len((await session.scalars(select(User))).all())
@@ -83,8 +96,43 @@ class Titles:
             statement = select(Document.title).join(User).where(User.email == email).order_by(Document.title)
             return (await session.execute(statement)).all()
 
+        async def not_titles(session, email):
+            titles = select(func.string_agg(Document.title, text("', ' ORDER BY documents.title"))).join(User)
+            return (await session.scalar(titles.where(User.email == email)) or "").split(", ")
+
         async def strangers(session, email):
             return (await session.scalars(select(Document.title).order_by(Document.title))).all()
+
+        async def strangers__by_a_pattern(session, email):
+            statement = select(Document.title).join(User).where(User.email.ilike(email)).order_by(Document.title)
+            return (await session.scalars(statement)).all()
+
+        async def too_often(session, email):
+            other = aliased(Document)
+            statement = select(Document.title).join(User).where(User.email == email).order_by(Document.title)
+            return (await session.scalars(statement.join(other, other.title == Document.title))).all()
+
+        async def only_once(session, email):
+            statement = select(Document.title).distinct().join(User).where(User.email == email)
+            return (await session.scalars(statement.order_by(Document.title))).all()
+
+        async def remembered(session, email, known={}):  # noqa: B006
+            if email not in known:
+                statement = select(Document.title).join(User).where(User.email == email).order_by(Document.title)
+                known[email] = (await session.scalars(statement)).all()
+            return known[email]
+
+        async def unknown_user(session, email):
+            user = (await session.scalars(select(User).where(User.email == email))).one()
+            return sorted(document.title for document in await user.awaitable_attrs.documents)
+
+        async def unknown_user__None(session, email):
+            statement = select(func.array_agg(aggregate_order_by(Document.title, Document.title))).join(User)
+            return await session.scalar(statement.where(User.email == email))
+
+        async def loaded_everything(session, email):
+            documents = await session.execute(select(Document.title, User.email).join(User))
+            return sorted(title for title, owner in documents if owner == email)
 
         async def missing(session, email):
             statement = select(Document.title).join(User).where(User.email == email).order_by(Document.title)
@@ -96,6 +144,10 @@ class Titles:
 
         async def order(session, email):
             statement = select(Document.title).join(User).where(User.email == email).order_by(Document.title.desc())
+            return (await session.scalars(statement)).all()
+
+        async def order__of_the_sources(session, email):
+            statement = select(Document.title).join(User).where(User.email == email).order_by(Document.source)
             return (await session.scalars(statement)).all()
 
         async def injection(session, email):
@@ -118,10 +170,10 @@ class Near:
         async def cut_in_python(session, email, vector, n):
             return (await session.scalars(own(vector, email))).all()[:n]
 
-        async def by_euclidean_distance_of_unit_vectors(session, email, vector, n):
-            statement = select(DocumentChunk.content).join(Document).join(User).where(User.email == email)
-            statement = statement.order_by(DocumentChunk.embedding.l2_distance(vector)).limit(n)
-            return (await session.scalars(statement)).all()
+        async def by_ids_of_documents(session, email, vector, n):
+            mine = (await session.scalars(select(Document.id).join(User).where(User.email == email))).all()
+            statement = select(DocumentChunk.content).where(DocumentChunk.document_id.in_(mine))
+            return (await session.scalars(statement.order_by(nearness(vector)).limit(n))).all()
 
     class Wrong:
         async def nothing_returned(session, email, vector, n):
@@ -133,22 +185,45 @@ class Near:
         async def rows_not_texts(session, email, vector, n):
             return (await session.execute(own(vector, email).limit(n))).all()
 
-        async def wrong_length(session, email, vector, n):
+        async def not_passages(session, email, vector, n):
+            titles = select(Document.title).join(DocumentChunk).join(User).where(User.email == email)
+            return (await session.scalars(titles.order_by(nearness(vector)).limit(n))).all()
+
+        async def too_many(session, email, vector, n):
             return (await session.scalars(own(vector, email))).all()
 
         async def strangers(session, email, vector, n):
             others = select(DocumentChunk.content).join(Document).join(User).where(User.email != email)
             return (await session.scalars(others.limit(n))).all()
 
-        async def wrong_length__as_in_the_lesson(session, email, vector, n):
+        async def too_few__as_in_the_lesson(session, email, vector, n):
             return (await session.scalars(own(vector, email).limit(3))).all()
 
         async def strangers__everybody(session, email, vector, n):
-            nearest = select(DocumentChunk.content).order_by(DocumentChunk.embedding.cosine_distance(vector))
+            nearest = select(DocumentChunk.content).order_by(nearness(vector))
             return (await session.scalars(nearest.limit(n))).all()
 
-        async def strangers__as_in_the_lesson(session, email, vector, n):
-            return (await session.scalars(own(vector, "bruno@example.org").limit(n))).all()
+        async def too_few(session, email, vector, n):
+            everybody = select(DocumentChunk.content, User.email).select_from(DocumentChunk).join(Document).join(User)
+            rows = await session.execute(everybody.order_by(nearness(vector)).limit(n))
+            return [row.content for row in rows if row.email == email]
+
+        async def too_few__each_text_once(session, email, vector, n):
+            return list(dict.fromkeys(await session.scalars(own(vector, email).limit(n))))
+
+        async def injection(session, email, vector, n):
+            owned = text(f"users.email = '{email}'")
+            statement = select(DocumentChunk.content).join(Document).join(User).where(owned)
+            return (await session.scalars(statement.order_by(nearness(vector)).limit(n))).all()
+
+        async def loaded_everything(session, email, vector, n):
+            everybody = select(DocumentChunk.content, User.email).select_from(DocumentChunk).join(Document).join(User)
+            rows = await session.execute(everybody.order_by(nearness(vector)))
+            return [row.content for row in rows if row.email == email][:n]
+
+        async def far__euclidean(session, email, vector, n):
+            order = DocumentChunk.embedding.l2_distance(vector)
+            return (await session.scalars(own(vector, email, order).limit(n))).all()
 
         async def far(session, email, vector, n):
             return (await session.scalars(own(vector, email))).all()[-n:]

@@ -178,6 +178,41 @@ NOTEBOOK = [
         user.documents
     print(*[statement.where for statement in log.statements], sep="; ")
     """,
+    """
+    log = QueryLog(sync_engine).__enter__()
+    session = Session(sync_engine)
+    def users():
+        return session.scalars(select(User)).first()
+    """,
+    """
+    %%time
+    users()
+    user = session.scalars(select(User)).first()
+    for document in user.documents[:1]:
+        document.chunks
+    def titles():
+        return session.scalars(select(Conversation.title)).all()
+    titles()
+    """,
+    """
+    %%capture
+    session.scalars(select(User)).first()
+    users()
+    """,
+    """
+    %%timeit -n 1 -r 1
+    session.scalars(select(User)).first()
+    users()
+    """,
+    """
+    number = 1
+    %time session.scalars(select(User)).first()
+    titles()
+    """,
+    """
+    print(*[statement.where for statement in log.statements], sep="; ")
+    log.__exit__()
+    """,
 ]
 
 
@@ -190,11 +225,13 @@ def test_in_a_notebook_lines_are_those_of_cells(seeded_url: URL) -> None:
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    printed = [cell.outputs[0].text.strip() for cell in notebook.cells if cell.outputs]
+    printed = [cell.outputs[0].text.strip() for cell in notebook.cells if "print(" in cell.source]
     assert printed == [
         "cell line 3; cell line 5",
         "None; load, cell line 2; cell line 2",
         "cell line 2; cell line 3",
+        "users, cell line 4; cell line 3; cell line 4; cell line 5; titles, cell line 7; "
+        "cell line 2; users, cell line 4; cell line 2; users, cell line 4; cell line 2; titles, cell line 7",
     ]
 
 

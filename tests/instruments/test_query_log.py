@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from course_lib.db import make_engine
 from course_lib.errors import CourseError
-from course_lib.instruments import QueryLog
+from course_lib.instruments import QueryLog, Statement
 from course_lib.models import Conversation, Message, User
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -240,3 +240,40 @@ async def test_a_log_is_not_opened_twice_at_once_and_starts_anew_afterwards(engi
         with log:
             await connection.execute(text("SELECT 2"))
     assert [statement.sql for statement in log.statements] == ["SELECT 2"]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1", " \t\nselect 1", "-- why\nSELECT 1", "/* a /* b */ c */ SELECT 1", "/**/(( -- x\n TABLE users))",
+        "TABLE users", "VALUES (1)", "WITH u AS (TABLE users) TABLE u", "/* UPDATE */ SELECT 1", "(\tSELECT 1)",
+    ],
+)  # fmt: skip
+def test_a_question_is_known_behind_comments_tabs_and_parentheses(sql: str) -> None:
+    assert Statement(sql, None, 1, None, 0.0).is_select
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["UPDATE users SET name = 'SELECT'", "-- SELECT\nDELETE FROM users", "/* SELECT", "TABLES", "/* x */ COMMIT"],
+)
+def test_what_only_holds_a_question_is_none(sql: str) -> None:
+    assert not Statement(sql, None, 1, None, 0.0).is_select
+
+
+def test_control_is_known_behind_comments_too() -> None:
+    assert Statement("/* the end */ -- now\n COMMIT", None, 1, None, 0.0).is_control
+
+
+def test_a_long_comment_is_read_in_no_time_to_speak_of() -> None:
+    assert not Statement("/*" + "*/ /*" * 20_000 + "(" * 1000, None, 1, None, 0.0).is_select
+
+
+async def test_rows_that_returning_brings_came_to_the_client(engine: AsyncEngine) -> None:
+    with QueryLog(engine) as log:
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE users SET name = 'n'"))
+            await connection.execute(text("UPDATE users SET name = 'm' RETURNING id"))
+            async with connection.stream(text("SELECT generate_series(1, 20)")) as result:
+                await result.fetchmany(5)
+    assert [statement.received for statement in log.statements] == [0, 8, 5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
@@ -71,6 +72,15 @@ def stop_all_below(folder: Path) -> None:
     for data in folder.rglob("data"):
         if (data / "postmaster.pid").exists():
             Cluster(data.parent, wheel_installation()).stop()
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """The same while the event loop goes on."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.005)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:

@@ -23,6 +23,7 @@ from course_lib.data.fresh import FreshDatabase, fresh_database
 from course_lib.db import make_engine
 from course_lib.exercises.lesson_02.message_counts import MessageCounts
 from course_lib.instruments import network_delay
+from course_lib.instruments.network import Wire
 from course_lib.instruments.network.door import PortDoor
 from course_lib.instruments.network.proxy import Proxy
 from course_lib.instruments.network.route import through_proxy, upstream_of
@@ -46,6 +47,13 @@ async def judging(database: FreshDatabase) -> AsyncIterator[None]:
         await attempt.close()
 
 
+@asynccontextmanager
+async def wired(database: FreshDatabase) -> AsyncIterator[None]:
+    wire = Wire.open(database.url)
+    yield
+    wire.close()
+
+
 def synchronous(database: FreshDatabase) -> Any:
     return network_delay(create_engine(database.url.set(drivername="postgresql+psycopg")))
 
@@ -54,6 +62,7 @@ EVERYTHING: dict[str, Callable[[FreshDatabase], AbstractAsyncContextManager[Any]
     "network_delay": lambda database: network_delay(make_engine(database.url)),
     "network_delay of a synchronous engine": synchronous,
     "counting_bytes": judging,
+    "the wire": wired,
     "PgBouncer": lambda database: pgbouncer(database.server, database.name),
 }
 """Everything that listens for a lesson or a check. What comes later is one line more."""

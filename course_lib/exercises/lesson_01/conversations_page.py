@@ -10,9 +10,11 @@ from uuid import UUID, uuid4
 
 from course_lib.judging.asking import ask, calling_it, fetched, is_list, readable
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article, article_of_pair
+from course_lib.judging.quoting import article, article_of_pair, quoted
 from course_lib.judging.staging import add_rows, add_user
+from course_lib.judging.threads import shuffled
 from course_lib.models import Conversation
 
 PAGES = 8  # all of them full: the hardest end of a list
@@ -57,6 +59,9 @@ class ConversationsPage(Exercise):
         "| As many as `limit`, fewer only at the end.",
         "never ends": "All were shown, and after {pages} pages `next_after` is still not None. "
         "| How do you know that nothing is left?",
+        "empty page": "After the last conversation `next_after` was not None, and the page it led to was empty. "
+        "| Whether anything is left has to be known together with the page.",
+        "no conversations": "For a user without conversations it {did}. | `[]` and None were asked for.",
         "ended early": "`next_after` was None after {count} conversations, and there are more. "
         "| How do you know that nothing is left?",
         "twice": "{count} conversations came twice, while others were added and renamed between the pages. "
@@ -70,7 +75,10 @@ class ConversationsPage(Exercise):
         "| Both columns in `order_by`, both descending.",
         "remembers": "Asked for the first page again, it did not begin at the top. "
         "| The place comes in as `after`, and is kept nowhere else.",
-        "loaded everything": "{rows} rows were fetched for a page of {limit}. | Let the server skip and limit.",
+        "kept elsewhere": "Asked once more for a page in the middle, it did not go on from the `after` it was given. "
+        "| The place comes in as `after`, and is kept nowhere else.",
+        "loaded everything": "{rows} rows were fetched for a page of {limit}; `limit + 1` is the budget. "
+        "| Let the server skip and limit; whether more follow, the row behind the last one tells.",
         "growing place": "`next_after` grew from {first} to {last} characters over {pages} pages. "
         "| The place of the last one shown is enough to go on from.",
         "too many statements": "{count} statements were sent for one page. "
@@ -79,14 +87,15 @@ class ConversationsPage(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         limit = 5 + randbelow(3)
-        mine, stranger = await add_user(attempt), await add_user(attempt)
+        mine, newcomer = await add_user(attempt), await add_user(attempt)
         rows = _conversations(mine, limit)
-        await add_rows(attempt, "conversations", _shuffled(rows + _conversations(stranger, limit)))
+        await add_rows(attempt, "conversations", shuffled(rows))
+        await add_double(attempt, mine)
         walk = _Walk(attempt, mine, limit, [row["id"] for row in rows])
         await walk.to_the_end()
         walk.compare()
-        attempt.expect(walk.rows <= limit + 2, "loaded everything", rows=walk.rows, limit=limit)
         attempt.expect(walk.statements <= STATEMENTS, "too many statements", count=walk.statements)
+        attempt.expect(walk.rows <= limit + 1, "loaded everything", rows=walk.rows, limit=limit)
         first, last = walk.places[0], max(walk.places)
         attempt.expect(last <= GROWTH * first, "growing place", first=first, last=last, pages=len(walk.places))
         top = await attempt.sql(
@@ -95,6 +104,12 @@ class ConversationsPage(Exercise):
         )  # fmt: skip
         again, _ = await walk.page(None)
         attempt.expect([item.id for item in again] == top.column("id"), "remembers")
+        await walk.goes_on_from_the_middle()
+        attempt.expect(not walk.ends_empty, "empty page")
+        with calling_it(attempt, "no conversations", did="raised an error"):
+            items, after = await _Walk(attempt, newcomer, limit, []).page(None)
+        attempt.expect(not items, "strangers", count=len(items))
+        attempt.expect(after is None, "no conversations", did=f"gave {quoted(after)} as the second value")
 
 
 class _Walk:
@@ -107,6 +122,8 @@ class _Walk:
         self.in_order = True  # on each page
         self.bare_starts: list[int] = []  # how many were shown when a page began whose predecessor's last was deleted
         self.places: list[int] = []  # lengths of ``next_after``
+        self.middle: tuple[Any, UUID] | None = None  # a place, and the conversation that was shown before it
+        self.ends_empty = False
         self.rows = self.statements = 0
 
     async def to_the_end(self) -> None:
@@ -127,12 +144,26 @@ class _Walk:
             if items and short:  # the page before was not the last one
                 raise self.attempt.wrong("wrong length", page=number - 1, count=short[-1], limit=self.limit)
             short += [len(items)] * (len(items) < self.limit)
+            self.ends_empty = number > 1 and not items
             if after is None:
                 return
+            if number == 2:
+                self.middle = after, self.shown[-1]
             self.places.append(len(repr(after)))
             gone = number % 2 == 0 and not self._complete()
             await self._others_use_the_list(gone)
         self.attempt.expect(not self._complete(), "never ends", pages=most)
+
+    async def goes_on_from_the_middle(self) -> None:
+        if self.middle is None:
+            return
+        after, last = self.middle
+        there = (await self.attempt.sql("SELECT id FROM conversations WHERE user_id = :id", id=self.user_id)).column(
+            "id"
+        )
+        behind = [id for id in self.ordered[self.ordered.index(last) + 1 :] if id in there]
+        items, _ = await self.page(after)
+        self.attempt.expect([item.id for item in items] == behind[: self.limit], "kept elsewhere")
 
     def _complete(self) -> bool:
         return set(self.ordered) <= set(self.shown)
@@ -198,7 +229,3 @@ def _conversations(user_id: UUID, limit: int) -> list[dict[str, Any]]:
     rows[limit + 1]["id"] = UUID(int=2**128 - 1 - randbelow(2**64))  # ids alone do not lead on from the first page
     rows[limit + 2]["id"] = UUID(int=randbelow(2**64))
     return rows
-
-
-def _shuffled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda _: randbelow(1 << 30))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from secrets import randbelow
+from secrets import choice, randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from course_lib.judging.asking import NOT_NULL, ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import add_double, add_lookalikes
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article
-from course_lib.judging.staging import new_email
+from course_lib.judging.quoting import article, quoted
+from course_lib.judging.staging import add_user, new_email, other_rows
 
 STATEMENTS = 8
 ROWS = 10
+MESSAGES = 4000  # a DELETE of five hundred at a time is over the budget
+SEEDED = ("bruno", "chidi", "emeka", "farah", "goran")  # who have rows in every table
 OWNED = {
     "users": "t.id = :id",
     "api_keys": "t.user_id = :id",
@@ -57,8 +60,7 @@ class DeleteUser(Exercise):
         "nothing returned": "`delete_user` returned None for {email}, who exists. | Did you forget `return`?",
         "not the counts": "`delete_user` returned {kind}: {said}. "
         "| A dict with the keys `documents`, `conversations` and `messages`, all int.",
-        "children let go": "It raised {error}, because the session took leave of loaded rows before it deleted the "
-        "user. "
+        "children let go": "It raised {error}: rows that refer to the user were to be let go, and may not be. "
         "| `session.delete` sets the foreign keys of loaded children to NULL. Count without loading them.",
         "not committed": "`delete_user` returned, and other connections still see {email} and everything of theirs. "
         "| What makes it last?",
@@ -67,31 +69,52 @@ class DeleteUser(Exercise):
         "others deleted": "{count} rows of other users are gone. | Is the owner a condition of every DELETE?",
         "counted too late": "It said that nothing was there, but something was. | Count before you delete.",
         "wrong counts": "It said {said}, and that is not what was there. "
-        "| Joining several tables multiplies their rows. Count each on its own.",
+        "| Joining several tables multiplies their rows, and the last number is not how many there are. "
+        "Count each table on its own.",
+        "nothing owned": "For a user who owns nothing it {did}. | Who has nothing can leave, too: three times 0.",
+        "injection": "For {email} it raised {error}, and for an e-mail without quotation mark and colon it did not. "
+        "| Pass the e-mail as a value, never inside the SQL text.",
         "unknown user": "For {email}, whom nobody knows, it {did}. | None was asked for, before anything else is read.",
         "loaded rows": "{rows} rows were fetched in order to count and delete them. "
         "| Let the server count: `func.count()`.",
+        "keys returned": "{rows} rows came back, most of them from `{statement}`. "
+        "| If you did not write RETURNING, the ORM did, to bring the session up to date. With "
+        "`execution_options(synchronize_session=False)` it does without.",
         "too many statements": "{count} statements for one user; the budget is {budget}. "
         "| The foreign keys delete what refers to the user.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
         await self._knows_nobody(attempt)
-        email = await attempt.value("SELECT email FROM users WHERE tier <> 'free' ORDER BY random() LIMIT 1")
-        id = await attempt.value("SELECT id FROM users WHERE email = :email", email=email)
+        email, id = await _somebody(attempt)
         await _add_work(attempt, id)
         before, totals = await _owned(attempt, id), await _totals(attempt)
         with calling_it(attempt, "children let go", IntegrityError, saying=NOT_NULL):
             said = await ask(attempt, email)
-        log = attempt.log
+        rows, count = fetched(attempt.log), attempt.log.count
+        most = max(attempt.log.statements, key=lambda statement: statement.received, default=None)
         attempt.expect(said is not None, "nothing returned", email=email)
-        attempt.expect(_are_counts(said), "not the counts", kind=article(said), said=_short(said))
+        attempt.expect(_are_counts(said), "not the counts", kind=article(said), said=quoted(said))
         await self._compare(attempt, email, before, totals)
         right = {table: said[table] for table in COUNTED} == {table: before[table] for table in COUNTED}
         attempt.expect(right or any(said.values()), "counted too late")
         attempt.expect(right, "wrong counts", said=dict(said))
-        attempt.expect(fetched(log) <= ROWS, "loaded rows", rows=fetched(log))
-        attempt.expect(log.count <= STATEMENTS, "too many statements", count=log.count, budget=STATEMENTS)
+        mistake = "loaded rows" if most is None or most.is_select else "keys returned"
+        attempt.expect(rows <= ROWS, mistake, rows=rows, statement=most.line if most else "")
+        attempt.expect(count <= STATEMENTS, "too many statements", count=count, budget=STATEMENTS)
+        await self._takes_leave_of_who_owns_nothing(attempt)
+
+    async def _takes_leave_of_who_owns_nothing(self, attempt: Attempt) -> None:
+        email = new_email("o'hara.:x")
+        id = await add_user(attempt, email)
+        others = await other_rows(attempt, "users", "id", id)
+        with calling_it(attempt, "injection", SQLAlchemyError, email=email):
+            said = await ask(attempt, email)
+        right = _are_counts(said) and not any(said.values())
+        attempt.expect(right, "nothing owned", did=f"returned {quoted(said)}")
+        stays = await attempt.value("SELECT count(*) FROM users WHERE id = :id", id=id)
+        attempt.expect(not stays, "nothing owned", did="left them where they are")
+        attempt.expect(await other_rows(attempt, "users", "id", id) == others, "others deleted", count="some")
 
     async def _knows_nobody(self, attempt: Attempt) -> None:
         totals, unknown = await _totals(attempt), new_email("nobody")
@@ -100,7 +123,7 @@ class DeleteUser(Exercise):
         after = await _totals(attempt)
         lost = sum(totals[table] - after[table] for table in totals)
         attempt.expect(lost == 0, "others deleted", count=lost)
-        attempt.expect(said is None, "unknown user", email=unknown, did=f"returned {_short(said)}")
+        attempt.expect(said is None, "unknown user", email=unknown, did=f"returned {quoted(said)}")
 
     async def _compare(self, attempt: Attempt, email: str, before: dict[str, int], totals: dict[str, int]) -> None:
         after = await _totals(attempt)
@@ -113,20 +136,39 @@ class DeleteUser(Exercise):
         attempt.expect(not left, "left behind", count=sum(left.values()), tables=tables)
 
 
+async def _somebody(attempt: Attempt) -> tuple[str, UUID]:
+    """One of the seeded users, with a double who has the same of everything, and others whose addresses look alike."""
+    email = f"m_ra.{token_hex(3)}@example.org"
+    id: UUID = await attempt.value(
+        "UPDATE users SET email = :email WHERE email = :seeded RETURNING id",
+        email=email, seeded=f"{choice(SEEDED)}@example.org",
+    )  # fmt: skip
+    await add_double(attempt, id)
+    await add_lookalikes(attempt, email)
+    return email, id
+
+
 async def _add_work(attempt: Attempt, id: UUID) -> None:
-    """Some more rows, so that no number is known beforehand."""
-    for n in range(1 + randbelow(4)):
-        await attempt.sql(
-            "INSERT INTO documents (user_id, source, title) VALUES (:id, :source, 'x')", id=id, source=f"extra {n}"
-        )
+    """Some more rows, so that no number is known beforehand; many messages; jobs of theirs, of others, of nobody."""
     await attempt.sql(
         """
+        WITH more AS (
+            INSERT INTO documents (user_id, source, title) SELECT :id, 'extra ' || n, 'x' FROM generate_series(1, :n) n
+            RETURNING id
+        ), silent AS (
+            INSERT INTO conversations (user_id, title) VALUES (:id, 'nothing said yet')
+        ), work AS (
+            INSERT INTO jobs (kind, document_id)
+            SELECT 'embed_document', id FROM more
+            UNION ALL SELECT 'vacuum', CAST(NULL AS uuid) FROM generate_series(1, 2)
+        )
         INSERT INTO messages (conversation_id, seq, role, content)
-        SELECT id, 900, 'user', 'one more' FROM conversations WHERE user_id = :id ORDER BY random() LIMIT :n
+        SELECT id, 900 + n, 'user', 'one more'
+        FROM (SELECT id FROM conversations WHERE user_id = :id ORDER BY random() LIMIT 3) AS c,
+            generate_series(1, :messages) AS n
         """,
-        id=id, n=1 + randbelow(9),
+        id=id, n=1 + randbelow(4), messages=MESSAGES // 3 + randbelow(9),
     )  # fmt: skip
-    await attempt.sql("INSERT INTO conversations (user_id, title) VALUES (:id, 'nothing said yet')", id=id)
 
 
 async def _owned(attempt: Attempt, id: UUID) -> dict[str, int]:
@@ -146,8 +188,3 @@ def _are_counts(said: Any) -> bool:
     if not isinstance(said, Mapping) or set(said) != set(COUNTED):
         return False
     return all(isinstance(count, int) and not isinstance(count, bool) for count in said.values())
-
-
-def _short(said: Any) -> str:
-    text = repr(said)
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from secrets import randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -12,10 +12,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from course_lib.instruments import Rows
 from course_lib.judging.asking import ask, calling_it
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import AWKWARD_META, AWKWARD_TEXTS, ROLES, STATUSES
 from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import kind_of
 from course_lib.judging.staging import add_rows, add_user, other_rows
 
-MANY = 4200  # times eight columns: more than the 32,767 parameters that one statement can carry
+MANY = 5000  # times eight columns: more than the 32,767 parameters that one statement can carry
 FEW = 70
 SOME = 1500  # more than SQLAlchemy puts into one statement by itself
 STATEMENTS = 10
@@ -59,10 +61,10 @@ class LoadMessages(Exercise):
         "wrong order": "Message {seq} has the content of another one. | The number is the place in the list.",
         "values lost": "Message {seq} did not keep its `{column}`. "
         "| Every value that comes with a message is a column of its row.",
-        "swallowed": "The role of message {bad} was {role!r}, which the table refuses, and no error reached the "
-        "caller. "
-        "| Who calls it must learn that nothing was loaded: let the error rise.",
-        "half loaded": "Message {bad} of {n} was refused, and {count} messages stayed behind. "
+        "swallowed": "The role of message {bad} was {role!r}, which the table refuses; no error reached the caller, "
+        "and of {n} messages {count} are in the table. "
+        "| All or nothing, and who calls it must learn which: send what was given, and let the error rise.",
+        "half loaded": "For the sake of message {bad} of {n} it raised {error}, and {count} messages stayed behind. "
         "| One transaction: commit once, at the end.",
         "empty list": "An empty list {did}. | Nothing to load is not an error.",
         "other conversations": "Messages of other conversations were changed. "
@@ -106,7 +108,7 @@ class LoadMessages(Exercise):
         attempt.expect(len(rows) == n, "wrong length", n=n, count=len(rows))
         first, last = rows[0][0], rows[-1][0]
         attempt.expect((first, last) == (1, n), "numbering", n=n, first=first, last=last)  # seq is unique
-        if list(rows) != [(seq, *turn.values()) for seq, turn in enumerate(turns, start=1)]:
+        if [tuple(row) for row in rows] != [(seq, *turn.values()) for seq, turn in enumerate(turns, start=1)]:
             self._tell_what_differs(attempt, turns, rows)
         attempt.expect(given == turns, "changed the list")
 
@@ -126,33 +128,38 @@ class LoadMessages(Exercise):
     async def _loads_all_or_nothing(self, attempt: Attempt, conversation_id: UUID) -> None:
         turns, bad, role = _turns(SOME), SOME - randbelow(90), "robot"
         turns[bad - 1]["role"] = role
-        risen = False
+        risen: BaseException | None = None
         try:
             await ask(attempt, conversation_id, turns)
         except Wrong as wrong:
             if wrong.mistake != "raised":
                 raise
-            risen = True
+            risen = wrong.__cause__
         count = await _count(attempt, conversation_id)
-        attempt.expect(count == 0, "half loaded", bad=bad, n=SOME, count=count)
-        attempt.expect(risen, "swallowed", bad=bad, role=role)
+        attempt.expect(risen is not None, "swallowed", bad=bad, role=role, n=SOME, count=count)
+        attempt.expect(count == 0, "half loaded", bad=bad, n=SOME, error=kind_of(risen), count=count)
 
 
 def _turns(count: int) -> Turns:
-    """A conversation as another product exports it."""
+    """A conversation as another product exports it: times of any zone, out of order; some messages come twice."""
     start = datetime.now(UTC) - timedelta(days=90)
     mark = token_hex(3)
-    return [
-        {
-            "role": ("user", "assistant")[n % 2],
-            "content": f"{mark}, it's turn {n}",
-            "status": ("complete", "aborted")[n % 7 == 6],
-            "token_count": 3 + n % 50,
-            "meta": {"turn": n},
-            "created_at": start + timedelta(seconds=20 * n),
-        }
-        for n in range(count)
-    ]
+    turns: Turns = []
+    for n in range(count):
+        zone = timezone(timedelta(minutes=(330, -210, 0)[n % 3]))
+        turns.append(
+            {
+                "role": ROLES[n % 4 if n % 9 else 3],
+                "content": (AWKWARD_TEXTS[n % len(AWKWARD_TEXTS)], f"{mark}, it's turn {n}", "", " ")[n % 4],
+                "status": STATUSES[n % 7 % 3],
+                "token_count": n % 50,
+                "meta": AWKWARD_META[n % len(AWKWARD_META)] if n % 4 else {"turn": n},
+                "created_at": (start + timedelta(seconds=20 * (n - 7 * (n % 5)), microseconds=n)).astimezone(zone),
+            }
+        )
+        if n % 10 == 9:
+            turns[n] = dict(turns[n - 1])
+    return turns
 
 
 async def _conversation(attempt: Attempt, user_id: UUID) -> UUID:

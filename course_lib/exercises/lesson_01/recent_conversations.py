@@ -9,15 +9,13 @@ from uuid import UUID, uuid4
 
 from course_lib.judging.asking import ask, expect_list, fetched, readable
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 from course_lib.judging.staging import add_rows, add_user
 from course_lib.models import Conversation
 
 CONVERSATIONS = 40
-TIES = (
-    4  # conversations of the same moment, three times: by chance an order without ids gets them all right 1 in 13,824
-)
 
 
 class RecentConversations(Exercise):
@@ -47,35 +45,49 @@ class RecentConversations(Exercise):
         "not conversations": "The list holds {kind}, and `Conversation` objects were asked for. "
         "| `select(Conversation)` with `scalars` gives objects.",
         "strangers": "{count} of the conversations belong to other users. | Is the owner a condition of the query?",
-        "wrong length": "{count} conversations came back for n = {n}, and the user has {total}. | `limit(n)`.",
+        "too many": "{count} conversations came back for n = {n}. | At most `n`, for `n = 0` as well: `limit(n)`.",
+        "too few": "{count} conversations came back for n = {n}, and the user has {total}. "
+        "| Is something filtered after the limit, joined to what is not there, or a limit fixed?",
         "oldest first": "The list begins with the conversation of {first} and ends with that of {last}. "
         "| Newest first: `.desc()`.",
         "not the newest": "{count} of the conversations are not among the {n} that were updated last. "
         "| Order by `updated_at` before you limit. `created_at` is another moment.",
         "order": "The right conversations came back, but not newest first. | Let the server sort by `updated_at`.",
+        "remembered": "After a conversation was answered in, the list was the same as before. "
+        "| Ask the database each time.",
         "ties": "Where several conversations have the same `updated_at`, they came back in another order than asked "
         "for. "
         "| Of equals, the greater id comes first: a second column in `order_by`.",
-        "loaded everything": "{rows} rows were fetched for a page of {n}. | Let the server limit: `limit(n)`.",
+        "loaded everything": "{rows} rows were fetched for a page of {count}. "
+        "| Let the server limit to just what is shown: `limit(n)`.",
         "too many statements": "{count} statements were sent for one page. | One SELECT can give whole objects.",
     }
 
     async def judge(self, attempt: Attempt) -> None:
         n = 12 + randbelow(5)
-        mine, stranger = await add_user(attempt), await add_user(attempt)
+        mine = await add_user(attempt)
         rows = _conversations(mine, n)
-        await add_rows(attempt, "conversations", rows + _conversations(stranger, n))
+        await add_rows(attempt, "conversations", rows)
+        await add_double(attempt, mine)
+        await _others_are_active(attempt, mine, 6 * n)
+        before = await self._asks(attempt, mine, rows, n)
+        answered = rows[0] if rows[0]["id"] not in before else rows[-1]
+        answered["updated_at"] = datetime.now(UTC) - timedelta(seconds=1)
         await attempt.sql(
-            "INSERT INTO messages (conversation_id, seq, role, content) SELECT c.id, seq, 'user', 'hello' "
-            "FROM conversations AS c, generate_series(1, 3) AS seq WHERE user_id = :mine",
-            mine=mine,
+            "UPDATE conversations SET updated_at = :now WHERE id = :id", now=answered["updated_at"], id=answered["id"]
         )
-        for wanted in (n, 2 * CONVERSATIONS):
-            found = await self._ask(attempt, mine, wanted)
-            self._compare(attempt, found, mine, rows, wanted)
-            count, fetched_rows = attempt.log.count, fetched(attempt.log)
-            attempt.expect(fetched_rows <= wanted + 1, "loaded everything", rows=fetched_rows, n=wanted)
-            attempt.expect(count <= 1, "too many statements", count=count)
+        for wanted in (n, 0, 2 * CONVERSATIONS):
+            await self._asks(attempt, mine, rows, wanted, before)
+
+    async def _asks(
+        self, attempt: Attempt, mine: UUID, rows: list[dict[str, Any]], n: int, before: list[UUID] | None = None
+    ) -> list[UUID]:
+        found = await self._ask(attempt, mine, n)
+        self._compare(attempt, found, mine, rows, n, before)
+        count, fetched_rows = attempt.log.count, fetched(attempt.log)
+        attempt.expect(count <= 1, "too many statements", count=count)
+        attempt.expect(fetched_rows <= len(found), "loaded everything", rows=fetched_rows, count=len(found))
+        return [item.id for item in found]
 
     async def _ask(self, attempt: Attempt, user_id: UUID, n: int) -> list[Conversation]:
         found = await ask(attempt, user_id, n)
@@ -85,7 +97,13 @@ class RecentConversations(Exercise):
         return [item for item in found if readable(item, "id", "user_id", "updated_at")]
 
     def _compare(
-        self, attempt: Attempt, found: list[Conversation], mine: UUID, rows: list[dict[str, Any]], n: int
+        self,
+        attempt: Attempt,
+        found: list[Conversation],
+        mine: UUID,
+        rows: list[dict[str, Any]],
+        n: int,
+        before: list[UUID] | None,
     ) -> None:
         ordered = sorted(rows, key=lambda row: (row["updated_at"], row["id"]), reverse=True)
         ids, times = [row["id"] for row in ordered[:n]], [row["updated_at"] for row in ordered[:n]]
@@ -94,7 +112,9 @@ class RecentConversations(Exercise):
             return
         strangers = sum(item.user_id != mine for item in found)
         attempt.expect(not strangers, "strangers", count=strangers)
-        attempt.expect(len(found) == len(ids), "wrong length", count=len(found), n=n, total=len(rows))
+        attempt.expect(len(found) <= len(ids), "too many", count=len(found), n=n)
+        attempt.expect(len(found) == len(ids), "too few", count=len(found), n=n, total=len(rows))
+        attempt.expect(found_ids != before, "remembered")
         attempt.expect(found_times != times, "ties")
         ascending = found_times == sorted(found_times)
         dates = {"first": f"{found_times[0]:%d %B %Y}", "last": f"{found_times[-1]:%d %B %Y}"}
@@ -105,7 +125,7 @@ class RecentConversations(Exercise):
 
 
 def _conversations(user_id: UUID, n: int) -> list[dict[str, Any]]:
-    """Some are tied, across the end of a page of ``n`` too, and lie in the table in no order of their ids."""
+    """Some are tied, some a microsecond apart, across the end of a page of ``n`` too; ids are in no order."""
     start = datetime.now(UTC) - timedelta(days=200)
     moments = [start - timedelta(days=3 * place, minutes=randbelow(999)) for place in range(CONVERSATIONS)]
     ids = [uuid4() for _ in moments]
@@ -113,6 +133,8 @@ def _conversations(user_id: UUID, n: int) -> list[dict[str, Any]]:
         low, second, third, high = sorted(ids[first : first + 4])
         moments[first : first + 4] = [moments[first]] * 4
         ids[first : first + 4] = [second, high, low, third]  # right neither forwards nor backwards
+    moments[n + 9] = moments[n + 8] - timedelta(microseconds=1)
+    ids[n + 8 : n + 10] = sorted(ids[n + 8 : n + 10])
     rows = [
         {"id": id, "user_id": user_id, "title": f"Question {place}", "updated_at": moment}
         | {"created_at": moment - timedelta(days=randbelow(300))}
@@ -120,3 +142,21 @@ def _conversations(user_id: UUID, n: int) -> list[dict[str, Any]]:
     ]
     turned = 1 + randbelow(CONVERSATIONS - 1)  # stored neither newest nor oldest first
     return rows[turned:] + rows[:turned]
+
+
+async def _others_are_active(attempt: Attempt, mine: UUID, count: int) -> None:
+    """Somebody else has newer conversations; of one's own, every second has messages, and some have none."""
+    await attempt.sql(
+        """
+        WITH active AS (
+            INSERT INTO conversations (user_id, title) SELECT :stranger, 'new' FROM generate_series(1, :count)
+        )
+        INSERT INTO messages (conversation_id, seq, role, content)
+        SELECT c.id, seq, 'user', 'hello'
+        FROM generate_series(1, 3) AS seq, (
+            SELECT id, row_number() OVER (ORDER BY updated_at) AS place FROM conversations WHERE user_id = :mine
+        ) AS c
+        WHERE place % 2 = 0
+        """,
+        mine=mine, stranger=await add_user(attempt), count=count,
+    )  # fmt: skip

@@ -13,11 +13,12 @@ from course_lib.instruments import Rows
 from course_lib.judging.asking import CARDINALITY, UNIQUE, ask, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article
+from course_lib.judging.quoting import article, quoted
 from course_lib.judging.staging import add_rows, add_user, other_rows
 
 STATEMENTS = 2
-LARGE = 300
+ENTRIES = 1000
+KEPT = ("status", "meta", "content_hash", "error", "created_at")
 TITLE = "SELECT title FROM documents WHERE user_id = :user_id AND source = 'known/it''s 7.md'"
 Batch = list[dict[str, str]]
 
@@ -71,7 +72,7 @@ class SaveDocuments(Exercise):
         "reset": "Of documents that were there, `{column}` was changed too. "
         "| Set the title, and nothing else that is the user's.",
         "wrong counts": "For a batch of {n} entries it said {said}, and that is not what happened to the table. "
-        "| A source counts once: as inserted if it was not there, else as updated.",
+        "| A source of this user counts once: as inserted if it was not there, else as updated.",
         "empty batch": "An empty batch {did}. | Nothing to save is not an error: both counts are 0.",
         "too many statements": "{count} statements for a batch of {n} entries; the budget is {budget}. "
         "| Give all rows to one `execute`.",
@@ -81,14 +82,21 @@ class SaveDocuments(Exercise):
         user_id = await _library(attempt)
         with calling_it(attempt, "already there", IntegrityError, saying=UNIQUE):
             await self._saves(attempt, user_id, [*_entries("known", 3), *_entries("fresh", 5)])
-        same = {"source": "known/it's 7.md", "title": await attempt.value(TITLE, user_id=user_id)}
-        large = [same, *_entries("known", 5), *_entries("fresh", 9), *_entries("large", LARGE)]
+        batch = await _large_batch(attempt, user_id)
         with calling_it(attempt, "same source twice", DBAPIError, saying=CARDINALITY):
-            await self._saves(attempt, user_id, [*large, *_entries("large", 4), *_entries("known", 2)])
-        count, n = attempt.log.count, len(large) + 6
+            await self._saves(attempt, user_id, batch)
+        count = attempt.log.count
+        await self._saves_nothing(attempt, user_id)
+        attempt.expect(count <= STATEMENTS, "too many statements", count=count, n=len(batch), budget=STATEMENTS)
+
+    async def _saves_nothing(self, attempt: Attempt, user_id: UUID) -> None:
+        before = await other_rows(attempt, "documents", "id", uuid4())
         with calling_it(attempt, "empty batch", did="made it raise an error"):
-            await self._saves(attempt, user_id, [])
-        attempt.expect(count <= STATEMENTS, "too many statements", count=count, n=n, budget=STATEMENTS)
+            said = await ask(attempt, user_id, [])
+        right = _are_counts(said) and not any(said.values())
+        attempt.expect(right, "empty batch", did=f"gave {quoted(said)}")
+        unchanged = await other_rows(attempt, "documents", "id", uuid4()) == before
+        attempt.expect(unchanged, "empty batch", did="changed documents")
 
     async def _saves(self, attempt: Attempt, user_id: UUID, batch: Batch) -> None:
         others = await other_rows(attempt, "documents", "user_id", user_id)
@@ -102,7 +110,6 @@ class SaveDocuments(Exercise):
         attempt.expect(await other_rows(attempt, "documents", "user_id", user_id) == others, "other users")
         updated = len(set(wanted) & set(before))
         right = said["inserted"] == len(wanted) - updated and said["updated"] == updated
-        attempt.expect(right or bool(batch), "empty batch", did=f"gave {said}")
         attempt.expect(right, "wrong counts", n=len(batch), said=dict(said))
 
     def _compare(self, attempt: Attempt, before: dict[str, Any], after: dict[str, Any], wanted: dict[str, str]) -> None:
@@ -118,12 +125,23 @@ class SaveDocuments(Exercise):
         wrong = [source for source in wanted if after[source]["title"] != wanted[source]]
         attempt.expect(not wrong, "wrong title", count=len(wrong))
         for source in before:
-            for column in ("status", "meta", "created_at"):
+            for column in KEPT:
                 attempt.expect(after[source][column] == before[source][column], "reset", column=column)
 
 
 def _entries(kind: str, count: int) -> Batch:
     return [{"source": f"{kind}/it's {n}.md", "title": f"{kind} {n}, {token_hex(3)}"} for n in range(count)]
+
+
+async def _large_batch(attempt: Attempt, user_id: UUID) -> Batch:
+    """As many entries as may come: one with the title it has, sources that are nearly alike, some sources twice."""
+    same = {"source": "known/it's 7.md", "title": await attempt.value(TITLE, user_id=user_id)}
+    alike = [
+        {"source": source, "title": token_hex(3)} for source in ("FRESH/It's 1.md", " fresh/it's 1.md", "fresh/it")
+    ]
+    some = [same, *_entries("known", 5), *_entries("fresh", 9), *alike]
+    again = [*_entries("large", 4), *_entries("known", 2)]
+    return [*some, *_entries("large", ENTRIES - len(some) - len(again)), *again]
 
 
 def _are_counts(said: Any) -> bool:
@@ -133,13 +151,14 @@ def _are_counts(said: Any) -> bool:
 
 
 async def _library(attempt: Attempt) -> UUID:
-    """A user with documents, some of whose sources another user has too."""
+    """A user with documents; another user has the same sources, and those that are new to this one."""
     mine, stranger = await add_user(attempt), await add_user(attempt)
     fields = {"status": "ready", "created_at": "2026-03-01T10:00Z", "updated_at": "2026-03-01T10:00Z"}
     rows = [
         {"id": uuid4(), "user_id": user_id, **entry, **fields, "meta": {"words": choice((90, 120))}}
+        | {"content_hash": choice((None, f"\\x{token_hex(32)}")), "error": choice((None, "it's broken"))}
         for user_id in (mine, stranger)
-        for entry in _entries("known", 8)
+        for entry in [*_entries("known", 8), *_entries("fresh", 9 * (user_id == stranger))]
     ]
     await add_rows(attempt, "documents", rows)
     return mine
@@ -148,6 +167,6 @@ async def _library(attempt: Attempt) -> UUID:
 async def _documents(attempt: Attempt, user_id: UUID) -> dict[str, Any]:
     """The user's documents by source."""
     rows: Rows = await attempt.sql(
-        "SELECT source, id, title, status, meta, created_at FROM documents WHERE user_id = :user_id", user_id=user_id
+        f"SELECT source, id, title, {', '.join(KEPT)} FROM documents WHERE user_id = :user_id", user_id=user_id
     )
     return {row[0]: dict(zip(rows.columns, row, strict=True)) for row in rows}

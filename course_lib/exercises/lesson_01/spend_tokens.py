@@ -42,6 +42,8 @@ class SpendTokens(Exercise):
     follow_up = (
         "The length of an LLM's answer is known only afterwards. How do you reserve tokens before, and settle after?"
     )
+    _most = 0
+    """Statements of the call that sent the most."""
     mistakes: ClassVar = {
         "nothing returned": "`spend_tokens` returned None. | Did you forget `return`?",
         "not a bool": "`spend_tokens` returned {kind}, and True or False was asked for. "
@@ -57,7 +59,7 @@ class SpendTokens(Exercise):
         "| Refused means untouched.",
         "unknown user": "For an id that nobody has, it {did}. | No row changed means False.",
         "decided too early": "While another session spent from the same account, it raised {error}. "
-        "| The number it decided on was old. Decide and change in the same UPDATE.",
+        "| Decide and change in one UPDATE at READ COMMITTED: it waits, and looks at the newest row.",
         "lost update": "{times} sessions spent {n} each while another one spent {other}: {yes} were told True, "
         "and `tokens_used` moved by {moved}. | The number it decided on was old. Decide and change in the same UPDATE.",
         "two statements": "It is right, in {count} statements, and one was asked for. "
@@ -65,11 +67,11 @@ class SpendTokens(Exercise):
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
+        self._most = 0
         n, left = 100 + randbelow(900), 50 + randbelow(50)
         user_id = await add_user(attempt, limit=n + left + 1000, used=1000)
         others = await other_rows(attempt, "users", "id", user_id)
         await self._spends(attempt, user_id, n, left + n)
-        statements = attempt.log.count
         attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "others charged")
         await self._refuses(attempt, user_id, left + 1, left)
         await self._spends(attempt, user_id, left, left)
@@ -79,7 +81,7 @@ class SpendTokens(Exercise):
             said = await self._ask(attempt, uuid4(), n)
         attempt.expect(not said, "unknown user", did=did)
         await self._holds_under_concurrency(attempt)
-        attempt.expect(statements <= 1, "two statements", count=statements)
+        attempt.expect(self._most <= 1, "two statements", count=self._most)
 
     async def _spends(self, attempt: Attempt, user_id: UUID, n: int, left: int) -> None:
         before = await _used(attempt, user_id)
@@ -114,6 +116,7 @@ class SpendTokens(Exercise):
 
     async def _ask(self, attempt: Attempt, user_id: UUID, n: int) -> bool:
         said = await ask(attempt, user_id, n)
+        self._most = max(self._most, attempt.log.count)
         attempt.expect(said is not None, "nothing returned")
         attempt.expect(isinstance(said, bool), "not a bool", kind=article(said))
         return bool(said)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from secrets import choice, randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from course_lib.judging.asking import ask, calling_it, while_another_writes
+from course_lib.judging.asking import ask, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 from course_lib.judging.staging import add_rows, add_user, other_rows
+from course_lib.judging.turns import Race, run_race
 
 
 class TagDocument(Exercise):
@@ -44,45 +46,53 @@ class TagDocument(Exercise):
         "refused": "It said False for a document that exists. | When was a row changed? Ask the result of the UPDATE.",
         "not noticed": "The document is as it was, and no UPDATE was sent. "
         "| The session does not see a change inside a dict. Set the attribute anew, or let the server change it.",
-        "not committed": "An UPDATE was sent, and no other connection sees its effect. | What makes it last?",
+        "not committed": "An UPDATE was sent, and other connections see the document as it was. "
+        "| What makes it last, and what creates a key that is not there yet?",
         "old value kept": "The key {key!r} was there already, and it still has the value {stored!r}. "
         "| What is laid on top wins: the tag goes over what is there.",
-        "others lost": "The tag is there, and {count} other keys of `meta` are gone. "
+        "others lost": "The tag is there, and {count} other keys of `meta` are gone or changed. "
         "| Lay the key over what is there, do not put it in its place.",
         "wrong value": "Asked to store {value!r}, it stored {stored!r}. "
-        "| The value is to be JSON itself, not a text that looks like JSON.",
+        "| The value is to be this value as JSON: not a text that looks like it, not laid over an old one.",
         "key missing": "After the call, `meta` has no key {key!r}. "
-        "| Is the key a value of the statement, or a part of it?",
+        "| Is the key a value of the statement, or a part of it, and is it one key, whatever signs are in it?",
         "key read as SQL": "The key {key!r} made it fail with {error}. "
         "| A key is a value: pass it as one, also inside a path.",
+        "value read as SQL": "The value {value!r} made it fail with {error}. "
+        "| Pass it as a value, as JSON, never inside the SQL text.",
         "other documents": "Other documents were changed too. "
         "| The document's id belongs into the WHERE of the UPDATE.",
         "more than meta": "The tag is there, and more than `meta` has changed: other columns, or rows that refer to "
         "it. "
         "| Change the row, and no other column of it.",
         "unknown document": "For an id that no document has, it {did}. | No row changed means False.",
-        "overwritten": "Another session set {other!r} at the same time, and that key is gone. "
+        "overwritten": "Three calls set a key each on the same document, in turns, and {gone!r} is not there. "
         "| What was written back was old. Let the server change one key, or lock the row before reading.",
-        "broke off": "While another session tagged the same document, it raised {error}. "
+        "broke off": "While others tagged the same document, it raised {error}. "
         "| Let the server change one key, or lock the row before reading it.",
+        "held in the process": "While one call was under way, another one sent nothing and stood at no lock. "
+        "| Classifiers run in several processes: only the database can make one wait for the other.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
         id = await _add_documents(attempt)
         others, rest = await other_rows(attempt, "documents", "id", id), await _all_but_meta(attempt, id)
-        key = f"{choice(('topic', 'source', 'team'))}_{token_hex(2)}"
-        await self._tags(attempt, id, key, f"value {token_hex(2)}")
-        await self._tags(attempt, id, key, choice(([1 + randbelow(9), "two"], {"year": 2000 + randbelow(99)})))
+        key, mark = f"{choice(('topic', 'source', 'team'))}_{token_hex(2)}", token_hex(2)
+        for value in (f"value {mark}", {"year": 2000}, {"by": mark}, [1, "two"], [3 + randbelow(9)], "42", 2.5):
+            await self._tags(attempt, id, key, value)
         await self._tags(attempt, id, "pages", 100 + randbelow(900))
         attempt.expect(await other_rows(attempt, "documents", "id", id) == others, "other documents")
         attempt.expect(await _all_but_meta(attempt, id) == rest, "more than meta")
-        key = f"Maeve's, {{{token_hex(2)}}}: 100%"
-        with calling_it(attempt, "key read as SQL", SQLAlchemyError, key=key):
-            await self._tags(attempt, id, key, "it's :read")
+        for key in (f'Maeve\'s "x\\y", {{{mark}}}: 100%', "nested.by", f"{mark}.lang"):
+            with calling_it(attempt, "key read as SQL", SQLAlchemyError, key=key):
+                await self._tags(attempt, id, key, [mark])
+        value = f'it\'s {mark}:read "x\\y"'
+        with calling_it(attempt, "value read as SQL", SQLAlchemyError, value=value):
+            await self._tags(attempt, id, "note", value)
         with calling_it(attempt, "unknown document", did="raised an error"):
             said = await self._ask(attempt, uuid4(), "topic", "x")
         attempt.expect(not said, "unknown document", did="returned True")
-        await self._keeps_what_another_sets(attempt, id)
+        await self._keeps_what_others_set(attempt, id)
 
     async def _tags(self, attempt: Attempt, id: UUID, key: str, value: Any) -> None:
         before = await _meta(attempt, id)
@@ -99,18 +109,27 @@ class TagDocument(Exercise):
         attempt.expect(not lost, "others lost", count=len(lost))
         attempt.expect(said, "refused")
 
-    async def _keeps_what_another_sets(self, attempt: Attempt, id: UUID) -> None:
-        key, other = f"mine_{token_hex(2)}", f"theirs_{token_hex(2)}"
+    async def _keeps_what_others_set(self, attempt: Attempt, id: UUID) -> None:
+        keys = [f"{name}_{token_hex(2)}" for name in ("one", "two", "three")]
+
+        async def tag(key: str) -> Any:
+            async with attempt.session() as session:
+                answered = attempt.answer(session, id, key, "x")
+                return await answered if inspect.isawaitable(answered) else answered
+
+        async def script(race: Race) -> bool:
+            for key in keys:
+                race.start(tag, key)
+            free = await race.take_turns()
+            await race.results()
+            return free
+
         with calling_it(attempt, "broke off"):
-            await while_another_writes(
-                attempt,
-                "UPDATE documents SET meta = meta || jsonb_build_object(CAST(:other AS text), 1) WHERE id = :id",
-                {"other": other, "id": id},
-                lambda: self._ask(attempt, id, key, "x"),
-            )
+            free = await run_race(attempt, script)
         meta = await _meta(attempt, id)
-        attempt.expect(other in meta, "overwritten", other=other)
-        attempt.expect(key in meta, "key missing", key=key)
+        gone = [key for key in keys if key not in meta]
+        attempt.expect(not gone, "overwritten", gone=gone[0] if gone else "")
+        attempt.expect(free, "held in the process")
 
     async def _ask(self, attempt: Attempt, id: UUID, key: str, value: Any) -> bool:
         said = await ask(attempt, id, key, value)

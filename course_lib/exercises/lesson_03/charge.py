@@ -12,14 +12,13 @@ from sqlalchemy import text
 
 from course_lib.judging.asking import DEADLOCK, calling_it, until_blocked
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article
-from course_lib.judging.races import at_once, holds_advisory_lock, sessions_of, store_if_free
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.races import ADVISORY, Intruder, at_once, holds_advisory_lock, listening, sessions_of
 from course_lib.judging.staging import add_user, other_rows
 
 TIERS = ("free", "pro", "team")
 LIMIT = 100_000_000
-INTERRUPTIONS = 2
 Price = Callable[[str, int, int], int]
 
 
@@ -49,29 +48,36 @@ class Charge(Exercise):
         "choose?"
     )
     mistakes: ClassVar = {
-        "nothing returned": "`charge` returned None for a user who exists. | Did you forget `return`?",
+        "nothing returned": "`charge` returned None for a user who exists. "
+        "| Did you forget `return`, or is a 0 taken for nobody?",
         "not a number": "`charge` returned {kind}, and `tokens_used` as it is afterwards was asked for, an int. "
         "| `user.tokens_used` of the changed user.",
         "not committed": "`charge` returned {said}, and other connections see `tokens_used` as it was before. "
         "| What makes it last?",
         "wrong amount": "`tokens_used` went from {before} to {after} for a user of tier {tier}, and that is not what "
-        "`price` asks for. | `tokens_used + price(tier, tokens_used, n)`",
+        "`price` asks for. "
+        "| `tokens_used + price(tier, tokens_used, n)`",
         "wrong return": "It returned {said}, and `tokens_used` is {after}. | The value that was stored last counts.",
         "others charged": "Other users were changed too. | The user's id belongs into the WHERE.",
         "unknown user": "For an id that nobody has, it {did}. | None was asked for, and no error.",
-        "lost update": "It read {before}, another session committed {other}, and it stored {after} over that. "
-        "| What it computed from was old. Lock before you read, or check when you write.",
+        "lost update": "While it ran, another session took `tokens_used` from {before} to {other}; it last asked "
+        "`price` about {asked}, and in the end `tokens_used` is {after}. "
+        "| What it computed from was old. Read under a lock that lasts until the commit, or check when you write.",
         "stale price": "While it ran, another session took `tokens_used` from {before} to {other}; it stored {after}, "
         "with a price that belongs to the row as it was. "
         "| Adding on the server is not enough: the price depends on the row too.",
-        "gave up": "While another session changed the same user, it raised {error}, and the change was not made. "
-        "| Wait for the row, or start over with a fresh transaction, more than once if need be.",
-        "nothing booked": "While another session changed the same user, it returned {said}, and the change was not "
-        "made. | Was the row skipped, or the check not repeated?",
-        "one of two lost": "Of two calls at once only one was charged: `tokens_used` went from {before} to {after}. "
+        "not its own": "It booked, another session booked {more} more right after it, and it returned {said}, which "
+        "holds both. "
+        "| `tokens_used` after this change: keep the number that you stored, and do not read it again.",
+        "gave up": "Another session changed the same user in between, {times} time(s), and then it raised {error}. "
+        "| Wait for the row, or start over with a fresh transaction, as often as it takes.",
+        "nothing booked": "While another session changed the same user, it returned {said}, and nothing was booked. "
+        "| Was the row skipped, or the check not repeated?",
+        "one of two lost": "Two calls at once took `tokens_used` from {before} to {after}, and one after the other "
+        "they would not have. "
         "| Was the row read before it was locked?",
         "deadlock": "Of two calls at once the server stopped one with {error}, SQLSTATE 40P01. "
-        "| FOR SHARE lets both read, and then each waits for the other to let go.",
+        "| Each had a lock that kept the other from writing. Ask at once for the one you need: FOR UPDATE.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -82,9 +88,12 @@ class Charge(Exercise):
             await attempt.sql("UPDATE users SET tier = :tier WHERE id = :id", tier=tier, id=user_id)
             await self._charges(attempt, user_id, tier, n, price)
         attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "others charged")
+        await self._charges(attempt, await add_user(attempt, limit=LIMIT), "free", n, price)  # nothing used so far
+        await self._charges(attempt, user_id, "team", n, lambda tier, used, n: 0 * n)
         with calling_it(attempt, "unknown user", did="raised an error"):
             said = await attempt.call(sessions_of(attempt), uuid4(), n, price)
         attempt.expect(said is None, "unknown user", did=f"returned {article(said)}")
+        await self._returns_its_own(attempt, n)
         await self._waits_or_starts_over(attempt, n)
         await self._is_alone_with_the_row(attempt, n)
         await self._twice_at_once(attempt, n)
@@ -95,8 +104,9 @@ class Charge(Exercise):
         attempt.expect(said is not None, "nothing returned")
         attempt.expect(isinstance(said, int) and not isinstance(said, bool), "not a number", kind=article(said))
         after = await _used(attempt, user_id)
-        attempt.expect(after != before, "not committed", said=said)
-        right = after == before + price(tier, before, n)
+        cost = price(tier, before, n)
+        attempt.expect(after != before or not cost, "not committed", said=said)
+        right = after == before + cost
         attempt.expect(right, "wrong amount", before=before, after=after, tier=tier)
         attempt.expect(said == after, "wrong return", said=said, after=after)
 
@@ -112,11 +122,12 @@ class Charge(Exercise):
         amount, other = price(tier, before, n), before + 10_000
         while price(tier, other, n) == amount:
             other += 1 + randbelow(1_000)
-        with calling_it(attempt, "gave up"):
-            said, other = await self._while_another_charges(attempt, user_id, n, price, before, other)
+        asked = _Asked(price)
+        with calling_it(attempt, "gave up", times=1):
+            said, other = await self._while_another_charges(attempt, user_id, n, asked, before, other)
         after = await _used(attempt, user_id)
         attempt.expect(after != other, "nothing booked", said=said)
-        numbers = {"before": before, "other": other, "after": after}
+        numbers = {"before": before, "other": other, "after": after, "asked": asked.last}
         right = after == other + price(tier, other, n)
         attempt.expect(right or after != other + amount, "stale price", **numbers)
         attempt.expect(right, "lost update", **numbers)
@@ -126,22 +137,46 @@ class Charge(Exercise):
         """While ``price`` computes, another process charges the same user, if nothing keeps it out."""
         user_id, price = await _add_user(attempt), _price()
         before = other = await _used(attempt, user_id)
-        left = INTERRUPTIONS
+        asked = _Asked(price)
 
         def interrupted(tier: str, tokens_used: int, n: int) -> int:
-            nonlocal left, other
-            amount = price(tier, tokens_used, n)
-            if left and store_if_free(attempt, "users", user_id, "tokens_used", tokens_used + amount + 10_000 + left):
-                left, other = left - 1, tokens_used + amount + 10_000 + left
+            nonlocal other
+            amount = asked(tier, tokens_used, n)
+            more = tokens_used + amount + 10_000 + intruder.changes
+            if not intruder.at_its_end and not intruder.value(ADVISORY):
+                other = more if intruder.change_if_free("users", user_id, "tokens_used = %s", more) else other
             return amount
 
-        with calling_it(attempt, "gave up"):
-            said = await attempt.call(sessions_of(attempt), user_id, n, interrupted)
+        with Intruder(attempt) as intruder:
+            try:
+                said = await attempt.call(sessions_of(attempt), user_id, n, interrupted)
+            except Wrong as wrong:
+                raise _gave_up(attempt, wrong, intruder.changes) from wrong
         after = await _used(attempt, user_id)
         attempt.expect(after != other, "nothing booked", said=said)
         right = after == other + price("free", other, n)
-        attempt.expect(right, "lost update", before=before, other=other, after=after)
+        attempt.expect(right, "lost update", before=before, other=other, after=after, asked=asked.last)
         attempt.expect(said == after, "wrong return", said=said, after=after)
+
+    async def _returns_its_own(self, attempt: Attempt, n: int) -> None:
+        """Another process charges the same user as soon as the call has committed, if the call goes on after that."""
+        user_id, price, more = await _add_user(attempt), _price(), 10_000
+        before = await _used(attempt, user_id)
+        begun = 0
+
+        def come_in_between(_: object) -> None:
+            nonlocal begun
+            begun += 1
+            if begun > 1 and intruder.value("SELECT tokens_used FROM users WHERE id = %s", user_id) != before:
+                intruder.change_if_free("users", user_id, "tokens_used = tokens_used + %s", more)
+
+        with Intruder(attempt, times=1) as intruder, listening(attempt, "begin", come_in_between):
+            said = await attempt.call(sessions_of(attempt), user_id, n, price)
+        after, own = await _used(attempt, user_id), before + price("free", before, n)
+        added = more * intruder.changes
+        attempt.expect(not added or said != own + added, "not its own", more=added, said=said)
+        attempt.expect(after == own + added, "wrong amount", before=before, after=after, tier="free")
+        attempt.expect(said == own, "wrong return", said=said, after=after)
 
     async def _while_another_charges(
         self, attempt: Attempt, user_id: UUID, n: int, price: Price, before: int, value: int
@@ -167,7 +202,7 @@ class Charge(Exercise):
         async with attempt.judge_session() as other:
             await other.execute(text("SELECT 1 FROM users WHERE id = :id FOR SHARE"), {"id": user_id})
             with (
-                calling_it(attempt, "gave up"),
+                calling_it(attempt, "gave up", times=1),
                 calling_it(attempt, "deadlock", saying=DEADLOCK),
             ):
                 call = [user_id, n, price]
@@ -178,9 +213,27 @@ class Charge(Exercise):
         after = await _used(attempt, user_id)
         first = before + price("free", before, n)
         second = first + price("free", first, n)
-        attempt.expect(after not in (before, first), "one of two lost", before=before, after=after)
-        attempt.expect(after == second, "stale price", before=before, other=first, after=after)
+        attempt.expect(after == second, "one of two lost", before=before, after=after)
         attempt.expect(said in ([first, second], [second, first]), "wrong return", said=said, after=after)
+
+
+class _Asked:
+    """``price``, and the ``tokens_used`` that it was asked for last."""
+
+    def __init__(self, price: Price) -> None:
+        self._price = price
+        self.last: int | None = None
+
+    def __call__(self, tier: str, tokens_used: int, n: int) -> int:
+        self.last = tokens_used
+        return self._price(tier, tokens_used, n)
+
+
+def _gave_up(attempt: Attempt, wrong: Wrong, times: int) -> Wrong:
+    """What an error says when another session was in the way so many times."""
+    if wrong.mistake != "raised" or not times:
+        return wrong
+    return attempt.wrong("gave up", error=kind_of(wrong.__cause__), times=times)
 
 
 def _price() -> Price:

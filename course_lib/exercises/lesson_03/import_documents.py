@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from secrets import SystemRandom, token_bytes, token_hex
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.judging.asking import calling_it
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.staging import add_rows, add_user, new_name
@@ -21,6 +23,8 @@ from course_lib.judging.trouble import sqlstate_of
 from course_lib.models import Document
 
 SOURCE, STATUS, HASH = "uq_documents_user_id_source", "ck_documents_status", "ck_documents_content_hash"
+GOOD = ("uploaded", "processing", "ready", "failed")
+LATER = "Changed after the import"
 ABORTED = "25P02"  # SQLSTATE: the transaction accepts nothing but ROLLBACK
 Entry = dict[str, Any]
 
@@ -61,26 +65,38 @@ class ImportDocuments(Exercise):
         "commits itself": "`import_documents` committed {count} row(s) before its caller wanted to. "
         "| The transaction is the caller's: set savepoints, and leave the end to them.",
         "caller's work lost": "Of {count} things that the caller had done before the call, {lost} were gone after the "
-        "commit. | `session.rollback()` undoes the whole transaction, not one row.",
+        "commit. "
+        "| `session.rollback()` undoes the whole transaction, not one row.",
         "good rows lost": "{lost} of the {count} rows that the database had nothing against are not stored. "
-        "| One refused row is to take no other with it.",
+        "| Does a refused row take others with it, or was one refused that the table would have taken?",
         "wrong value": "Of a stored row, `{column}` is not what was given. | All four keys are columns.",
         "changed what was there": "A document that was there before the import has changed. "
         "| A source that is there already is refused, not overwritten.",
-        "not reported": "Row {index} is not in the table, and the dict does not say so. "
+        "another order": "Row {later} of the list was stored before row {earlier}. "
+        "| One after the other, in the order of the list.",
+        "caller's object lost": "What the caller changed after the call, in an object of theirs in the session, is "
+        "not stored. "
+        "| `expunge_all`, `rollback` and `close` are about the whole session, and it is the caller's.",
+        "made fit": "Row {index} breaks a rule of the table as it is, and is stored with {column} {value!r}. "
+        "| Hand the values to the database as they are: what it refuses is not stored.",
+        "not reported": "Row {index} was not stored, and the dict does not say so. "
         "| Every refused row goes into the report, by its index in the list, from 0.",
         "reported although stored": "The dict says that row {index} was refused, and the row is in the table. "
         "| Only what the database refuses is refused.",
         "wrong name": "For row {index} it reported {name!r}, and that is not what the server's error says. "
         "| `error.orig.driver_exception.constraint_name`, which may be None.",
         "other error hidden": "A text that PostgreSQL cannot store is no constraint's business, and the error did not "
-        "reach the caller. | Catch `IntegrityError`, and nothing wider.",
+        "reach the caller. "
+        "| Catch `IntegrityError`, and nothing wider.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
+        await attempt.sql("ALTER TABLE documents ADD COLUMN arrived bigserial")
         there = [{"user_id": user_id, "source": f"there/{n}.md", "title": token_hex(3)} for n in range(2)]
-        await add_rows(attempt, "documents", there)
+        somebody = await add_user(attempt)
+        theirs = [{"user_id": somebody, "source": f"fresh/{n}.md", "title": "Theirs"} for n in range(4)]
+        await add_rows(attempt, "documents", there + theirs)
         await self._imports(attempt, user_id, [_entry(f"first/{n}.md") for n in range(3)], kept=True)
         await self._imports(attempt, user_id, _mixed_batch(), kept=True)
         await self._imports(attempt, user_id, [_entry("there/1.md"), _entry("x", status="done")], kept=True)
@@ -95,8 +111,9 @@ class ImportDocuments(Exercise):
         if len(batch) > 3:
             batch = [*batch, _entry(own)]
         async with attempt.session() as session:
-            await _caller_works(session, user_id, own, name)
+            document = await _caller_works(session, user_id, own, name)
             said = await self._ask(attempt, session, user_id, batch)
+            document.title = LATER
             early = len(await _documents(attempt, user_id)) - len(before)
             attempt.expect(early == 0, "commits itself", count=early)
             with self._telling(attempt):
@@ -105,6 +122,7 @@ class ImportDocuments(Exercise):
         if kept:
             lost = 2 - (own in after) - (await _name(attempt, user_id) == name)
             attempt.expect(lost == 0, "caller's work lost", count=2, lost=lost)
+            attempt.expect(after[own]["title"] == LATER, "caller's object lost")
             self._compare(attempt, before, after, batch, said, own)
         else:
             attempt.expect(len(after) == len(before), "commits itself", count=len(after) - len(before))
@@ -147,7 +165,23 @@ class ImportDocuments(Exercise):
         for entry in good:
             for column, value in entry.items():
                 attempt.expect(after[entry["source"]][column] == value, "wrong value", column=column)
+        arrivals = [(after[entry["source"]]["arrived"], batch.index(entry)) for entry in good]
+        for (one, earlier), (other, later) in pairwise(arrivals):
+            attempt.expect(one < other, "another order", earlier=earlier, later=later)
+        new = {source: row for source, row in after.items() if source not in {*before, own}}
+        for entry in good:
+            new.pop(entry["source"])
+        self._compare_refused(attempt, refused, batch, said, new)
+
+    def _compare_refused(
+        self, attempt: Attempt, refused: dict[int, str | None], batch: list[Entry], said: dict[int, Any],
+        stored: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """``stored``: the rows that were not there before and are no good ones."""
         for index, name in refused.items():
+            made = stored.get(batch[index]["source"], {})
+            column = next((column for column, value in batch[index].items() if made and made[column] != value), "")
+            attempt.expect(not column, "made fit", index=index, column=column, value=made.get(column))
             attempt.expect(index in said, "not reported", index=index)
             attempt.expect(said[index] == name, "wrong name", index=index, name=said[index])
         more = next((index for index in said if index not in refused), None)
@@ -176,23 +210,28 @@ def _entry(source: str, **other: Any) -> Entry:
 def _mixed_batch() -> list[Entry]:
     """Good rows and refused ones. Some sources come twice: what was refused once may come again and be good."""
     again, twice = f"again/{token_hex(2)}.md", f"twice/{token_hex(2)}.md"
-    rows = [_entry(f"fresh/{n}.md") for n in range(4)]
-    rows += [_entry("there/0.md"), _entry("a", status="new"), _entry("b", content_hash=token_bytes(20))]
-    rows += [_entry("c", title=None), _entry(again, status=token_hex(2)), _entry(twice)]
+    rows = [_entry(f"fresh/{n}.md", title=awkward_text(), status=status) for n, status in enumerate(GOOD)]
+    rows += [_entry("it's 100%_\\", content_hash=None), _entry("there/0.md"), _entry("a", status="new")]
+    rows += [_entry("b", content_hash=token_bytes(20)), _entry("c", title=None), _entry("d", title="")]
+    rows += [_entry("e", title=None, status="new"), _entry("f", content_hash=b"", status="it's")]  # two rules broken
+    rows += [_entry(again, status=token_hex(2)), _entry(twice)]
     SystemRandom().shuffle(rows)
     return [*rows, _entry(twice), _entry(again), _entry("last/1.md")]
 
 
 def _refused(batch: list[Entry], there: set[str]) -> dict[int, str | None]:
-    """What the table refuses, by index, with the name of the constraint. No row of ours breaks two rules."""
+    """What the table refuses, by index, with the name of the constraint.
+
+    The server asks for NULL first, then for its checks in the order of their names, and for uniqueness last.
+    """
     refused: dict[int, str | None] = {}
     for index, entry in enumerate(batch):
         if entry["title"] is None:
             refused[index] = None
-        elif entry["status"] != "ready":
-            refused[index] = STATUS
-        elif len(entry["content_hash"]) != 32:
+        elif entry["content_hash"] is not None and len(entry["content_hash"]) != 32:
             refused[index] = HASH
+        elif entry["status"] not in GOOD:
+            refused[index] = STATUS
         elif entry["source"] in there:
             refused[index] = SOURCE
         else:
@@ -207,17 +246,19 @@ def _in_place_of(entry: Entry, after: dict[str, Any], batch: list[Entry]) -> boo
     return stored is None or any(other.items() <= stored.items() for other in rivals)
 
 
-async def _caller_works(session: AsyncSession, user_id: UUID, source: str, name: str) -> None:
-    """Two changes that nobody else sees yet."""
-    session.add(Document(user_id=user_id, source=source, title="The caller's own"))
+async def _caller_works(session: AsyncSession, user_id: UUID, source: str, name: str) -> Document:
+    """Two changes that nobody else sees yet; the object that one of them made."""
+    document = Document(user_id=user_id, source=source, title="The caller's own")
+    session.add(document)
     await session.flush()
     await session.execute(text("UPDATE users SET name = :name WHERE id = :id"), {"name": name, "id": user_id})
+    return document
 
 
 async def _documents(attempt: Attempt, user_id: UUID) -> dict[str, Any]:
     """The user's documents by source."""
     rows = await attempt.sql(
-        "SELECT source, id, title, status, content_hash FROM documents WHERE user_id = :user_id", user_id=user_id
+        "SELECT source, id, title, status, content_hash, arrived FROM documents WHERE user_id = :id", id=user_id
     )
     return {row[0]: dict(zip(rows.columns, row, strict=True)) for row in rows}
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.lesson_03.scenes.embedder import Embedder, new_texts
+from course_lib.exercises.lesson_03.scenes.embedder import Embedder, EmbeddingFailed, new_texts
 from course_lib.judging.asking import SERIALIZATION, UNIQUE, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
-from course_lib.judging.quoting import article
+from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_rows, add_user, other_rows
+from course_lib.judging.trouble import behind
 from course_lib.judging.turns import in_turns
 
 TEXTS, FAILING, FEWER = 500, 347, 120
@@ -53,6 +54,7 @@ class Ingest(Exercise):
     minutes = 20
     points = 3
     level = "senior"
+    seconds = 15.0  # who stores chunk by chunk is to hear that, and not that it takes long
     hints: ClassVar = (
         "What takes long and can fail does not belong into a transaction, what has to appear at once does. In which "
         "order do the two come?",
@@ -77,22 +79,27 @@ class Ingest(Exercise):
         "| Search does not know that the rest is missing. Store nothing before all vectors are there.",
         "error swallowed": "`embed` failed, and `ingest` returned {said} as if all were well. "
         "| The caller has to know: write down the failure, then let the error go on.",
+        "another error": "`embed` failed with {error}, and out of `ingest` came {raised}. "
+        "| After the failure is written down, a bare `raise` passes the error on.",
         "connection held": "While `embed` was at work, {count} connection(s) were out of the pool. "
         "| End the session before you call the model, and open another one after it.",
         "transaction open": "While `embed` was at work, {count} transaction(s) were open. "
         "| Commit before you call the model, whatever engine it was.",
-        "status after failure": "`embed` failed, and the document's status is {status!r}. "
-        "| 'failed', for good: in a session of its own, since the error ends the other one.",
-        "no reason": "`embed` failed, the status says so, and `error` is {stored!r}. | `str(error)`, for whoever looks "
-        "into it tomorrow.",
+        "status after failure": "`embed` failed with {error}, and the document's status is {status!r}. "
+        "| 'failed', after whatever error, and for good: in a session of its own, which the error does not roll back.",
+        "no reason": "`embed` failed with {error}, the status says so, and `error` is {stored!r}. "
+        "| Not every error has a text: `repr(error)` says at least what it was.",
         "retry failed": "{which} call raised {error}. | Whatever the calls before have left, a call replaces it.",
-        "chunks missing": "`ingest` returned, and {count} of {n} chunks can be found. | What makes them last?",
+        "chunks missing": "`ingest` returned, and {count} of {n} chunks can be found. "
+        "| Each text becomes a chunk, whatever the status was and whether or not another is equal; a commit makes "
+        "them last.",
         "wrong chunk": "Chunk {index} has {column} {stored}, and that is not what belongs to text {index}. "
         "| `zip(texts, vectors)`, counted from 0; the statement says what goes into each column.",
         "not ready": "All chunks are stored, and the document's status is {status!r}. | 'ready', and committed.",
         "old error": "The document is ready, and `error` still says {stored!r}. | What is over is NULL.",
         "several transactions": "The chunks of one call were written in {count} transactions, and between them others "
-        "saw a part. | One commit for all that belongs together.",
+        "saw a part. "
+        "| One commit for all that belongs together.",
         "ready too early": "The document was made ready, for all to see, with {count} chunks instead of {n}. "
         "| The status becomes `ready` in the transaction that stores the chunks.",
         "gap": "While a new version was being embedded, others saw {count} of the {n} chunks of the old one. "
@@ -103,35 +110,44 @@ class Ingest(Exercise):
         "| Ready says that a version is stored, and not which one.",
         "left over": "A version of {n} texts took the place of a longer one, and {count} chunks can be found. "
         "| Those of the old version that have no successor have to go.",
-        "other documents": "Chunks of other documents were changed. | `document_id` belongs into the WHERE.",
+        "empty version": "For a version without texts it raised {error}. "
+        "| `texts` may be empty. An INSERT that is given an empty list sends a row of defaults.",
+        "other documents": "Other documents, or their chunks, were changed. "
+        "| The document's id belongs into every WHERE.",
         "failed at once": "Two calls for one document at the same moment: one raised {error}. "
-        "| Both cleared the place, and both wanted it. Let the second one wait before it deletes.",
-        "not tried again": "Two calls for one document at the same moment: one raised {error}. "
-        "| SERIALIZABLE and REPEATABLE READ ask for another try: catch SQLSTATE 40001, and write again.",
+        "| Both change the same rows. Let the second one wait for the end of the first before it deletes.",
+        "not tried again": "Two calls for one document at the same moment: one raised {error}, SQLSTATE 40001. "
+        "| This isolation level asks for another try: write again, or wait for a lock at READ COMMITTED.",
         "mixed versions": "Two calls for one document at the same moment, of {first} and of {second} texts, left "
         "{count} chunks that are neither the one version nor the other. "
         "| Lock the document before you change its chunks.",
         "locked in this process": "While one call had not committed yet, another one waited for something that is no "
-        "lock of the database. | The service runs in several processes, and Python's locks are known to one of them.",
+        "lock of the database. "
+        "| The service runs in several processes, and Python's locks are known to one of them.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
         await attempt.sql(WITNESS)
         id = await _add_document(attempt)
-        others = await other_rows(attempt, "document_chunks", "document_id", id)
+        others = await _others(attempt, id)
         embed, texts = Embedder(attempt, id), new_texts(TEXTS)
-        await self._fails(attempt, embed, texts, FAILING)
+        await self._fails(attempt, embed, texts, FAILING, EmbeddingFailed("no answer; it's late"))
+        await attempt.sql("UPDATE documents SET status = 'processing' WHERE id = :id", id=id)  # and killed right after
         await self._stores(attempt, embed, texts, 0, "After a failed call, the next")
         newer = [*texts[5:10], *new_texts(FEWER - 5)]
-        await self._fails(attempt, embed, newer, FEWER // 2)
+        await self._fails(attempt, embed, newer, FEWER // 2, TimeoutError())
         await self._stores(attempt, embed, newer, TEXTS, "A new version's")
-        await self._stores(attempt, embed, newer, FEWER, "The same version's second")
-        attempt.expect(await other_rows(attempt, "document_chunks", "document_id", id) == others, "other documents")
+        await self._stores(attempt, embed, new_texts(FEWER), FEWER, "A third version's")
+        attempt.expect(await _others(attempt, id) == others, "other documents")
         await self._two_at_once(attempt)
+        with calling_it(attempt, "empty version"):
+            await self._stores(attempt, embed, [], FEWER, "An empty version's")
 
-    async def _fails(self, attempt: Attempt, embed: Embedder, texts: list[str], number: int) -> None:
+    async def _fails(
+        self, attempt: Attempt, embed: Embedder, texts: list[str], number: int, fails_with: Exception
+    ) -> None:
         embed.forget()
-        embed.fails_at = texts[number - 1]
+        embed.fails_at, embed.error = texts[number - 1], fails_with
         before = await _chunks(attempt, embed.document_id)
         error, said = None, None
         try:
@@ -147,10 +163,13 @@ class Ingest(Exercise):
             attempt.expect(after == before, "old version lost", count=len(after), n=len(before))
         attempt.expect(after == before, "half indexed", failing=number, count=len(after), n=len(texts))
         attempt.expect(error is not None, "error swallowed", said=article(said))
+        raised = error.__cause__ if error else None
+        came = fails_with in list(behind(raised))
+        attempt.expect(came, "another error", error=kind_of(fails_with), raised=article(raised))
         await self._look_at(attempt, embed, len(before), len(texts))
         status, stored = await _state(attempt, embed.document_id)
-        attempt.expect(status == "failed", "status after failure", status=status)
-        attempt.expect(bool(stored), "no reason", stored=stored)
+        attempt.expect(status == "failed", "status after failure", error=kind_of(fails_with), status=status)
+        attempt.expect(bool(stored and stored.strip()), "no reason", error=kind_of(fails_with), stored=stored)
 
     async def _stores(self, attempt: Attempt, embed: Embedder, texts: list[str], old: int, which: str) -> None:
         embed.forget()
@@ -185,7 +204,7 @@ class Ingest(Exercise):
             attempt.expect(count in {old or new, new}, "ready too early", n=new, count=count)
 
     async def _two_at_once(self, attempt: Attempt) -> None:
-        id = await _add_document(attempt)
+        id = await _add_document(attempt, "processing")
         embed = Embedder(attempt, id, looks=False)
         versions = [new_texts(30), new_texts(20)]
         with (
@@ -201,9 +220,15 @@ class Ingest(Exercise):
         attempt.expect(in_the_database, "locked in this process")
 
 
-async def _add_document(attempt: Attempt) -> UUID:
+async def _others(attempt: Attempt, id: UUID) -> tuple[str, str]:
+    """Fingerprints of the other documents and their chunks."""
+    documents = await other_rows(attempt, "documents", "id", id)
+    return documents, await other_rows(attempt, "document_chunks", "document_id", id)
+
+
+async def _add_document(attempt: Attempt, status: str = "uploaded") -> UUID:
     id = uuid4()
-    fields = {"source": f"upload/{id}.md", "title": "Handbook", "status": "uploaded", "meta": {}}
+    fields = {"source": f"upload/{id}.md", "title": "Handbook", "status": status, "meta": {}}
     await add_rows(attempt, "documents", [{"id": id, "user_id": await add_user(attempt), **fields}])
     return id
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from secrets import randbelow
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from course_lib.exercises.lesson_03.scenes.job_workers import (
@@ -15,6 +16,7 @@ from course_lib.exercises.lesson_03.scenes.job_workers import (
 )
 from course_lib.exercises.lesson_03.scenes.queued_jobs import (
     EXPIRE,
+    LONG_OVER,
     WORKERS,
     Jobs,
     add_jobs,
@@ -27,7 +29,7 @@ from course_lib.judging.asking import calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 
-TOLERANCE = 20  # seconds by which a lease may be off: machines are slow
+TOLERANCE = timedelta(milliseconds=2)  # for roundings: when the call began and ended is known
 
 
 class QueueOfJobs(Exercise):
@@ -71,8 +73,12 @@ class QueueOfJobs(Exercise):
         "wrong lease": "Claimed for {seconds} seconds, the job's lease ends {ends}. "
         "| `leased_until` is now plus the seconds that were asked for.",
         "claimed more": "One claim changed {count} jobs. | One job at a time: `limit(1)`, and its id in the UPDATE.",
+        "another job changed": "One claim also changed {count} job(s) that it did not return: one has become "
+        "{status!r}, and its lease was {lease}. "
+        "| Jobs that are out of attempts may be made `failed` once their lease is over. All others stay as they are.",
         "wrong order": "Of {count} jobs that could be taken, `claim` took number {place} by `run_after` and `id`. "
-        "| The one that was to run first comes first, and between equals the smaller id.",
+        "| The earliest `run_after` first, between equals the smaller id: one order for queued jobs and for those "
+        "whose lease is over.",
         "not due": "`claim` took a job that is to run {minutes} minutes from now. | `run_after` is in the future.",
         "finished job": "`claim` took a job whose status was {status!r}. | That one is over.",
         "lease ignored": "`claim` took a job that another worker held for {seconds} seconds more. "
@@ -91,22 +97,28 @@ class QueueOfJobs(Exercise):
         "| A dead worker says nothing. Whose lease is in the past is presumed dead.",
         "late complete": "A worker came back after its job had been taken over, and its `complete` {did}. "
         "| Whose job is it now? Ask that in the UPDATE itself.",
+        "still its own": "A worker came back after its lease, before anybody had taken its job over, and `complete` "
+        "said {said!r}. "
+        "| The job is `running`, and it is this worker who has it: the lease is the business of `claim`.",
         "out of attempts": "For a job that has had {attempts} of {attempts} attempts, `claim` {did}. "
         "| `attempts < max_attempts`, for queued jobs and for those whose lease is over.",
-        "waits": "While another transaction had locked the first job, `claim` waited for it. "
-        "| The next job is free: SKIP LOCKED.",
-        "gave up at a lock": "While another transaction had locked the first job, `claim` {did}. "
+        "waits": "While another transaction had locked the first jobs, `claim` waited for it. "
+        "| The next job is free: SKIP LOCKED, in every statement of the claim.",
+        "gave up at a lock": "While another transaction had locked the first jobs, `claim` {did}. "
         "| The next job is free. Skip what is locked, do not stop at it.",
         "claimed twice": "{workers} workers claimed at once, and {count} of them got a job that another one got too. "
         "| Look and change in one transaction, under a lock that the others skip.",
-        "came back empty": "{workers} workers claimed at once, and {count} of them got None, with jobs enough for all. "
-        "| They looked at the same job, and one got it. The others should have looked at the next.",
+        "came back empty": "{workers} workers claimed at once, and {count} of them got None, with jobs enough for "
+        "all. "
+        "| A claim locks one job and no more, and passes over what others have locked to the next.",
         "failed at once": "{workers} workers claimed at once, and one of them failed with {error}. "
         "| With SKIP LOCKED nobody is in anybody's way.",
         "locked in this process": "While one claim had not committed yet, another one waited for something that is no "
-        "lock of the database. | Workers are processes, and Python's locks are known to one of them.",
+        "lock of the database. "
+        "| Workers are processes, and Python's locks are known to one of them.",
         "not all done": "Four workers ran until `claim` gave them nothing, one died on the way, and {left} of {jobs} "
-        "jobs are not done. | None means that there is nothing to take, and not that somebody else was faster.",
+        "jobs are not done. "
+        "| None means that there is nothing to take, and not that somebody else was faster.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -129,57 +141,96 @@ class QueueOfJobs(Exercise):
 
     async def _claims_in_order(self, attempt: Attempt) -> dict[UUID, str]:
         """Three of them are to run at the same time. Then there is nothing more to take. Who holds which job."""
-        due = await add_jobs(attempt, -9, -5, -5, -5)
-        due[1:] = sorted(due[1:])
+        due = await add_jobs(attempt, -9) + await add_jobs(attempt, -7, **LONG_OVER)
+        tied: dict[str, Any] = {"run_after": datetime.now(UTC) - timedelta(minutes=5)}
+        due += sorted(await add_jobs(attempt, -5, -5, **tied) + await add_jobs(attempt, -5, **LONG_OVER, **tied))
+        due += await add_jobs(attempt, 20, **LONG_OVER)  # when it was to run matters for queued ones
         later = await add_jobs(attempt, 30)
-        for status in ("done", "failed"):
-            await add_jobs(attempt, -20, status=status, attempts=1, worker="west")
+        await self._add_what_nobody_can_take(attempt)
+        workers = [WORKERS[number % len(WORKERS)] for number in range(len(due))]
         for number, id in enumerate(due):
             left = due[number:]
-            worker, seconds = WORKERS[number], 60 + 60 * randbelow(10)
+            worker, seconds = workers[number], 61.25 + randbelow(600)
             before = await jobs(attempt)
             claimed = await claim(attempt, worker, seconds)
             attempt.expect(claimed is not None, "nothing claimed", count=len(left))
             assert claimed is not None
             self._could_be_taken(attempt, before, claimed)
-            attempt.expect(claimed == id, "wrong order", count=len(left), place=left.index(claimed) + 1)
+            if claimed != id:
+                await self._ever_takes_over(attempt, before[id])
+                raise attempt.wrong("wrong order", count=len(left), place=left.index(claimed) + 1)
             await self._inspect(attempt, before, claimed, worker, seconds)
         with calling_it(attempt, "empty queue"):
             await self._claims_nothing(attempt)
-        return dict(zip([*due, *later], [*WORKERS, ""], strict=True))
+        return dict(zip([*due, *later], [*workers, ""], strict=True))
+
+    async def _ever_takes_over(self, attempt: Attempt, passed_over: dict[str, Any]) -> None:
+        """A job whose lease is over was not taken when it was its turn: is it, when there are no others?"""
+        if passed_over["status"] == "running":
+            await attempt.sql("DELETE FROM jobs WHERE status = 'queued'")
+            attempt.expect(await claim(attempt) is not None, "never taken over")
+
+    async def _add_what_nobody_can_take(self, attempt: Attempt) -> None:
+        for status in ("done", "failed"):
+            await add_jobs(attempt, -20, **{**LONG_OVER, "status": status})
+        await add_jobs(attempt, 50, **{**LONG_OVER, "status": "queued"})
+        last_try = {"attempts": 3, "max_attempts": 3, "leased_until": "2100-01-01T00:00:00Z"}
+        await add_jobs(attempt, -20, **{**LONG_OVER, **last_try})
 
     def _could_be_taken(self, attempt: Attempt, before: Jobs, claimed: UUID) -> None:
         attempt.expect(claimed in before, "not a job", kind="an id that no job has")
         job = before[claimed]
         attempt.expect(job["status"] in ("queued", "running"), "finished job", status=job["status"])
-        attempt.expect(job["minutes"] <= 0, "not due", minutes=job["minutes"])
+        due = job["minutes"] <= 0 or job["status"] == "running"
+        attempt.expect(due, "not due", minutes=job["minutes"])
         attempt.expect(job["status"] == "queued" or job["lease"] < 0, "lease ignored", seconds=job["lease"])
 
-    async def _inspect(self, attempt: Attempt, before: Jobs, claimed: UUID, worker: str, seconds: int) -> None:
+    async def _inspect(self, attempt: Attempt, before: Jobs, claimed: UUID, worker: str, seconds: float) -> None:
         """What the table says after a claim."""
         after = await jobs(attempt)
         attempt.expect(claimed in after, "row gone", method="claim")
         others = changed(before, after)
         attempt.expect(claimed in others, "not committed")
-        attempt.expect(len(others) == 1, "claimed more", count=len(others))
+        self._leaves_others_alone(attempt, before, after, [id for id in others if id != claimed], worker)
         wanted = {"status": "running", "worker": worker, "attempts": before[claimed]["attempts"] + 1}
         for column, value in wanted.items():
             stored = after[claimed][column]
             attempt.expect(stored == value, "wrong column", worker=worker, column=column, stored=stored)
-        lease = after[claimed]["lease"]
-        ends = "never" if lease is None else f"{lease} seconds from now"
-        right = lease is not None and abs(lease - seconds) <= TOLERANCE
-        attempt.expect(right, "wrong lease", seconds=seconds, ends=ends)
+        until: datetime | None = after[claimed]["leased_until"]
+        attempt.expect(until is not None, "wrong lease", seconds=seconds, ends="never")
+        assert until is not None
+        moments = [(before[claimed][clock], until - timedelta(seconds=seconds), after[claimed][clock])
+                   for clock in ("seen", "here")]  # fmt: skip
+        right = any(start - TOLERANCE <= moment <= end + TOLERANCE for start, moment, end in moments)
+        lasts = (until - before[claimed]["seen"]).total_seconds()
+        attempt.expect(right, "wrong lease", seconds=seconds, ends=f"{lasts:.2f} seconds after the call")
+
+    def _leaves_others_alone(
+        self, attempt: Attempt, before: Jobs, after: Jobs, others: list[UUID], worker: str
+    ) -> None:  # fmt: skip
+        attempt.expect(all(id in after for id in others), "row gone", method="claim")
+        taken = [id for id in others if after[id]["status"] == "running" and after[id]["worker"] == worker]
+        attempt.expect(not taken, "claimed more", count=len(taken) + 1)
+        more = [id for id in others if not _may_fail(before[id], after[id])]
+        if more:
+            lease, status = before[more[0]]["lease"], after[more[0]]["status"]
+            said = "none" if lease is None else "over" if lease < 0 else "not over"
+            raise attempt.wrong("another job changed", count=len(more), status=status, lease=said)
 
     async def _completes(self, attempt: Attempt, held: dict[UUID, str]) -> None:
         first, worker = next(iter(held.items()))
-        for id, by, whose in ((first, "west", "another worker holds"), ([*held][-1], "east", "nobody has claimed")):
+        (failed,) = await add_jobs(attempt, -20, status="failed", worker="east", attempts=1)
+        (queued,) = await add_jobs(attempt, 40, worker="east", attempts=1)
+        await self._is_done(attempt, first, worker)
+        for id, by, whose in (
+            (list(held)[2], "west", "another worker holds"), (list(held)[-1], "east", "nobody has claimed"),
+            (first, worker, "is done"), (failed, "east", "has failed"), (queued, "east", "is queued again"),
+        ):  # fmt: skip
             did = await self._completes_in_vain(attempt, id, by)
             attempt.expect(not did, "completed for another", whose=whose, did=did)
         with calling_it(attempt, "unknown job", did="raised an error"):
             said = await complete(attempt, uuid4(), worker)
         attempt.expect(not said, "unknown job", did="returned True")
-        await self._is_done(attempt, first, worker)
 
     async def _completes_in_vain(self, attempt: Attempt, id: UUID, worker: str) -> str:
         """What it did, in words, that it should not have done."""
@@ -220,3 +271,9 @@ class QueueOfJobs(Exercise):
         attempt.expect(claimed not in used_up, "out of attempts", attempts=attempts, did="took it again")
         did = "returned None, though another job is due"
         attempt.expect(claimed is not None, "out of attempts", attempts=attempts, did=did)
+
+
+def _may_fail(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """True for a job that was out of attempts and in nobody's hands, and was made failed."""
+    free = before["status"] == "queued" or (before["status"] == "running" and before["lease"] < 0)
+    return bool(free and before["attempts"] >= before["max_attempts"] and after["status"] == "failed")

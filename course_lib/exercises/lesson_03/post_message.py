@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from secrets import SystemRandom, randbelow, token_hex
+import asyncio
+from datetime import UTC, datetime, timedelta
+from secrets import SystemRandom, randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.db import make_engine, make_session_factory
-from course_lib.judging.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, calling_it
+from course_lib.db import make_session_factory
+from course_lib.exercises.lesson_03.scenes.gate import (
+    AT_ONCE,
+    BUILD_GATE,
+    LONGEST_HOLD,
+    PATIENCE,
+    closed_gate,
+    held_engine,
+)
+from course_lib.judging.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, calling_it, small_pool
 from course_lib.judging.attempt import POOL, Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import sessions_of
@@ -22,29 +30,11 @@ from course_lib.judging.staging import add_rows, add_user
 from course_lib.judging.trouble import sqlstate_of
 from course_lib.judging.turns import Race, run_race
 
-AT_ONCE = 20
 ROLES = ("user", "assistant", "tool")
+QUEUEING_SECONDS = 12  # for one of five connections, of nineteen who post one after the other
+REFUSING_SECONDS = 3  # for an error to come out
 SLEEP = 0.3  # seconds: who pauses longer between two tries is overtaken by all others in that time
-GATE = 20_260_308  # the first half of the keys of advisory locks; the second half is the number of the arrival
-HELD = "held"  # the application_name of connections that stand at the gate
-BUILD_GATE = f"""
-    DO $do$ BEGIN
-        CREATE SEQUENCE arrivals;
-        CREATE FUNCTION stand_at_the_gate() RETURNS trigger LANGUAGE plpgsql AS $stand$
-        DECLARE arrival int := nextval('arrivals');
-        BEGIN
-            PERFORM pg_advisory_lock_shared({GATE}, arrival);
-            PERFORM pg_advisory_unlock_shared({GATE}, arrival);
-            RETURN NEW;
-        END $stand$;
-        CREATE TRIGGER gate BEFORE INSERT ON messages FOR EACH ROW
-        WHEN (current_setting('application_name') = '{HELD}') EXECUTE FUNCTION stand_at_the_gate();
-    END $do$
-"""
-CLOSE_GATE = f"""
-    SELECT setval('arrivals', 1, false), count(pg_advisory_lock({GATE}, arrival))
-    FROM generate_series(1, {AT_ONCE}) AS arrival
-"""
+STEP = 2**16 * 3**3 * 5**6 * 7 * 11 * 13  # between two ids: who takes one of few locks by a remainder takes the same
 
 
 class PostMessage(Exercise):
@@ -75,10 +65,10 @@ class PostMessage(Exercise):
         "nobody waits for it?"
     )
     mistakes: ClassVar = {
-        "nothing returned": "`post_message` returned None. | Did you forget `return`?",
+        "nothing returned": "`post_message` returned None for a conversation that is there. "
+        "| Did you forget `return`, or is one without messages taken for none?",
         "not a number": "`post_message` returned {kind}, and the `seq` was asked for as an int. | `message.seq`",
-        "not stored": "It returned {seq}, and no other connection sees a message of that number. "
-        "| What makes it last?",
+        "not stored": "It returned {seq}, and no other connection sees a message of that number. | What makes it last?",
         "wrong values": "The stored message does not have the {column} that was given. "
         "| Conversation, role and content are arguments.",
         "first message": "Posting to an empty conversation {did}. | The highest of no numbers is NULL: `coalesce`.",
@@ -86,12 +76,21 @@ class PostMessage(Exercise):
         "| Messages get deleted, and leave gaps. Which number is the highest?",
         "wrong number": "With {highest} as the highest number, the message got {seq}. "
         "| One more than the highest in this conversation.",
+        "remembered": "Messages up to number {n} had been posted, those after number {highest} were deleted, and then "
+        "it {did}. "
+        "| The highest number is the one in the table now: others change it too.",
+        "tried for ever": "For a role that does not exist it had not come to an end after {seconds} seconds. "
+        "| Only a number that is taken can be free the next time. Which constraint was it?",
+        "error swallowed": "For a role that does not exist it raised nothing and returned {said}. "
+        "| None is for a conversation that does not exist. What the table refuses is an error, and reaches the caller.",
         "unknown conversation": "For a conversation that does not exist it {did}. "
         "| None was asked for: look whether the row is there, or catch what the foreign key says.",
         "others wait": "While a post to one conversation was going on, a post to another one had to wait for it. "
-        "| What you lock belongs to all conversations. Lock something of this one.",
-        "collided": "Of {n} posts to one conversation, one read the highest number, another one stored the next before "
-        "it did, and it raised {error}. | Lock the conversation before you read, or try again from the reading.",
+        "| What you lock belongs to more than one conversation. Lock something of this one.",
+        "collided": "Of {n} posts to one conversation, one read the highest number, another one stored the next "
+        "before it did, and it raised {error}. "
+        "| Lock the conversation before you read, or try again from the reading. At REPEATABLE READ, what is read "
+        "after the wait is what was there before it.",
         "gave up": "Of {n} posts to one conversation, one was overtaken {times} times and then raised {error}. "
         "| Nineteen others can be faster, one after the other. Try until it works, or wait for a lock.",
         "not waited": "Of {n} posts to one conversation, one found it locked by another and raised {error}. "
@@ -101,14 +100,15 @@ class PostMessage(Exercise):
         "deadlock": "Of {n} posts to one conversation, one failed with {error}. "
         "| Each held what the other wanted: lock the conversation first, with the lock you need.",
         "no number": "Of {n} posts to one conversation, {none} returned None. "
-        "| Nothing was stored for them, though the conversation is there.",
+        "| None is for a conversation that does not exist, and this one is there.",
         "not consecutive": "{n} posts to a conversation with {highest} as the highest number were told numbers from "
-        "{first} to {last}, {different} different ones. | Each is one more than the one before, without a gap.",
+        "{first} to {last}, {different} different ones. "
+        "| Each is one more than the one before, without a gap.",
         "mixed up": "Of {n} posts at once, {count} were told a number under which another message is stored. "
         "| Return the number that was stored with this message.",
-        "locked in this process": "While one post had not been committed yet, another one waited for something that is "
-        "no lock of the database. | The service runs in several processes, and Python's locks are known to one of "
-        "them.",
+        "locked in this process": "While one post had not been committed yet, another one waited for something that "
+        "is no lock of the database. "
+        "| The service runs in several processes, and Python's locks are known to one of them.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -117,10 +117,12 @@ class PostMessage(Exercise):
         with calling_it(attempt, "unknown conversation", did="raised an error"):
             said = await attempt.call(sessions_of(attempt), uuid4(), "user", "Is anybody here?")
         attempt.expect(said is None, "unknown conversation", did=f"returned {said!r}")
+        await self._lets_errors_out(attempt, user_id)
         await attempt.sql(BUILD_GATE)
-        async with _held_engine(attempt) as held:
+        async with held_engine(attempt) as held:
             await self._lets_others_post(attempt, held, user_id)
-            await self._twenty_at_once(attempt, held, user_id)
+            async with small_pool(attempt, POOL["pool_size"], patience=QUEUEING_SECONDS):
+                await self._twenty_at_once(attempt, held, user_id)
 
     async def _numbers(self, attempt: Attempt, user_id: UUID) -> None:
         highest = 4 + randbelow(20)
@@ -138,9 +140,30 @@ class PostMessage(Exercise):
         with calling_it(attempt, "counted rows", did="raised an error", **left):
             seq = await self._post(attempt, id, roles[2])
         attempt.expect(seq == highest + 2, "counted rows", did=f"gave the number {seq}", **left)
+        await attempt.sql("DELETE FROM messages WHERE conversation_id = :id AND seq > :n", id=id, n=highest)
+        with calling_it(attempt, "remembered", n=highest + 2, highest=highest, did="raised an error"):
+            seq = await self._post(attempt, id, roles[0])
+        did = f"gave the number {seq}"
+        attempt.expect(seq == highest + 1, "remembered", n=highest + 2, highest=highest, did=did)
+
+    async def _lets_errors_out(self, attempt: Attempt, user_id: UUID) -> None:
+        id = await _add_conversation(attempt, user_id, 1)
+
+        async def post() -> Any:
+            return await asyncio.wait_for(attempt.answer(sessions_of(attempt), id, "robot", "Beep."), REFUSING_SECONDS)
+
+        try:
+            said = await attempt.call(function=post)
+        except Wrong as wrong:
+            if wrong.mistake != "raised":
+                raise
+            late = isinstance(wrong.__cause__, TimeoutError)
+            attempt.expect(not late, "tried for ever", seconds=REFUSING_SECONDS)
+        else:
+            raise attempt.wrong("error swallowed", said=repr(said))
 
     async def _post(self, attempt: Attempt, id: UUID, role: str) -> int:
-        content = f"It's {token_hex(4)}: 100%"
+        content = f"  {awkward_text()} "
         seq = await attempt.call(sessions_of(attempt), id, role, content)
         attempt.expect(seq is not None, "nothing returned")
         attempt.expect(isinstance(seq, int) and not isinstance(seq, bool), "not a number", kind=article(seq))
@@ -156,11 +179,12 @@ class PostMessage(Exercise):
         return int(seq)
 
     async def _lets_others_post(self, attempt: Attempt, held: AsyncEngine, user_id: UUID) -> None:
-        one, another = await _add_conversation(attempt, user_id, 2), await _add_conversation(attempt, user_id, 2)
+        one = await _add_conversation(attempt, user_id, 2)
+        another = await _add_conversation(attempt, user_id, 2, UUID(int=(one.int + STEP) % 2**128))
 
         async def script(race: Race) -> list[Any]:
             race.run_freely()
-            async with _closed_gate(attempt) as gate:
+            async with closed_gate(attempt) as gate:
                 race.start(attempt.answer, make_session_factory(held), one, "user", "A moment.")
                 await race.settle(SLEEP)
                 other = race.start(attempt.answer, sessions_of(attempt), another, "user", "I am in a hurry.")
@@ -183,12 +207,13 @@ class PostMessage(Exercise):
         async def script(race: Race) -> list[Any]:
             nonlocal overtaken, held_outside
             race.run_freely()
-            async with _closed_gate(attempt) as gate:
+            async with closed_gate(attempt) as gate:
                 first = race.start(attempt.answer, make_session_factory(held), id, "user", contents[0])
                 while len(race.calls) < AT_ONCE and await race.settle(SLEEP) and not first.ended:
                     other = race.start(attempt.answer, sessions_of(attempt), id, "user", contents[len(race.calls)])
                     held_outside = not await race.settle(SLEEP) and other in race.held_outside
                     if not other.ended:
+                        await self._try_its_patience(attempt)
                         break  # it waits for the first one, as it should, or tries again and again
                     overtaken += 1
                     await gate.let_through()
@@ -203,6 +228,12 @@ class PostMessage(Exercise):
             raise _named(attempt, wrong, overtaken) from wrong
         await self._compare(attempt, id, highest, dict(zip(contents, answers, strict=True)))
         attempt.expect(not held_outside, "locked in this process")
+
+    async def _try_its_patience(self, attempt: Attempt) -> None:
+        """Who has set itself a limit for waiting has to wait for longer than that."""
+        limit = float(await attempt.value(PATIENCE))
+        if limit <= LONGEST_HOLD:
+            await asyncio.sleep(1.3 * limit)
 
     async def _compare(self, attempt: Attempt, id: UUID, highest: int, told: dict[str, Any]) -> None:
         n = len(told)
@@ -231,54 +262,14 @@ def _named(attempt: Attempt, wrong: Wrong, overtaken: int) -> Wrong:
     return attempt.wrong(names[code], **numbers) if code in names else wrong
 
 
-class _Gate:
-    """Advisory locks, one for each time that a held connection comes to an INSERT of a message.
-
-    All are taken beforehand and released one after the other: taking one again could come too late.
-    """
-
-    def __init__(self, judge: AsyncSession) -> None:
-        self.judge = judge
-        self.arrivals = 0
-
-    async def let_through(self) -> None:
-        """Who stands there goes on, and stands again at the next INSERT."""
-        self.arrivals += 1
-        await self.judge.execute(text(f"SELECT pg_advisory_unlock({GATE}, {self.arrivals})"))
-
-    async def open(self) -> None:
-        await self.judge.execute(text("SELECT pg_advisory_unlock_all()"))
-
-
-@asynccontextmanager
-async def _closed_gate(attempt: Attempt) -> AsyncIterator[_Gate]:
-    async with attempt.judge_session() as judge:
-        await judge.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        await judge.execute(text(CLOSE_GATE))
-        gate = _Gate(judge)
-        try:
-            yield gate
-        finally:
-            await gate.open()
-
-
-@asynccontextmanager
-async def _held_engine(attempt: Attempt) -> AsyncIterator[AsyncEngine]:
-    """An engine like the attempt's, whose connections stand at the gate."""
-    settings = {"server_settings": {"application_name": HELD}}
-    engine = make_engine(attempt.url, connect_args=settings, **POOL)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-async def _add_conversation(attempt: Attempt, user_id: UUID, messages: int = 0) -> UUID:
-    """A conversation with messages 1, 2, 3 …; its id."""
-    id = uuid4()
+async def _add_conversation(attempt: Attempt, user_id: UUID, messages: int = 0, id: UUID | None = None) -> UUID:
+    """A conversation with messages 1, 2, 3 …; its id. The last of them is no complete one, and none came in order."""
+    id = id or uuid4()
     await add_rows(attempt, "conversations", [{"id": id, "user_id": user_id, "title": "Plans"}])
+    now = datetime.now(UTC)
     numbered = [
-        {"conversation_id": id, "seq": seq, "role": "user", "content": f"Message {seq}"}
+        {"conversation_id": id, "seq": seq, "role": "user", "content": f"Message {seq}", "id": uuid4()}
+        | {"status": "complete" if seq < messages else "streaming", "created_at": now - timedelta(seconds=seq)}
         for seq in range(1, messages + 1)
     ]
     if numbered:

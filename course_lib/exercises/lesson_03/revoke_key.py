@@ -18,7 +18,7 @@ from course_lib.judging.staging import add_rows, add_user
 from course_lib.judging.turns import in_turns
 
 CHECKS_IN_THE_UPDATE = re.compile(r"\bUPDATE\s+api_keys\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
-LONG_AGO = "2026-02-01T10:00:00Z"
+LONG_AGO, LATER = "2026-02-01T10:00:00Z", "2100-01-01T00:00:00Z"  # what is not NULL is not active
 WATCH = """
     DO $do$ BEGIN
         CREATE SCHEMA judge;
@@ -76,7 +76,8 @@ class RevokeKey(Exercise):
         "| The key's id belongs into the WHERE of the UPDATE.",
         "last key revoked": "The user's only key was revoked. | What is to be counted before it is revoked?",
         "counted revoked ones": "The user had {revoked} revoked keys and one active one, and the active one was "
-        "revoked. | Which keys does a program still get in with?",
+        "revoked. "
+        "| Which keys does a program still get in with?",
         "counted everybody's": "The user had one active key, other users had theirs, and it was revoked. "
         "| The rule holds for each user: whose keys do you count?",
         "false yes": "It said True for the user's last active key, and the key is as it was. "
@@ -86,20 +87,33 @@ class RevokeKey(Exercise):
         "revoked twice": "A key that was revoked before {did}. | False was asked for, and its `revoked_at` stays.",
         "unknown key": "For an id that no key has, it {did}. | No such key means False.",
         "checked in the UPDATE": "Two sessions revoked the user's last two keys, each in an UPDATE that asked for "
-        "another active key, and both were told True. | A subquery locks nothing, and sees the table as it was when "
-        "the statement began. What do both have to wait for?",
+        "another active key, and both were told True. "
+        "| A subquery locks nothing, and sees the table as it was when the statement began. What do both have to wait "
+        "for?",
         "both revoked": "Two sessions revoked the user's last two keys at once: both were told True, and no key is "
-        "left. | Each counted before the other had committed. What could they both lock before they count?",
+        "left. "
+        "| Each has to look at the keys after the other one's commit: what could both lock before they look, and is "
+        "what was looked at earlier, or in an older snapshot (REPEATABLE READ), looked at again?",
         "nobody": "Two sessions revoked the user's last two keys at once, and both were told False. "
-        "| One of them has to win. Wait for a lock rather than give up at it.",
+        "| One of them has to win. Wait for a lock rather than skip it or give up at it.",
         "false answers": "Two sessions revoked the user's last two keys at once: {yes} of them said True, and {left} "
-        "active keys are left. | Is the answer about what was committed?",
-        "not tried again": "Two sessions revoked the user's last two keys at once, and one failed with {error}. "
-        "| SERIALIZABLE asks for another try: catch SQLSTATE 40001, roll back, and begin anew with the reading.",
-        "deadlock": "Two sessions revoked the user's last two keys at once, and one failed with {error}. "
+        "active keys are left. "
+        "| Is the answer about what was committed?",
+        "gave up at a lock": "Two sessions at once revoked two of a user's three active keys: {yes} said True, and "
+        "{left} key(s) are active. "
+        "| Both can go, and one remains. Wait for a lock rather than skip it or give up at it.",
+        "twice the same": "Two sessions revoked the same key at once, and {yes} of them were told True. "
+        "| One of them has revoked it. Ask after the wait whether it is still active, or ask the UPDATE.",
+        "failed at once": "Sessions revoked keys of one user at once, and one failed with {error}. "
+        "| Neither call raises an error: wait for the lock.",
+        "not tried again": "Two sessions revoked keys of one user at once, and one failed with {error}, SQLSTATE "
+        "40001. "
+        "| This isolation level asks for another try: roll back, and begin anew with the reading.",
+        "deadlock": "Two sessions revoked keys of one user at once, and one failed with {error}, SQLSTATE 40P01. "
         "| Each held what the other wanted. Lock one thing that both share, or all in the same order.",
         "locked in this process": "While one session had not committed yet, the other waited for something that is no "
-        "lock of the database. | The service runs in several processes, and Python's locks are known to one of them.",
+        "lock of the database. "
+        "| The service runs in several processes, and Python's locks are known to one of them.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -110,6 +124,8 @@ class RevokeKey(Exercise):
         await self._keeps_the_last(attempt)
         await self._knows_what_is_revoked(attempt)
         await self._two_at_once(attempt)
+        await self._two_of_three(attempt)
+        await self._twice_the_same(attempt)
 
     async def _revokes(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
@@ -128,7 +144,7 @@ class RevokeKey(Exercise):
             attempt.expect(said, "false no", active=active)
 
     async def _keeps_the_last(self, attempt: Attempt) -> None:
-        for revoked in (0, 1 + randbelow(3)):
+        for revoked in (0, 2 + randbelow(3)):
             said, kept = await self._asks_for_the_last(attempt, revoked)
             if not kept and not revoked:
                 await attempt.sql("DELETE FROM api_keys")  # with nobody else's keys around, does it count right?
@@ -161,11 +177,7 @@ class RevokeKey(Exercise):
     async def _two_at_once(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
         keys = (await _add_keys(attempt, user_id, active=2, revoked=1))[:2]
-        with (
-            calling_it(attempt, "not tried again", DBAPIError, saying=SERIALIZATION),
-            calling_it(attempt, "deadlock", DBAPIError, saying=DEADLOCK),
-        ):
-            in_the_database, answers = await in_turns(attempt, *([key] for key in keys))
+        in_the_database, answers = await self._in_turns(attempt, keys)
         revoked_at = await _keys(attempt)
         left = sum(revoked_at[key] is None for key in keys)
         yes = answers.count(True)
@@ -175,6 +187,26 @@ class RevokeKey(Exercise):
         attempt.expect(yes > 0, "nobody")
         attempt.expect(yes == 1 and left == 1, "false answers", yes=yes, left=left)
         attempt.expect(in_the_database, "locked in this process")
+
+    async def _two_of_three(self, attempt: Attempt) -> None:
+        keys = await _add_keys(attempt, await add_user(attempt), active=3)
+        _, answers = await self._in_turns(attempt, keys[:2])
+        revoked_at = await _keys(attempt)
+        yes, left = answers.count(True), sum(revoked_at[key] is None for key in keys)
+        attempt.expect((yes, left) == (2, 1), "gave up at a lock", yes=yes, left=left)
+
+    async def _twice_the_same(self, attempt: Attempt) -> None:
+        key, _ = await _add_keys(attempt, await add_user(attempt), active=2)
+        _, answers = await self._in_turns(attempt, [key, key])
+        attempt.expect(answers.count(True) == 1, "twice the same", yes=answers.count(True))
+
+    async def _in_turns(self, attempt: Attempt, keys: list[UUID]) -> tuple[bool, list[Any]]:
+        with (
+            calling_it(attempt, "failed at once", DBAPIError),
+            calling_it(attempt, "not tried again", DBAPIError, saying=SERIALIZATION),
+            calling_it(attempt, "deadlock", DBAPIError, saying=DEADLOCK),
+        ):
+            return await in_turns(attempt, *([key] for key in keys))
 
     async def _ask(self, attempt: Attempt, key_id: UUID) -> bool:
         said = await attempt.call(sessions_of(attempt), key_id)
@@ -189,7 +221,7 @@ async def _add_keys(attempt: Attempt, user_id: UUID, active: int, revoked: int =
     rows: list[dict[str, Any]] = [
         {"id": id, "user_id": user_id, "label": choice(("laptop", "server", "phone")), "prefix": token_hex(4)}
         | {"key_hash": f"\\x{token_hex(32)}", "created_at": LONG_AGO}
-        | {"revoked_at": None if place < active else LONG_AGO}
+        | {"revoked_at": None if place < active else (LATER, LONG_AGO)[place % 2]}
         for place, id in enumerate(ids)
     ]
     await add_rows(attempt, "api_keys", rows)

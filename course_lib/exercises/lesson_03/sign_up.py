@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from secrets import token_hex
+from secrets import choice
 from typing import Any, ClassVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from course_lib.judging.asking import calling_it
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
-from course_lib.judging.quoting import article
+from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import sessions_of
-from course_lib.judging.staging import new_email, new_name
+from course_lib.judging.staging import add_rows, new_email
 
 TABLES = ("users", "conversations", "messages")
+NAMES = ("  Mara O'Neil", 'Idris "the" Ærø', "Olu {0} :name %s", "C:\\Runa", "東京 Pia ")
+NOBODYS_TURN = {"token_limit": 9, "tokens_used": 0} | dict.fromkeys(("created_at", "updated_at"), "2100-01-01T00:00Z")
+OTHERS = "SELECT md5(string_agg(u::text, '' ORDER BY u.id)) FROM users AS u WHERE email <> :email"
 
 WITNESS = """
     DO $do$
@@ -62,37 +66,50 @@ class SignUp(Exercise):
         "not an id": "`sign_up` returned {kind}, and the id of the user was asked for. | `user.id` is a UUID.",
         "not stored": "`sign_up` returned, and no other connection sees the user. | What makes it last?",
         "rows missing": "After `sign_up` the user has {conversations} conversation(s), with {messages} message(s) in "
-        "the first. | One of each was asked for.",
+        "the first. "
+        "| One of each was asked for.",
         "wrong value": "`{column}` holds {stored!r}, and that is not what was asked for. "
         "| The statement says what goes into each row.",
-        "wrong id": "The id it returned is not that of the stored user. | `user.id`, once the row was sent.",
-        "something stayed": "It was refused because of {reason}, and {count} row(s) of that sign-up stayed in "
-        "`{table}`. | What was committed before the error stays: one commit, at the end.",
-        "error swallowed": "It was refused because of {reason}, and `sign_up` returned {said} as if all were well. "
-        "| Let the error go on to the caller, or raise it again after the rollback.",
+        "wrong id": "The id it returned is not that of the stored user. "
+        "| `user.id`, once the row was sent. Names are not unique, and others sign up meanwhile.",
+        "something stayed": "Called with {reason}, `sign_up` raised {error}, and {count} row(s) of that call are "
+        "stored in `{table}`. "
+        "| What was committed before an error stays: one commit, at the end.",
+        "stored all the same": "Called with {reason}, `sign_up` raised nothing, and {count} row(s) of that call are "
+        "stored in `{table}`. "
+        "| Hand the values to the database as they are, and let what it says go on to the caller.",
+        "error swallowed": "Called with {reason}, `sign_up` stored nothing and returned {said} as if all were well. "
+        "| The caller has to know: let the error go on, or raise it again after the rollback.",
+        "others changed": "Called with {reason}, `sign_up` changed users who were there before. "
+        "| A sign-up makes rows, and changes none.",
         "several transactions": "The rows came in {count} transactions, so others could see a user with only a part "
-        "of the sign-up. | One commit, after the last row.",
-        "connection kept": "It was refused because of {reason}, and {count} connection(s) had not been given back when "
-        "the error came out. | `async with` closes the session on every way out.",
-        "no second try": "After a sign-up was refused because of {reason}, a correct one raised {error}. "
+        "of the sign-up. "
+        "| One commit, after the last row.",
+        "connection kept": "Called with {reason} it raised {error}, and by then {count} connection(s) had not been "
+        "given back. "
+        "| `async with` closes the session on every way out.",
+        "no second try": "After a call with {reason} had failed, a correct one raised {error}. "
         "| Each call needs a session of its own, or one that was rolled back.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
+        await _add_somebody(attempt)
         await attempt.sql(WITNESS)
         taken = new_email()
         await self._signs_up(attempt, taken)
         transactions = await attempt.value("SELECT count(DISTINCT xid) FROM written")
-        email = new_email()
+        email, others = new_email(), await _others(attempt)
         await self._refuses(attempt, "a question that is None", email, None)
         with calling_it(attempt, "no second try", reason="a question that is None"):
             await self._signs_up(attempt, email)
         await self._refuses(attempt, "an e-mail that is taken", taken, "Which one?")
+        attempt.expect(await _others(attempt, email) == others, "others changed", reason="an e-mail that is taken")
+        await self._refuses(attempt, "a capital letter in the e-mail", new_email("Mara"), "Which one?")
         await self._refuses(attempt, "a question that PostgreSQL cannot store", new_email(), "a zero: \x00")
         attempt.expect(transactions == 1, "several transactions", count=transactions)
 
     async def _signs_up(self, attempt: Attempt, email: str) -> None:
-        name, question = new_name(), f"What is {token_hex(3)}?"
+        name, question = choice(NAMES), f"  What is {awkward_text()}?"
         said = await self._ask(attempt, email, name, question)
         attempt.expect(said is not None, "nothing returned")
         attempt.expect(isinstance(said, UUID), "not an id", kind=article(said))
@@ -108,22 +125,33 @@ class SignUp(Exercise):
 
     async def _refuses(self, attempt: Attempt, reason: str, email: str, question: str | None) -> None:
         before = await _counts(attempt)
-        refused, said, held = False, None, 0
+        error, said, held = None, None, 0
         try:
-            said = await self._ask(attempt, email, new_name(), question)
+            said = await self._ask(attempt, email, choice(NAMES), question)
         except Wrong as wrong:
             if wrong.mistake != "raised":
                 raise
-            refused, held = True, attempt.engine.pool.checkedout()  # type: ignore[attr-defined]
+            error, held = wrong.__cause__, attempt.engine.pool.checkedout()  # type: ignore[attr-defined]
         for table, count in (await _counts(attempt)).items():
+            mistake = "something stayed" if error else "stored all the same"
             stayed = count - before[table]
-            attempt.expect(stayed == 0, "something stayed", reason=reason, count=stayed, table=table)
-        shown = "None" if said is None else article(said)
-        attempt.expect(refused, "error swallowed", reason=reason, said=shown)
-        attempt.expect(held == 0, "connection kept", reason=reason, count=held)
+            attempt.expect(stayed == 0, mistake, reason=reason, error=kind_of(error), count=stayed, table=table)
+        attempt.expect(error is not None, "error swallowed", reason=reason, said=article(said))
+        attempt.expect(held == 0, "connection kept", reason=reason, error=kind_of(error), count=held)
 
     async def _ask(self, attempt: Attempt, email: str, name: str, question: str | None) -> Any:
         return await attempt.call(sessions_of(attempt), email, name, question)
+
+
+async def _add_somebody(attempt: Attempt) -> None:
+    """People with every name that will be used; for whoever looks for the newest row or the greatest id, one is it."""
+    rows = [{"id": uuid4(), "name": name, "email": new_email(), "tier": "free", **NOBODYS_TURN} for name in NAMES]
+    await add_rows(attempt, "users", [*rows, rows[0] | {"id": UUID(int=2**128 - 1), "email": new_email()}])
+
+
+async def _others(attempt: Attempt, email: str = "") -> str:
+    print_: str = await attempt.value(OTHERS, email=email)
+    return print_
 
 
 async def _counts(attempt: Attempt) -> dict[str, int]:

@@ -7,20 +7,23 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from course_lib.judging.asking import CHECK, DEADLOCK, calling_it, until_blocked
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article
-from course_lib.judging.races import at_once, kept_outside, sessions_of, store_if_free
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.races import Intruder, at_once, kept_outside, listening, sessions_of, store_if_free
 from course_lib.judging.staging import add_rows, new_email, new_name
 
 SHARED = "SELECT 1 FROM users WHERE id = :id FOR SHARE"
 NOT_BOTH = "SELECT md5(string_agg(u::text, '' ORDER BY id)) FROM users AS u WHERE id NOT IN (:giver, :taker)"
 BOTH = "SELECT id, token_limit, tokens_used FROM users WHERE id IN (:giver, :taker)"
 TIMES = dict.fromkeys(("created_at", "updated_at"), "2026-03-01T10:00Z")
+LOOK = "SELECT token_limit FROM users WHERE id IN (%s, %s)"
+SIGN_UP = "INSERT INTO users (email, name) VALUES (%s, 'Somebody New')"
+TIMES_IN_BETWEEN, COMMITS = 120, 10
 Balances = dict[UUID, tuple[int, int]]
 
 
@@ -54,28 +57,35 @@ class TransferTokens(Exercise):
         "| Unused is `token_limit - tokens_used`, and giving all of it away is allowed.",
         "not committed": "It said True for {n} tokens, and no other connection sees a change. | What makes it last?",
         "wrong amount": "It was to transfer {n} tokens: the giver's `token_limit` moved by {given}, the other's by "
-        "{taken}. | What one loses the other gets.",
+        "{taken}. "
+        "| What one loses the other gets.",
         "wrong column": "The transfer of {n} tokens changed `tokens_used` too. | Only `token_limit` moves.",
         "others changed": "Other users were changed too. | Two ids, two rows.",
         "false yes": "It said True, and there was {case}. | False was asked for.",
         "changed although refused": "With {case} it said False, and the `token_limit` of both together moved by "
-        "{moved}. | Refused means untouched: check before you change, or roll back.",
+        "{moved}. "
+        "| Refused means untouched: check before you change, or roll back.",
         "raised instead": "With {case} it raised {error}. "
         "| False was asked for: look first, or catch it and roll back.",
         "seen half-way": "While the transfer waited for the taker's row, other connections saw the giver's "
         "`token_limit` moved by {given} and the taker's not at all. "
         "| Both changes belong to one transaction, with one commit.",
-        "tokens lost": "While a transfer of {n} ran, other sessions gave the two {bonus} tokens, and the `token_limit` "
-        "of both together moved by {moved}. "
+        "tokens lost": "While a transfer of {n} ran, other sessions gave the two {bonus} tokens, and the "
+        "`token_limit` of both together moved by {moved}. "
         "| What was written back was old. Lock the rows before you read them, or let the server add.",
         "decided too early": "While another session spent tokens of the giver, so that too few were left, it {did}. "
         "| The number it decided on was old. Lock before you read, or decide in the UPDATE.",
         "broke off": "While another session changed one of the two users, it raised {error}. "
         "| Wait for the row, or start over with a fresh transaction.",
-        "deadlock": "Two transfers in opposite directions at once: the server stopped one with {error}, "
-        "SQLSTATE 40P01. | Each held what the other waited for. Lock the two rows in the same order in both.",
-        "refused in a race": "While other sessions were at the same two users it said {said}, and there were "
-        "more than enough tokens. | Was an error, or a row that is locked, taken for a refusal?",
+        "gave up": "Other sessions bought a token or signed up in between, {times} time(s), and then it raised "
+        "{error}. "
+        "| COMMIT can fail like a statement. Lock the rows, or start over as often as it takes.",
+        "deadlock": "Two transfers in opposite directions at once: the server stopped one with {error}, SQLSTATE "
+        "40P01. "
+        "| Each held what the other waited for. Lock the two rows in the same order in both.",
+        "refused in a race": "While other sessions were at the same two users it said {said}, and there were more "
+        "than enough tokens. "
+        "| Was an error, or a row that is locked, taken for a refusal?",
         "kept in this process": "While one transfer waited for a row, the other had not come to the database at all. "
         "| What holds it back is known to this Python process only, and the product runs in several. Let rows or "
         "advisory locks decide.",
@@ -97,6 +107,7 @@ class TransferTokens(Exercise):
         await self._refuses(attempt, taker, taker, 5, "one user on both sides")
         await self._keeps_what_another_adds(attempt)
         await self._keeps_what_comes_in_between(attempt)
+        await self._starts_over_as_often_as_it_takes(attempt)
         await self._sees_what_another_spends(attempt)
         await self._goes_both_ways(attempt)
 
@@ -140,23 +151,49 @@ class TransferTokens(Exercise):
         before = await _balances(attempt, giver, taker)
         transactions, added = 0, 0
 
-        def come_in_between(_: Any) -> None:
+        def come_in_between(_: object) -> None:
             nonlocal transactions, added
             transactions += 1
             more = before[taker][0] + bonus
             if transactions == 2 and store_if_free(attempt, "users", taker, "token_limit", more):
                 added = bonus
 
-        event.listen(attempt.engine.sync_engine, "begin", come_in_between)
-        try:
-            with calling_it(attempt, "broke off"):
-                await attempt.call(sessions_of(attempt), giver, taker, n)
-        finally:
-            event.remove(attempt.engine.sync_engine, "begin", come_in_between)
+        with listening(attempt, "begin", come_in_between), calling_it(attempt, "broke off"):
+            await attempt.call(sessions_of(attempt), giver, taker, n)
         after = await _balances(attempt, giver, taker)
         moved = _together(after) - _together(before)
         right = after[giver][0] == before[giver][0] - n and moved == added
         attempt.expect(right, "tokens lost", n=n, bonus=added, moved=moved)
+
+    async def _starts_over_as_often_as_it_takes(self, attempt: Attempt) -> None:
+        """The taker buys a token before each statement, if their row is free, and somebody signs up at each COMMIT.
+
+        A transaction at SERIALIZABLE that has looked for both users does not survive that: the one who signs up has
+        looked at them too, and stands on the page of the index that was read.
+        """
+        n = 100 + randbelow(100)
+        giver, taker = await _add_users(attempt, n + 500, 500)
+        before = await _balances(attempt, giver, taker)
+
+        def buy(*_: object) -> None:
+            buyer.change_if_free("users", taker, "token_limit = token_limit + 1")
+
+        def sign_up(_: object) -> None:
+            newcomer.serializable((LOOK, [giver, taker]), (SIGN_UP, [new_email()]))
+
+        with (
+            Intruder(attempt, times=TIMES_IN_BETWEEN) as buyer, Intruder(attempt, times=COMMITS) as newcomer,
+            listening(attempt, "before_cursor_execute", buy), listening(attempt, "commit", sign_up),
+        ):  # fmt: skip
+            try:
+                said = _yes_or_no(attempt, await attempt.call(sessions_of(attempt), giver, taker, n))
+            except Wrong as wrong:
+                raise _broke_off(attempt, wrong, buyer.changes + newcomer.changes) from wrong
+        after = await _balances(attempt, giver, taker)
+        moved = _together(after) - _together(before)
+        attempt.expect(said, "refused in a race", said=said)
+        right = after[giver][0] == before[giver][0] - n and moved == buyer.changes
+        attempt.expect(right, "tokens lost", n=n, bonus=buyer.changes, moved=moved)
 
     async def _sees_what_another_spends(self, attempt: Attempt) -> None:
         n, left = 100 + randbelow(100), 300 + randbelow(100)
@@ -219,6 +256,13 @@ class TransferTokens(Exercise):
         right = moved == 0 and after[one][0] - before[one][0] == back - n
         attempt.expect(right, "tokens lost", n=n, bonus=0, moved=moved)
         attempt.expect(not outside, "kept in this process")
+
+
+def _broke_off(attempt: Attempt, wrong: Wrong, times: int) -> Wrong:
+    """What an error says when other sessions were at the users so many times meanwhile."""
+    if wrong.mistake != "raised":
+        return wrong
+    return attempt.wrong("gave up", error=kind_of(wrong.__cause__), times=times)
 
 
 def _yes_or_no(attempt: Attempt, said: Any) -> bool:

@@ -12,10 +12,10 @@ ON_CONNECTING = {  # SQLAlchemy's dialects, once for an engine; asyncpg and psyc
     "select pg_catalog.version()", "select current_schema()", "show standard_conforming_strings",
     "show transaction isolation level", "show transaction_isolation",
 }  # fmt: skip
-WHEN_IT_LEARNS_A_TYPE = {  # asyncpg, before and after it asks for one that it does not know, such as vector
+AROUND_INTROSPECTION = {  # of types, by asyncpg
     "select current_setting('jit') as cur, set_config('jit', 'off', false) as new",
     "select set_config('jit', $1, false)",
-}  # fmt: skip
+}
 WHEN_GIVEN_BACK = {"select pg_advisory_unlock_all()", "close all", "unlisten *", "reset all", "discard all"}
 """asyncpg's pool, see ``asyncpg.Connection.get_reset_query``."""
 EXACT = {
@@ -39,6 +39,6 @@ def asked_by_a_driver(sql: str) -> bool:
         return True
     plain = " ".join(sql.lower().split()).rstrip("; ")
     return (
-        plain in ON_CONNECTING | WHEN_IT_LEARNS_A_TYPE | WHEN_GIVEN_BACK
+        plain in ON_CONNECTING or plain in AROUND_INTROSPECTION or plain in WHEN_GIVEN_BACK
         or PSYCOPG_TYPE.fullmatch(sql) is not None or PSYCOPG_FORGETS.fullmatch(sql) is not None
     )  # fmt: skip

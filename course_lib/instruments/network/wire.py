@@ -87,8 +87,8 @@ class Wire:
         """
         if self._close.alive:
             news = self._relay.ask("read", self._door, self._taken)
-            self._taken = news[0]
             self._traffic.add(*news[1:])
+            self._taken = news[0]  # last: what an interrupt keeps from being taken in is told again
         return self._traffic
 
     def connections(self) -> int:

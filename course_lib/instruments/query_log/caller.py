@@ -28,6 +28,9 @@ LIBRARIES = tuple(
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
     if (path := sysconfig.get_path(name))
 )
+MAGICS = ("<timed exec>", "<timed eval>", "<magic-timeit>")  # what %%time and %%timeit call the code they compile
+CELL_MAGIC, LINE_MAGIC = "run_cell_magic", "run_line_magic"  # of IPython's shell, around that code
+OUTERMOST = re.compile(r"<[^.]*>|inner")  # code that stands in no function; timeit wraps one around a cell
 ANONYMOUS = re.compile(r"(\.<locals>)?\.?<\w+>|\.<locals>")
 
 
@@ -46,7 +49,7 @@ def issuing_line() -> str | None:
     in_course: FrameType | None = None
     for frame in _stack():
         origin = _origin(frame)
-        if origin in (Origin.FILE, Origin.CELL):
+        if origin in (Origin.FILE, Origin.CELL) and not _is_of_a_line_magic(frame):
             return _spoken(frame, origin)
         if origin is Origin.COURSE and in_course is None:
             in_course = frame
@@ -122,7 +125,7 @@ def _origin(frame: FrameType) -> Origin:
 
 @cache
 def _origin_of_file(filename: str) -> Origin:
-    if _is_cell(filename):
+    if filename in MAGICS or _is_cell(filename):
         return Origin.CELL
     path = normcase(filename)
     if path.startswith(COURSE):
@@ -144,8 +147,31 @@ def _is_cell(filename: str) -> bool:
 def _spoken(frame: FrameType, origin: Origin) -> str:
     if origin is Origin.FILE:
         return f"{_file_name(frame.f_code.co_filename)}:{frame.f_lineno}"
-    function = _function(frame)
-    return f"{function}, cell line {frame.f_lineno}" if function else f"cell line {frame.f_lineno}"
+    function, line = _function(frame), frame.f_lineno + _lines_above(frame)
+    return f"{function}, cell line {line}" if function else f"cell line {line}"
+
+
+def _is_of_a_line_magic(frame: FrameType) -> bool:
+    """True for the code of ``%time …``, whose line is that of the cell around it."""
+    return frame.f_code.co_filename in MAGICS and next(_magics_around(frame), "") == LINE_MAGIC
+
+
+def _lines_above(frame: FrameType) -> int:
+    """How many lines of its cell are no part of the code: the line of each cell magic that the code stands under."""
+    around = sum(magic == CELL_MAGIC for magic in _magics_around(frame))
+    return max(around, frame.f_code.co_filename in MAGICS)
+
+
+def _magics_around(frame: FrameType) -> Iterator[str]:
+    """The magics that run the code in which ``frame`` is written, the nearest first, and not those that call it."""
+    filename, written_here = frame.f_code.co_filename, False
+    outer: FrameType | None = frame
+    while outer is not None:
+        code = outer.f_code
+        written_here = written_here or (code.co_filename == filename and bool(OUTERMOST.fullmatch(code.co_qualname)))
+        if written_here and code.co_name in (CELL_MAGIC, LINE_MAGIC) and "IPython" in code.co_filename:
+            yield code.co_name
+        outer = outer.f_back
 
 
 @cache
@@ -155,7 +181,10 @@ def _file_name(path: str) -> str:
 
 def _function(frame: FrameType) -> str:
     """The function's name, without the comprehensions in it, which Python 3.12 no longer shows as frames."""
-    return _without_anonymous(frame.f_code.co_qualname)
+    name = frame.f_code.co_qualname
+    if frame.f_code.co_filename in MAGICS:
+        name = name.removeprefix("inner")
+    return _without_anonymous(name).removeprefix(".")
 
 
 @cache

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from course_lib.models import User
@@ -41,11 +43,11 @@ async def core_returning(session, email, name):
 
 
 @ANSWERS.right
-async def raw_sql_and_text_id(session, email, name):
+async def raw_sql(session, email, name):
     statement = text("INSERT INTO users (email, name) VALUES (:email, :name) RETURNING id")
     user_id = await session.scalar(statement, {"email": email, "name": name})
     await session.commit()
-    return str(user_id)
+    return user_id
 
 
 @ANSWERS.right
@@ -109,10 +111,8 @@ async def returns_a_row(session, email, name):
 
 
 @ANSWERS.wrong("not an id")
-async def returns_the_email(session, email, name):
-    session.add(User(email=email, name=name))
-    await session.commit()
-    return email
+async def id_as_text(session, email, name):
+    return str(await core_returning(session, email, name))
 
 
 @ANSWERS.wrong("not committed")
@@ -120,13 +120,6 @@ async def flush_only(session, email, name):
     user = User(email=email, name=name)
     session.add(user)
     await session.flush()
-    return user.id
-
-
-@ANSWERS.wrong("not committed")
-async def add_only(session, email, name):
-    user = User(email=email, name=name)
-    session.add(user)
     return user.id
 
 
@@ -163,14 +156,6 @@ async def email_for_a_name(session, email, name):
     return user.id
 
 
-@ANSWERS.wrong("other values")
-async def hard_coded(session, email, name):
-    user = User(email="bob@example.org", name="Bob")
-    session.add(user)
-    await session.commit()
-    return user.id
-
-
 @ANSWERS.wrong("wrong id")
 async def id_of_its_own_invention(session, email, name):
     session.add(User(email=email, name=name))
@@ -179,15 +164,46 @@ async def id_of_its_own_invention(session, email, name):
 
 
 @ANSWERS.wrong("wrong id")
-async def id_of_somebody(session, email, name):
+async def id_of_the_newest(session, email, name):
     session.add(User(email=email, name=name))
     await session.commit()
-    return await session.scalar(select(User.id).where(User.email != email).limit(1))
+    return await session.scalar(select(User.id).order_by(User.created_at.desc()).limit(1))
 
 
-@ANSWERS.wrong("injection")
-async def f_string(session, email, name):
-    user_id = await session.scalar(text(f"INSERT INTO users (email, name) VALUES ('{email}', '{name}') RETURNING id"))
+@ANSWERS.wrong("not the default")
+async def limit_of_its_own(session, email, name):
+    user = User(email=email, name=name, token_limit=10_000)
+    session.add(user)
+    await session.commit()
+    return user.id
+
+
+@ANSWERS.wrong("another moment")
+async def stamped_when_defined(session, email, name, now=datetime.now(UTC)):  # noqa: B008
+    user = User(email=email, name=name, created_at=now, updated_at=now)
+    session.add(user)
+    await session.commit()
+    return user.id
+
+
+@ANSWERS.wrong("other values")
+async def name_cut(session, email, name):
+    return await core_returning(session, email, name[:50])
+
+
+@ANSWERS.wrong("taken")
+async def who_is_there_is_renamed(session, email, name):
+    statement = upsert(User).values(email=email, name=name)
+    statement = statement.on_conflict_do_update(index_elements=["email"], set_={"name": name}).returning(User.id)
+    user_id = await session.scalar(statement)
+    await session.commit()
+    return user_id
+
+
+@ANSWERS.wrong("others changed")
+async def everybody_is_touched(session, email, name):
+    user_id = await core_returning(session, email, name)
+    await session.execute(update(User).values(updated_at=func.now()))
     await session.commit()
     return user_id
 

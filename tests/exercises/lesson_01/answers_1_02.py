@@ -18,7 +18,7 @@ async def lower_column(session, email):
 
 @ANSWERS.right
 async def filter_by(session, email):
-    return (await session.scalars(select(User).filter_by(email=email.casefold()))).first()
+    return (await session.scalars(select(User).filter_by(email=email.lower()))).first()
 
 
 @ANSWERS.right
@@ -63,11 +63,6 @@ async def row(session, email):
 
 
 @ANSWERS.wrong("not a user")
-async def list_of_users(session, email):
-    return (await session.scalars(select(User).where(User.email == email.lower()))).all()
-
-
-@ANSWERS.wrong("not a user")
 async def only_the_id(session, email):
     return await session.scalar(select(User.id).where(User.email == email.lower()))
 
@@ -83,19 +78,9 @@ async def first_of_all(session, email):
     return await session.scalar(select(User).order_by(User.created_at).limit(1))
 
 
-@ANSWERS.wrong("somebody else")
-async def condition_in_python(session, email):
-    return await session.scalar(select(User).where(bool(email)))
-
-
 @ANSWERS.wrong("case")
 async def exact(session, email):
     return await session.scalar(select(User).where(User.email == email))
-
-
-@ANSWERS.wrong("case")
-async def only_the_column_lowered(session, email):
-    return await session.scalar(select(User).where(func.lower(User.email) == email))
 
 
 @ANSWERS.wrong("raises for nobody")
@@ -113,11 +98,6 @@ async def none_not_handled(session, email):
 async def creates_on_the_fly(session, email):
     user = await session.scalar(select(User).where(User.email == email.lower()))
     return user or User(email=email.lower(), name="new")
-
-
-@ANSWERS.wrong("invented")
-async def contains(session, email):
-    return await session.scalar(select(User).where(User.email.icontains(email, autoescape=True)))
 
 
 @ANSWERS.wrong("wildcard")
@@ -141,22 +121,53 @@ async def begins_with(session, email):
 
 
 @ANSWERS.wrong("injection")
-async def f_string(session, email):
-    statement = select(User).where(text(f"email = lower('{email}')"))
-    return (await session.scalars(statement)).first()
-
-
-@ANSWERS.wrong("injection")
 async def quotes_doubled_by_hand(session, email):
     safe = email.replace("'", "''")
     return await session.scalar(select(User).where(text(f"email = lower('{safe}')")))
 
 
-@ANSWERS.wrong("injection")
-async def refuses_quotes(session, email):
-    if "'" in email:
-        return None
+@ANSWERS.wrong("not found")
+async def quotes_taken_out(session, email):
+    return await session.scalar(select(User).where(User.email == email.lower().replace("'", "")))
+
+
+@ANSWERS.wrong("not found")
+async def casefold(session, email):
+    return await session.scalar(select(User).where(User.email == email.casefold()))
+
+
+@ANSWERS.wrong("invented")
+async def tag_cut_off(session, email):
+    local, at, host = email.lower().partition("@")
+    found = await session.scalar(select(User).where(User.email == email.lower()))
+    return found or await session.scalar(select(User).where(User.email == local.partition("+")[0] + at + host))
+
+
+@ANSWERS.wrong("invented")
+async def backslash_not_escaped(session, email):
+    pattern = email.replace("%", "\\%").replace("_", "\\_")
+    return await session.scalar(select(User).where(User.email.ilike(pattern)))
+
+
+@ANSWERS.wrong("raises for nobody")
+async def refuses_what_is_no_address(session, email):
+    if "@" not in email:
+        raise ValueError("not an e-mail address")
     return await session.scalar(select(User).where(User.email == email.lower()))
+
+
+IDS: dict[str, object] = {}
+
+
+@ANSWERS.wrong("remembered")
+async def ids_kept(session, email):
+    email = email.lower()
+    if email not in IDS:
+        found = await session.scalar(select(User.id).where(User.email == email))
+        if found is None:
+            return None
+        IDS[email] = found
+    return await session.get(User, IDS[email])
 
 
 @ANSWERS.wrong("loaded everything")

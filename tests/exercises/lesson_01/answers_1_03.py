@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import desc, select, text
-from sqlalchemy.orm import aliased, selectinload
+from sqlalchemy import desc, func, select, text
+from sqlalchemy.orm import aliased, joinedload
 
 from course_lib.models import Conversation, User
 from tests.exercises.written import Answers
@@ -81,22 +81,37 @@ async def forgot_owner(session, user_id, n):
     return (await session.scalars(select(Conversation).order_by(*NEWEST_FIRST).limit(n))).all()
 
 
-@ANSWERS.wrong("wrong length")
+@ANSWERS.wrong("too many")
 async def forgot_limit(session, user_id, n):
     statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST)
     return (await session.scalars(statement)).all()
 
 
-@ANSWERS.wrong("wrong length")
+@ANSWERS.wrong("too few")
 async def hard_coded_limit(session, user_id, n):
     statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST)
     return (await session.scalars(statement.limit(min(n, 20)))).all()
 
 
-@ANSWERS.wrong("wrong length")
-async def one_too_few(session, user_id, n):
+@ANSWERS.wrong("too few")
+async def newest_of_everybody(session, user_id, n):
+    newest = select(Conversation.id).order_by(*NEWEST_FIRST).limit(5 * n)
+    statement = select(Conversation).where(Conversation.user_id == user_id, Conversation.id.in_(newest))
+    return (await session.scalars(statement.order_by(*NEWEST_FIRST).limit(n))).all()
+
+
+@ANSWERS.wrong("too many")
+async def nought_is_twenty(session, user_id, n):
     statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST)
-    return (await session.scalars(statement.limit(n - 1))).all()
+    return (await session.scalars(statement.limit(n or 20))).all()
+
+
+@ANSWERS.wrong("remembered")
+async def ids_kept(session, user_id, n, known={}):  # noqa: B006
+    statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
+    if (user_id, n) not in known:
+        known[user_id, n] = (await session.scalars(statement)).all()
+    return known[user_id, n]
 
 
 @ANSWERS.wrong("oldest first")
@@ -125,15 +140,10 @@ async def ordered_by_something_else_at_last(session, user_id, n):
 
 
 @ANSWERS.wrong("order")
-async def as_a_list_of_a_set(session, user_id, n):
-    statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
-    return sorted(set(await session.scalars(statement)), key=lambda conversation: conversation.id)
-
-
-@ANSWERS.wrong("ties")
-async def no_tie_breaker(session, user_id, n):
-    statement = select(Conversation).where(Conversation.user_id == user_id).order_by(Conversation.updated_at.desc())
-    return (await session.scalars(statement.limit(n))).all()
+async def by_the_second(session, user_id, n):
+    second = func.date_trunc("second", Conversation.updated_at)
+    statement = select(Conversation).where(Conversation.user_id == user_id)
+    return (await session.scalars(statement.order_by(second.desc(), Conversation.id.desc()).limit(n))).all()
 
 
 @ANSWERS.wrong("ties")
@@ -150,12 +160,12 @@ async def sliced_in_python(session, user_id, n):
 
 
 @ANSWERS.wrong("loaded everything")
-async def fetchmany(session, user_id, n):
+async def one_row_more(session, user_id, n):
     statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST)
-    return (await session.scalars(statement)).fetchmany(n)
+    return (await session.scalars(statement.limit(n + 1))).all()[:n]
 
 
-@ANSWERS.wrong("loaded everything")
+@ANSWERS.wrong("too many statements")
 async def one_by_one(session, user_id, n):
     ids = select(Conversation.id).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
     return [await session.get(Conversation, id) for id in (await session.scalars(ids)).all()]
@@ -178,4 +188,4 @@ async def looks_for_the_user_first(session, user_id, n):
 @ANSWERS.wrong("loaded everything")
 async def messages_too(session, user_id, n):
     statement = select(Conversation).where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST).limit(n)
-    return (await session.scalars(statement.options(selectinload(Conversation.messages)))).all()
+    return (await session.scalars(statement.options(joinedload(Conversation.messages)))).unique().all()

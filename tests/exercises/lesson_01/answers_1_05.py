@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from copy import deepcopy
 
-from sqlalchemy import cast, delete, func, insert, select, text, update
+from sqlalchemy import Text, bindparam, cast, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.attributes import flag_modified
 
 from course_lib.models import Document
@@ -58,6 +59,32 @@ async def core_jsonb_set(session, document_id, key, value):
     result = await session.execute(update(Document).where(Document.id == document_id).values(meta=changed))
     await session.commit()
     return result.rowcount == 1
+
+
+@ANSWERS.right
+async def advisory_lock(session, document_id, key, value):
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(document_id), 0))))
+    meta = await session.scalar(select(Document.meta).where(Document.id == document_id))
+    if meta is None:
+        return False
+    await session.execute(update(Document).where(Document.id == document_id).values(meta={**meta, key: value}))
+    await session.commit()
+    return True
+
+
+@ANSWERS.right
+async def again_and_again(session, document_id, key, value):
+    while True:
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        try:
+            document = await session.get(Document, document_id, populate_existing=True)
+            if document is None:
+                return False
+            document.meta = {**document.meta, key: value}
+            await session.commit()
+            return True
+        except DBAPIError:
+            await session.rollback()
 
 
 @ANSWERS.right
@@ -122,6 +149,71 @@ async def forgot_commit(session, document_id, key, value):
     return (await session.execute(merging(document_id, key, value))).rowcount == 1
 
 
+@ANSWERS.wrong("not committed")
+async def only_keys_that_are_there(session, document_id, key, value):
+    changed = func.jsonb_set(Document.meta, [key], cast(value, JSONB), False)
+    result = await session.execute(update(Document).where(Document.id == document_id).values(meta=changed))
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("key missing")
+async def dots_are_levels(session, document_id, key, value):
+    changed = func.jsonb_set(Document.meta, key.split("."), cast(value, JSONB))
+    result = await session.execute(update(Document).where(Document.id == document_id).values(meta=changed))
+    await session.commit()
+    return result.rowcount == 1
+
+
+@ANSWERS.wrong("wrong value")
+async def merged_with_the_old_one(session, document_id, key, value):
+    async with session.begin():
+        document = await session.get(Document, document_id, with_for_update=True)
+        if document is None:
+            return False
+        old = document.meta.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        document.meta = {**document.meta, key: {**old, **value} if both else value}
+    return True
+
+
+@ANSWERS.wrong("value read as SQL")
+async def value_in_an_f_string(session, document_id, key, value):
+    sql = f"UPDATE documents SET meta = meta || jsonb_build_object(:key, '{json.dumps(value)}'::jsonb) WHERE id = :id"
+    result = await session.execute(text(sql).bindparams(bindparam("key", type_=Text)), {"key": key, "id": document_id})
+    await session.commit()
+    return result.rowcount == 1
+
+
+LOCK = asyncio.Lock()
+
+
+@ANSWERS.wrong("held in the process")
+async def lock_in_memory(session, document_id, key, value):
+    async with LOCK:
+        document = await session.get(Document, document_id)
+        if document is None:
+            return False
+        document.meta = {**document.meta, key: value}
+        await session.commit()
+        return True
+
+
+@ANSWERS.wrong("broke off")
+async def one_more_try(session, document_id, key, value):
+    async def once():
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        result = await session.execute(merging(document_id, key, value))
+        await session.commit()
+        return result.rowcount == 1
+
+    try:
+        return await once()
+    except DBAPIError:
+        await session.rollback()
+        return await once()
+
+
 @ANSWERS.wrong("old value kept")
 async def laid_underneath(session, document_id, key, value):
     statement = update(Document).where(Document.id == document_id)
@@ -153,13 +245,6 @@ async def in_its_place(session, document_id, key, value):
 @ANSWERS.wrong("wrong value")
 async def dumped_twice(session, document_id, key, value):
     result = await session.execute(merging(document_id, key, json.dumps(value)))
-    await session.commit()
-    return result.rowcount == 1
-
-
-@ANSWERS.wrong("wrong value")
-async def as_text(session, document_id, key, value):
-    result = await session.execute(merging(document_id, key, str(value)))
     await session.commit()
     return result.rowcount == 1
 
@@ -222,26 +307,6 @@ async def read_then_written_back(session, document_id, key, value):
     document.meta = {**document.meta, key: value}
     await session.commit()
     return True
-
-
-@ANSWERS.wrong("overwritten")
-async def deep_copy_written_back(session, document_id, key, value):
-    meta = await session.scalar(select(Document.meta).where(Document.id == document_id))
-    if meta is None:
-        return False
-    meta = deepcopy(meta)
-    meta[key] = value
-    await session.execute(update(Document).where(Document.id == document_id).values(meta=meta))
-    await session.commit()
-    return True
-
-
-@ANSWERS.wrong("broke off")
-async def repeatable_read_without_retry(session, document_id, key, value):
-    await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-    result = await session.execute(merging(document_id, key, value))
-    await session.commit()
-    return result.rowcount == 1
 
 
 @ANSWERS.wrong("broke off")

@@ -90,13 +90,6 @@ async def forgot_return(session, user_id, documents):
 
 
 @ANSWERS.wrong("not the counts")
-async def one_number(session, user_id, documents):
-    await session.execute(saving(), rows_for(user_id, documents))
-    await session.commit()
-    return len(documents)
-
-
-@ANSWERS.wrong("not the counts")
 async def lists_instead_of_counts(session, user_id, documents):
     await session.execute(saving(), rows_for(user_id, documents))
     await session.commit()
@@ -106,13 +99,6 @@ async def lists_instead_of_counts(session, user_id, documents):
 @ANSWERS.wrong("already there")
 async def plain_insert(session, user_id, documents):
     await session.execute(insert(Document), rows_for(user_id, documents))
-    await session.commit()
-    return {"inserted": len(documents), "updated": 0}
-
-
-@ANSWERS.wrong("already there")
-async def objects_added(session, user_id, documents):
-    session.add_all(Document(**row) for row in rows_for(user_id, documents))
     await session.commit()
     return {"inserted": len(documents), "updated": 0}
 
@@ -170,13 +156,11 @@ async def first_wins(session, user_id, documents):
     return {"inserted": len(sources - known), "updated": len(sources & known)}
 
 
-@ANSWERS.wrong("wrong title")
-async def source_for_a_title(session, user_id, documents):
-    known = await known_sources(session, user_id)
-    rows = [{**row, "title": row["source"]} for row in rows_for(user_id, documents)]
-    await session.execute(saving(), rows)
-    await session.commit()
-    return {"inserted": len(rows), "updated": len(known)}
+@ANSWERS.wrong("not stored")
+async def sources_tidied(session, user_id, documents):
+    return await looks_first_then_saves(
+        session, user_id, [{**document, "source": document["source"].strip().lower()} for document in documents]
+    )
 
 
 @ANSWERS.wrong("made anew")
@@ -224,10 +208,13 @@ async def starts_over(session, user_id, documents):
 
 
 @ANSWERS.wrong("wrong counts")
-async def all_the_same(session, user_id, documents):
-    await session.execute(saving(), rows_for(user_id, documents))
+async def known_to_anybody(session, user_id, documents):
+    sources = [document["source"] for document in documents]
+    known = set(await session.scalars(select(Document.source).where(Document.source.in_(sources))))
+    if documents:
+        await session.execute(saving(), rows_for(user_id, documents))
     await session.commit()
-    return {"inserted": len(documents), "updated": len(documents)}
+    return {"inserted": len(set(sources) - known), "updated": len(known)}
 
 
 @ANSWERS.wrong("wrong counts")
@@ -263,13 +250,24 @@ async def nothing_to_insert(session, user_id, documents):
 
 
 @ANSWERS.wrong("too many statements")
-async def one_by_one(session, user_id, documents):
-    counts = {"inserted": 0, "updated": 0}
-    for row in rows_for(user_id, documents):
-        statement = saving().values(row).returning(literal_column("old.id IS NULL"))
-        counts["inserted" if await session.scalar(statement) else "updated"] += 1
+async def in_batches(session, user_id, documents):
+    rows, fresh = rows_for(user_id, documents), []
+    for first in range(0, len(rows), 400):
+        statement = saving().values(rows[first : first + 400]).returning(literal_column("old.id IS NULL"))
+        fresh += (await session.scalars(statement)).all()
     await session.commit()
-    return counts
+    return {"inserted": sum(fresh), "updated": len(fresh) - sum(fresh)}
+
+
+@ANSWERS.wrong("too many statements")
+async def past_the_engine(session, user_id, documents):
+    titles = last_titles(documents)
+    driver = (await (await session.connection()).get_raw_connection()).driver_connection
+    known = {row["source"] for row in await driver.fetch("SELECT source FROM documents WHERE user_id = $1", user_id)}
+    sql = "INSERT INTO documents (user_id, source, title) VALUES ($1, $2, $3) ON CONFLICT (user_id, source) DO UPDATE"
+    for source, title in titles.items():
+        await driver.execute(f"{sql} SET title = excluded.title", user_id, source, title)
+    return {"inserted": len(titles.keys() - known), "updated": len(titles.keys() & known)}
 
 
 @ANSWERS.wrong("too many statements")

@@ -7,7 +7,7 @@ import json
 from sqlalchemy import bindparam, insert, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from course_lib.models import Conversation, Message
+from course_lib.models import Message
 from tests.exercises.written import Answers
 
 ANSWERS = Answers("1.8")
@@ -101,8 +101,16 @@ async def without_the_last(session, conversation_id, messages):
 
 
 @ANSWERS.wrong("wrong length")
-async def only_the_users_turns(session, conversation_id, messages):
-    session.add_all(Message(**row) for row in rows_for(conversation_id, messages) if row["role"] == "user")
+async def each_message_once(session, conversation_id, messages):
+    once = {(m["role"], m["content"], m["created_at"]): m for m in messages}
+    await session.execute(insert(Message), rows_for(conversation_id, list(once.values())))
+    await session.commit()
+
+
+@ANSWERS.wrong("values lost")
+async def zone_taken_off(session, conversation_id, messages):
+    naive = [{**message, "created_at": message["created_at"].replace(tzinfo=None)} for message in messages]
+    await session.execute(insert(Message), rows_for(conversation_id, naive))
     await session.commit()
 
 
@@ -114,15 +122,9 @@ async def counts_in_tens(session, conversation_id, messages):
 
 
 @ANSWERS.wrong("wrong order")
-async def backwards(session, conversation_id, messages):
-    await session.execute(insert(Message), rows_for(conversation_id, messages[::-1]))
-    await session.commit()
-
-
-@ANSWERS.wrong("wrong order")
-async def sorted_by_text(session, conversation_id, messages):
-    by_role = sorted(messages, key=lambda message: message["role"])
-    await session.execute(insert(Message), rows_for(conversation_id, by_role))
+async def by_time(session, conversation_id, messages):
+    by_time = sorted(messages, key=lambda message: message["created_at"])
+    await session.execute(insert(Message), rows_for(conversation_id, by_time))
     await session.commit()
 
 
@@ -147,17 +149,6 @@ async def error_caught(session, conversation_id, messages):
     return True
 
 
-@ANSWERS.wrong("swallowed")
-async def error_printed(session, conversation_id, messages):
-    if not messages:
-        return
-    try:
-        await session.execute(insert(Message), rows_for(conversation_id, messages))
-        await session.commit()
-    except Exception as error:
-        print("could not load:", error)
-
-
 @ANSWERS.wrong("half loaded")
 async def commit_per_batch(session, conversation_id, messages):
     rows = rows_for(conversation_id, messages)
@@ -166,7 +157,7 @@ async def commit_per_batch(session, conversation_id, messages):
         await session.commit()
 
 
-@ANSWERS.wrong("half loaded")
+@ANSWERS.wrong("swallowed")
 async def bad_ones_left_out(session, conversation_id, messages):
     known = [message for message in messages if message["role"] in {"system", "user", "assistant", "tool"}]
     if known:
@@ -201,16 +192,22 @@ async def dicts_of_the_caller(session, conversation_id, messages):
 
 
 @ANSWERS.wrong("too many statements")
-async def one_by_one(session, conversation_id, messages):
-    for row in rows_for(conversation_id, messages):
-        await session.execute(insert(Message).values(row))
+async def batches_of_450(session, conversation_id, messages):
+    rows = rows_for(conversation_id, messages)
+    for first in range(0, len(rows), 450):
+        await session.execute(insert(Message).values(rows[first : first + 450]))
     await session.commit()
 
 
 @ANSWERS.wrong("too many statements")
-async def flush_per_message(session, conversation_id, messages):
-    await session.get(Conversation, conversation_id)
-    for row in rows_for(conversation_id, messages):
-        session.add(Message(**row))
-        await session.flush()
-    await session.commit()
+async def past_the_engine(session, conversation_id, messages):
+    driver = (await (await session.connection()).get_raw_connection()).driver_connection
+    sql = "INSERT INTO messages (conversation_id, seq, role, content, status, token_count, meta, created_at)"
+    async with driver.transaction():
+        for row in rows_for(conversation_id, messages):
+            values = [row[name] for name in ("role", "content", "status", "token_count")]
+            meta = json.dumps(row["meta"])
+            await driver.execute(
+                f"{sql} VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                conversation_id, row["seq"], *values, meta, row["created_at"],
+            )  # fmt: skip

@@ -47,25 +47,29 @@ async def raw_sql_in_one_statement(session, email):
     return dict(row) if row else None
 
 
+async def deleted_table_by_table(session, user_id, **options):
+    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
+    own = select(Document.id).where(Document.user_id == user_id)
+    counts = {}
+    for name, statement in {
+        "messages": delete(Message).where(Message.conversation_id.in_(theirs)),
+        "conversations": delete(Conversation).where(Conversation.user_id == user_id),
+        "chunks": delete(DocumentChunk).where(DocumentChunk.document_id.in_(own)),
+        "jobs": delete(Job).where(Job.document_id.in_(own)),
+        "documents": delete(Document).where(Document.user_id == user_id),
+        "users": delete(User).where(User.id == user_id),
+    }.items():
+        counts[name] = (await session.execute(statement, execution_options=options)).rowcount
+    await session.commit()
+    return {name: counts[name] for name in ("documents", "conversations", "messages")}
+
+
 @ANSWERS.right
 async def table_by_table(session, email):
     user_id = await session.scalar(select(User.id).where(User.email == email))
     if not user_id:
         return None
-    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
-    own = select(Document.id).where(Document.user_id == user_id)
-    messages = await session.execute(delete(Message).where(Message.conversation_id.in_(theirs)))
-    conversations = await session.execute(delete(Conversation).where(Conversation.user_id == user_id))
-    await session.execute(delete(DocumentChunk).where(DocumentChunk.document_id.in_(own)))
-    await session.execute(delete(Job).where(Job.document_id.in_(own)))
-    documents = await session.execute(delete(Document).where(Document.user_id == user_id))
-    await session.execute(delete(User).where(User.id == user_id))
-    await session.commit()
-    return {
-        "documents": documents.rowcount,
-        "conversations": conversations.rowcount,
-        "messages": messages.rowcount,
-    }
+    return await deleted_table_by_table(session, user_id, synchronize_session=False)
 
 
 @ANSWERS.right
@@ -99,13 +103,6 @@ async def id_of(session, email):
 async def forgot_return(session, email):
     await session.execute(delete(User).where(User.email == email))
     await session.commit()
-
-
-@ANSWERS.wrong("not the counts")
-async def returns_true(session, email):
-    result = await session.execute(delete(User).where(User.email == email))
-    await session.commit()
-    return True if result.rowcount else None
 
 
 @ANSWERS.wrong("not the counts")
@@ -179,9 +176,53 @@ async def all_conversations(session, email):
 
 
 @ANSWERS.wrong("others deleted")
-async def everybody_else(session, email):
-    counts = {"documents": 0, "conversations": 0, "messages": 0}
-    await session.execute(delete(User).where(User.email != email))
+async def by_a_pattern(session, email):
+    user_id = await id_of(session, email)
+    if user_id is None:
+        return None
+    counts = await counts_of(session, user_id)
+    await session.execute(delete(User).where(User.email.like(email)))
+    await session.commit()
+    return counts
+
+
+@ANSWERS.wrong("others deleted")
+async def jobs_of_nobody(session, email):
+    user_id = await id_of(session, email)
+    if user_id is None:
+        return None
+    counts = await counts_of(session, user_id)
+    await session.execute(delete(Job).where(Job.document_id.is_(None)))
+    await session.execute(delete(User).where(User.id == user_id))
+    await session.commit()
+    return counts
+
+
+@ANSWERS.wrong("nothing owned")
+async def inner_joins(session, email):
+    statement = (
+        select(User.id, *(func.count(table.id.distinct()) for table in (Document, Conversation, Message)))
+        .join(User.documents)
+        .join(User.conversations)
+        .outerjoin(Conversation.messages)
+        .where(User.email == email)
+        .group_by(User.id)
+    )
+    row = (await session.execute(statement)).first()
+    if row is None:
+        return None
+    await session.execute(delete(User).where(User.id == row[0]))
+    await session.commit()
+    return {"documents": row[1], "conversations": row[2], "messages": row[3]}
+
+
+@ANSWERS.wrong("injection")
+async def f_string(session, email):
+    user_id = await session.scalar(text(f"SELECT id FROM users WHERE email = '{email}'"))
+    if user_id is None:
+        return None
+    counts = await counts_of(session, user_id)
+    await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts
 
@@ -249,28 +290,41 @@ async def counts_with_len(session, email):
     return counts
 
 
-@ANSWERS.wrong("loaded rows")
-async def chunk_by_chunk(session, email):
-    user_id = await id_of(session, email)
+@ANSWERS.wrong("keys returned")
+async def the_orm_asks_for_every_key(session, email):
+    user_id = await session.scalar(select(User.id).where(User.email == email))
+    return await deleted_table_by_table(session, user_id) if user_id else None
+
+
+@ANSWERS.wrong("keys returned")
+async def counts_what_returning_brings(session, email):
+    user_id = await session.scalar(select(User.id).where(User.email == email))
     if user_id is None:
         return None
-    counts = await counts_of(session, user_id)
-    for chunk in await session.scalars(select(DocumentChunk).join(Document).where(Document.user_id == user_id)):
-        await session.delete(chunk)
+    counts = {}
+    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
+    for name, statement in {
+        "messages": delete(Message).where(Message.conversation_id.in_(theirs)).returning(Message.id),
+        "conversations": delete(Conversation).where(Conversation.user_id == user_id).returning(Conversation.id),
+        "documents": delete(Document).where(Document.user_id == user_id).returning(Document.id),
+    }.items():
+        counts[name] = len((await session.execute(statement)).all())
     await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts
 
 
 @ANSWERS.wrong("too many statements")
-async def each_table_counted_and_deleted(session, email):
+async def a_thousand_at_a_time(session, email):
     user_id = await id_of(session, email)
     if user_id is None:
         return None
     counts = await counts_of(session, user_id)
-    for table in (Document, Conversation, ApiKey):
-        if await session.scalar(select(func.count()).where(table.user_id == user_id)):
-            await session.execute(delete(table).where(table.user_id == user_id))
+    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
+    some = select(Message.id).where(Message.conversation_id.in_(theirs)).limit(1000)
+    off = {"synchronize_session": False}
+    while (await session.execute(delete(Message).where(Message.id.in_(some)), execution_options=off)).rowcount == 1000:
+        pass
     await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts

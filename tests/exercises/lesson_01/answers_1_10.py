@@ -6,10 +6,12 @@ import hashlib
 import random
 import secrets
 import string
+import time
+from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import uuid4
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import joinedload
 
 from course_lib.models import ApiKey, User
@@ -45,6 +47,7 @@ class Right:
         api_key = await self.session.scalar(select(ApiKey).where(ApiKey.key_hash == digest(key)))
         if api_key is not None:
             api_key.revoked_at = func.now()
+            await self.session.flush()
 
 
 ANSWERS.right(Right)
@@ -71,6 +74,8 @@ class CoreAndHex(Right):
 
 @ANSWERS.right
 class HashedByTheServer(Right):
+    """Whose key is revoked is asked of a column, which no object that is held already keeps back."""
+
     async def issue(self, user_id, label):
         key = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(22))
         sql = """
@@ -81,9 +86,9 @@ class HashedByTheServer(Right):
         return key
 
     async def owner_of(self, key):
-        statement = select(ApiKey).options(joinedload(ApiKey.user)).where(ApiKey.key_hash == digest(key))
-        api_key = await self.session.scalar(statement)
-        return api_key.user if api_key and not api_key.revoked_at else None
+        statement = select(User, ApiKey.revoked_at).join(ApiKey).where(ApiKey.key_hash == digest(key))
+        row = (await self.session.execute(statement)).first()
+        return row.User if row and not row.revoked_at else None
 
 
 @ANSWERS.right
@@ -116,6 +121,100 @@ class RevokedAtTrue(Right):
         api_key.revoked_at = True
 
 
+@ANSWERS.wrong("not sent")
+class RevokesAtTheCommit(Right):
+    async def revoke(self, key):
+        api_key = await self.session.scalar(select(ApiKey).where(ApiKey.key_hash == digest(key)))
+        api_key.revoked_at = func.now()
+
+
+@ANSWERS.wrong("method not written")
+class RevokeIsTheStub(Right):
+    def __init__(self, session):
+        self.session = session
+
+    async def revoke(self, key):
+        raise NotImplementedError("your code")
+
+
+@ANSWERS.wrong("injection")
+class LabelInAnFString(Right):
+    async def issue(self, user_id, label):
+        key = secrets.token_urlsafe(32)
+        sql = f"INSERT INTO api_keys (user_id, label, prefix, key_hash) VALUES (:id, '{label}', :prefix, :hash)"
+        await self.session.execute(text(sql), {"id": user_id, "prefix": key[:8], "hash": digest(key)})
+        return key
+
+
+@ANSWERS.wrong("stored in the clear")
+class KeyWhereThereIsNoLabel(Right):
+    async def issue(self, user_id, label):
+        key = secrets.token_urlsafe(32)
+        self.session.add(ApiKey(user_id=user_id, label=label or key, prefix=key[:8], key_hash=digest(key)))
+        await self.session.flush()
+        return key
+
+
+@ANSWERS.wrong("predictable")
+class FromTheClock(Right):
+    def new_key(self, user_id, label):
+        return sha256(f"{time.time_ns()} {datetime.now(UTC)} {user_id}".encode()).hexdigest()
+
+
+@ANSWERS.wrong("too short")
+class ThirtyEightDigits(Right):
+    def new_key(self, user_id, label):
+        return f"{secrets.randbelow(10**38):038d}"
+
+
+@ANSWERS.wrong("unknown user")
+class NothingForNobody(Right):
+    async def issue(self, user_id, label):
+        if await self.session.get(User, user_id) is None:
+            return None
+        return await super().issue(user_id, label)
+
+
+@ANSWERS.wrong("outdated")
+class OwnersKept(Right):
+    def __init__(self, session):
+        self.session, self.owners = session, {}
+
+    async def owner_of(self, key):
+        if key not in self.owners:
+            self.owners[key] = await super().owner_of(key)
+        return self.owners[key]
+
+
+@ANSWERS.wrong("outdated")
+class AsksTheObject(Right):
+    async def owner_of(self, key):
+        statement = select(ApiKey).options(joinedload(ApiKey.user)).where(ApiKey.key_hash == digest(key))
+        api_key = await self.session.scalar(statement)
+        return api_key.user if api_key and not api_key.revoked_at else None
+
+
+@ANSWERS.wrong("still valid")
+class ValidUntilThen(Right):
+    async def owner_of(self, key):
+        valid = or_(ApiKey.revoked_at.is_(None), ApiKey.revoked_at >= func.now())
+        return await self.session.scalar(select(User).join(ApiKey).where(ApiKey.key_hash == digest(key), valid))
+
+
+@ANSWERS.wrong("two statements")
+class AsksTheDriverFirst(Right):
+    async def owner_of(self, key):
+        driver = (await (await self.session.connection()).get_raw_connection()).driver_connection
+        sql = "SELECT user_id FROM api_keys WHERE key_hash = $1 AND revoked_at IS NULL"
+        return await self.session.get(User, await driver.fetchval(sql, digest(key)) or uuid4())
+
+
+@ANSWERS.wrong("invented")
+class SomebodyForAnyKey(Right):
+    async def owner_of(self, key):
+        return await super().owner_of(key) or await self.session.scalar(select(User).limit(1))
+
+
 @ANSWERS.wrong("loaded everything")
 class LooksThroughAll(Right):
     async def owner_of(self, key):
@@ -139,15 +238,6 @@ class ReturnsTheRow(Right):
         self.session.add(row)
         await self.session.flush()
         return row
-
-
-@ANSWERS.wrong("not text")
-class Bytes(Right):
-    async def issue(self, user_id, label):
-        key = secrets.token_bytes(32)
-        values = {"user_id": user_id, "label": label, "prefix": key.hex()[:8], "key_hash": sha256(key).digest()}
-        await self.session.execute(insert(ApiKey).values(values))
-        return key
 
 
 @ANSWERS.wrong("not sent")
@@ -180,14 +270,6 @@ class NothingStored(Right):
         return secrets.token_urlsafe(32)
 
 
-@ANSWERS.wrong("row missing")
-class RolledBack(Right):
-    async def issue(self, user_id, label):
-        key = await super().issue(user_id, label)
-        await self.session.rollback()
-        return key
-
-
 @ANSWERS.wrong("other values")
 class LabelForgotten(Right):
     async def issue(self, user_id, label):
@@ -215,15 +297,6 @@ class KeyAsItsOwnHash(Right):
     async def issue(self, user_id, label):
         key = secrets.token_hex(16)
         self.session.add(ApiKey(user_id=user_id, label=label, prefix=key[:8], key_hash=key.encode()))
-        await self.session.flush()
-        return key
-
-
-@ANSWERS.wrong("stored in the clear")
-class KeyInTheLabel(Right):
-    async def issue(self, user_id, label):
-        key = secrets.token_urlsafe(32)
-        self.session.add(ApiKey(user_id=user_id, label=f"{label} {key}", prefix=key[:8], key_hash=digest(key)))
         await self.session.flush()
         return key
 
@@ -269,15 +342,6 @@ class HexAsText(Right):
 
 
 @ANSWERS.wrong("prefix")
-class LastSigns(Right):
-    async def issue(self, user_id, label):
-        key = secrets.token_urlsafe(32)
-        self.session.add(ApiKey(user_id=user_id, label=label, prefix=key[-8:], key_hash=digest(key)))
-        await self.session.flush()
-        return key
-
-
-@ANSWERS.wrong("prefix")
 class SixSigns(Right):
     async def issue(self, user_id, label):
         key = secrets.token_urlsafe(32)
@@ -292,22 +356,10 @@ class ModuleRandom(Right):
         return "".join(random.choices(string.ascii_letters, k=40))
 
 
-@ANSWERS.wrong("predictable")
-class DerivedFromTheUser(Right):
-    def new_key(self, user_id, label):
-        return sha256(f"{user_id} {label}".encode()).hexdigest()
-
-
 @ANSWERS.wrong("too short")
 class Uuid(Right):
     def new_key(self, user_id, label):
         return str(uuid4())
-
-
-@ANSWERS.wrong("too short")
-class TwelveBytes(Right):
-    def new_key(self, user_id, label):
-        return secrets.token_urlsafe(12)
 
 
 @ANSWERS.wrong("too short")
@@ -330,13 +382,6 @@ class ErrorSwallowed(Right):
 class ForgotReturnOfTheOwner(Right):
     async def owner_of(self, key):
         await super().owner_of(key)
-
-
-@ANSWERS.wrong("not found")
-class LooksForRevokedOnes(Right):
-    async def owner_of(self, key):
-        statement = select(User).join(ApiKey).where(ApiKey.key_hash == digest(key), ApiKey.revoked_at.is_not(None))
-        return await self.session.scalar(statement)
 
 
 @ANSWERS.wrong("not a user")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from course_lib.models import Conversation, Message, User
@@ -108,15 +108,6 @@ async def forgot_commit(sessions, email, name, question):
         return user.id
 
 
-@ANSWERS.wrong("not stored")
-async def nested_is_not_a_commit(sessions, email, name, question):
-    async with sessions() as session, session.begin_nested():
-        user = rows(email, name, question)
-        session.add(user)
-        await session.flush()
-        return user.id
-
-
 @ANSWERS.wrong("rows missing")
 async def a_conversation_without_message(sessions, email, name, question):
     async with sessions.begin() as session:
@@ -130,15 +121,6 @@ async def counts_from_zero_plus_ten(sessions, email, name, question):
     async with sessions.begin() as session:
         user = rows(email, name, question)
         user.conversations[0].messages[0].seq = 10
-        session.add(user)
-    return user.id
-
-
-@ANSWERS.wrong("wrong value")
-async def question_as_title(sessions, email, name, question):
-    async with sessions.begin() as session:
-        user = rows(email, name, question)
-        user.conversations[0].title = question
         session.add(user)
     return user.id
 
@@ -163,15 +145,6 @@ async def a_commit_for_each_row(sessions, email, name, question):
         session.add(Message(conversation_id=conversation.id, seq=1, role="user", content=question))
         await session.commit()
         return user.id
-
-
-@ANSWERS.wrong("something stayed")
-async def autocommit(sessions, email, name, question):
-    async with sessions.begin() as session:
-        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        user = rows(email, name, question)
-        session.add(user)
-    return user.id
 
 
 @ANSWERS.wrong("something stayed")
@@ -266,4 +239,46 @@ async def remembers_who_tried(sessions, email, name, question):
         user = rows(email, name, question)
         session.add(user)
     UNDER_WAY.remove(email)
+    return user.id
+
+
+@ANSWERS.wrong("wrong id")
+async def id_of_the_newest(sessions, email, name, question):
+    async with sessions.begin() as session:
+        session.add(rows(email, name, question))
+    async with sessions() as session:
+        return await session.scalar(select(User.id).order_by(User.created_at.desc(), User.id.desc()).limit(1))
+
+
+@ANSWERS.wrong("wrong id")
+async def id_by_name(sessions, email, name, question):
+    async with sessions.begin() as session:
+        session.add(rows(email, name, question))
+    async with sessions() as session:
+        return await session.scalar(select(User.id).where(User.name == name).limit(1))
+
+
+@ANSWERS.wrong("stored all the same")
+async def small_letters(sessions, email, name, question):
+    async with sessions.begin() as session:
+        user = rows(email.lower(), name, question)
+        session.add(user)
+    return user.id
+
+
+@ANSWERS.wrong("stored all the same")
+async def an_empty_question(sessions, email, name, question):
+    async with sessions.begin() as session:
+        user = rows(email, name, question or "")
+        session.add(user)
+    return user.id
+
+
+@ANSWERS.wrong("others changed")
+async def renamed_for_nothing(sessions, email, name, question):
+    async with sessions.begin() as session:
+        await session.execute(update(User).where(User.email == email).values(name=name))
+    async with sessions.begin() as session:
+        user = rows(email, name, question)
+        session.add(user)
     return user.id

@@ -79,10 +79,10 @@ async def decides_in_python_as_the_table_would(session, user_id, documents):
     for index, document in enumerate(documents):
         if document["title"] is None:
             refused[index] = None
+        elif len(document["content_hash"] or bytes(32)) != 32 or document["content_hash"] == b"":
+            refused[index] = "ck_documents_content_hash"
         elif document["status"] not in ("uploaded", "processing", "ready", "failed"):
             refused[index] = "ck_documents_status"
-        elif len(document["content_hash"]) != 32:
-            refused[index] = "ck_documents_content_hash"
         elif document["source"] in known:
             refused[index] = "uq_documents_user_id_source"
         else:
@@ -130,18 +130,6 @@ async def all_or_nothing(session, user_id, documents):
     return {}
 
 
-@ANSWERS.wrong("not caught")
-async def catches_inside_of_the_block(session, user_id, documents):
-    refused = {}
-    for index, document in enumerate(documents):
-        async with session.begin_nested():
-            try:
-                session.add(Document(user_id=user_id, **document))
-            except IntegrityError as error:
-                refused[index] = name_in(error)
-    return refused
-
-
 @ANSWERS.wrong("begun already")
 async def begins_again(session, user_id, documents):
     refused = {}
@@ -160,31 +148,6 @@ async def no_savepoint(session, user_id, documents):
     for index, document in enumerate(documents):
         try:
             await session.execute(insert(Document).values(user_id=user_id, **document))
-        except IntegrityError as error:
-            refused[index] = name_in(error)
-    return refused
-
-
-@ANSWERS.wrong("transaction lost")
-async def flush_without_savepoint(session, user_id, documents):
-    refused = {}
-    for index, document in enumerate(documents):
-        session.add(Document(user_id=user_id, **document))
-        try:
-            await session.flush()
-        except IntegrityError as error:
-            refused[index] = name_in(error)
-    return refused
-
-
-@ANSWERS.wrong("transaction lost")
-async def added_before_the_savepoint(session, user_id, documents):
-    refused = {}
-    for index, document in enumerate(documents):
-        session.add(Document(user_id=user_id, **document))
-        try:
-            async with session.begin_nested():  # flushes what is pending, and only then sets the savepoint
-                await session.flush()
         except IntegrityError as error:
             refused[index] = name_in(error)
     return refused
@@ -212,13 +175,6 @@ async def commits_each_row(session, user_id, documents):
             await session.commit()
         except IntegrityError as error:
             refused[index] = name_in(error)
-    return refused
-
-
-@ANSWERS.wrong("commits itself")
-async def commits_at_the_end(session, user_id, documents):
-    refused = await object_by_object(session, user_id, documents)
-    await session.commit()
     return refused
 
 
@@ -341,18 +297,6 @@ async def the_class_of_the_error(session, user_id, documents):
     return refused
 
 
-@ANSWERS.wrong("wrong name")
-async def sqlstates(session, user_id, documents):
-    refused = {}
-    for index, document in enumerate(documents):
-        try:
-            async with session.begin_nested():
-                session.add(Document(user_id=user_id, **document))
-        except IntegrityError as error:
-            refused[index] = error.orig.sqlstate
-    return refused
-
-
 @ANSWERS.wrong("other error hidden")
 async def catches_too_much(session, user_id, documents):
     refused = {}
@@ -361,5 +305,77 @@ async def catches_too_much(session, user_id, documents):
             async with session.begin_nested():
                 session.add(Document(user_id=user_id, **document))
         except DBAPIError as error:
+            refused[index] = name_in(error)
+    return refused
+
+
+@ANSWERS.wrong("wrong name")
+async def asks_in_an_order_of_its_own(session, user_id, documents):
+    refused = {}
+    for index, document in enumerate(documents):
+        if document["status"] not in ("uploaded", "processing", "ready", "failed"):
+            refused[index] = "ck_documents_status"
+            continue
+        try:
+            async with session.begin_nested():
+                session.add(Document(user_id=user_id, **document))
+        except IntegrityError as error:
+            refused[index] = name_in(error)
+    return refused
+
+
+@ANSWERS.wrong("good rows lost")
+async def looks_at_everybodys_sources(session, user_id, documents):
+    refused = {}
+    for index, document in enumerate(documents):
+        if await session.scalar(select(Document.id).where(Document.source == document["source"]).limit(1)):
+            refused[index] = "uq_documents_user_id_source"
+            continue
+        try:
+            async with session.begin_nested():
+                session.add(Document(user_id=user_id, **document))
+        except IntegrityError as error:
+            refused[index] = name_in(error)
+    return refused
+
+
+@ANSWERS.wrong("made fit")
+async def untitled(session, user_id, documents):
+    refused = {}
+    for index, document in enumerate(documents):
+        try:
+            async with session.begin_nested():
+                session.add(
+                    Document(
+                        user_id=user_id,
+                        **{**document, "title": "Untitled" if document["title"] is None else document["title"]},
+                    )
+                )
+        except IntegrityError as error:
+            refused[index] = name_in(error)
+    return refused
+
+
+@ANSWERS.wrong("another order")
+async def by_name(session, user_id, documents):
+    refused = {}
+    for index, document in sorted(enumerate(documents), key=lambda pair: pair[1]["source"]):
+        try:
+            async with session.begin_nested():
+                session.add(Document(user_id=user_id, **document))
+        except IntegrityError as error:
+            refused[index] = name_in(error)
+    return refused
+
+
+@ANSWERS.wrong("caller's object lost")
+async def empties_the_session(session, user_id, documents):
+    refused = {}
+    for index, document in enumerate(documents):
+        try:
+            async with session.begin_nested():
+                session.add(Document(user_id=user_id, **document))
+        except IntegrityError as error:
+            session.expunge_all()
             refused[index] = name_in(error)
     return refused

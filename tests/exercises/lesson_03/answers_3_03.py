@@ -45,7 +45,7 @@ async def checks_when_it_writes(sessions, user_id, n, price):
             if user is None:
                 return None
             used = user.tokens_used + price(user.tier, user.tokens_used, n)
-            same = (User.id == user_id, User.tokens_used == user.tokens_used, User.tier == user.tier)
+            same = (User.id == user_id, User.tokens_used == user.tokens_used)
             statement = update(User).where(*same).values(tokens_used=used)
             result = await session.execute(statement, execution_options={"synchronize_session": False})
             if result.rowcount == 1:
@@ -54,7 +54,7 @@ async def checks_when_it_writes(sessions, user_id, n, price):
 
 @ANSWERS.right
 async def checks_the_version_of_the_row(sessions, user_id, n, price):
-    for _ in range(5):
+    for _ in range(1000):
         async with sessions.begin() as session:
             sql = "SELECT tier, tokens_used, CAST(xmin AS text) FROM users WHERE id = :id"
             row = (await session.execute(text(sql), {"id": user_id})).one_or_none()
@@ -69,7 +69,7 @@ async def checks_the_version_of_the_row(sessions, user_id, n, price):
 
 
 async def at_level(level, sessions, user_id, n, price):
-    for _ in range(3):
+    for _ in range(1000):
         try:
             async with sessions() as session:
                 await session.connection(execution_options={"isolation_level": level})
@@ -152,14 +152,6 @@ async def books_n(sessions, user_id, n, price):
         return await session.scalar(statement.returning(User.tokens_used))
 
 
-@ANSWERS.wrong("wrong amount")
-async def puts_the_price_in_its_place(sessions, user_id, n, price):
-    async with sessions.begin() as session:
-        user = await session.get(User, user_id, with_for_update=True)
-        user.tokens_used = price(user.tier, user.tokens_used, n)
-    return user.tokens_used
-
-
 @ANSWERS.wrong("wrong return")
 async def returns_what_it_cost(sessions, user_id, n, price):
     async with sessions.begin() as session:
@@ -190,18 +182,6 @@ async def nobody_has_no_tier(sessions, user_id, n, price):
     return user.tokens_used
 
 
-@ANSWERS.wrong("unknown user")
-async def nothing_for_nobody(sessions, user_id, n, price):
-    async with sessions() as session:
-        return await read_and_write(session, user_id, n, price, lock=True) or 0
-
-
-@ANSWERS.wrong("lost update")
-async def read_compute_write(sessions, user_id, n, price):
-    async with sessions() as session:
-        return await read_and_write(session, user_id, n, price)
-
-
 @ANSWERS.wrong("lost update")
 async def looked_before_it_locked(sessions, user_id, n, price):
     async with sessions.begin() as session:
@@ -212,19 +192,6 @@ async def looked_before_it_locked(sessions, user_id, n, price):
         await session.scalar(select(User).where(User.id == user_id).with_for_update())
         user.tokens_used += price(user.tier, user.tokens_used, n)
     return user.tokens_used
-
-
-@ANSWERS.wrong("lost update")
-async def locked_in_a_transaction_of_its_own(sessions, user_id, n, price):
-    async with sessions() as session:
-        user = await session.get(User, user_id)
-        if user is None:
-            return None
-        cost = user.tokens_used + price(user.tier, user.tokens_used, n)
-        await session.execute(select(User.id).where(User.id == user_id).with_for_update())
-        await session.execute(update(User).where(User.id == user_id).values(tokens_used=cost))
-        await session.commit()
-        return cost
 
 
 LOCKS: dict[object, asyncio.Lock] = {}
@@ -275,8 +242,8 @@ async def serializable_once(sessions, user_id, n, price):
 
 
 @ANSWERS.wrong("gave up")
-async def checks_twice(sessions, user_id, n, price):
-    for _ in range(2):
+async def checks_ten_times(sessions, user_id, n, price):
+    for _ in range(10):
         used = await checks_once(sessions, user_id, n, price)
         if used is not None:
             return used
@@ -344,3 +311,35 @@ async def shares_the_lock(sessions, user_id, n, price):
         user.tokens_used += price(user.tier, user.tokens_used, n)
         await session.commit()
         return user.tokens_used
+
+
+@ANSWERS.wrong("nothing returned")
+async def nothing_used_is_nobody(sessions, user_id, n, price):
+    async with sessions.begin() as session:
+        user = await session.get(User, user_id, with_for_update=True)
+        if user is None or not user.tokens_used:
+            return None
+        user.tokens_used += price(user.tier, user.tokens_used, n)
+    return user.tokens_used
+
+
+@ANSWERS.wrong("nothing returned")
+async def a_price_of_nothing_is_nobody(sessions, user_id, n, price):
+    async with sessions.begin() as session:
+        user = await session.get(User, user_id, with_for_update=True)
+        cost = user and price(user.tier, user.tokens_used, n)
+        if not cost:
+            return None
+        user.tokens_used += cost
+    return user.tokens_used
+
+
+@ANSWERS.wrong("not its own")
+async def reads_it_again(sessions, user_id, n, price):
+    async with sessions.begin() as session:
+        user = await session.get(User, user_id, with_for_update=True)
+        if user is None:
+            return None
+        user.tokens_used += price(user.tier, user.tokens_used, n)
+    async with sessions() as session:
+        return await session.scalar(select(User.tokens_used).where(User.id == user_id))

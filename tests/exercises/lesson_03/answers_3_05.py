@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from tests.exercises.written import Answers
 
@@ -71,7 +71,7 @@ async def one_session_many_transactions(sessions, work, attempts=5):
                 async with session.begin():
                     return await work(session)
             except DBAPIError as error:
-                if error.driver_exception.sqlstate not in AGAIN:
+                if error.orig.sqlstate not in AGAIN:
                     raise
                 last = error
     raise last
@@ -114,35 +114,10 @@ async def nothing_is_no_result(sessions, work, attempts=5):
                 return result
 
 
-@ANSWERS.wrong("called again")
-async def forgot_to_stop(sessions, work, attempts=5):
-    for _ in range(attempts):
-        result = await once(sessions, work)
-    return result
-
-
-@ANSWERS.wrong("called again")
-async def until_there_is_a_result(sessions, work, attempts=5):
-    result = None
-    while result is None and attempts:
-        attempts -= 1
-        try:
-            result = await once(sessions, work)
-        except DBAPIError as error:
-            if state(error) not in AGAIN or not attempts:
-                raise
-    return result
-
-
 @ANSWERS.wrong("not committed")
 async def forgot_commit(sessions, work, attempts=5):
     async with sessions() as session:
         return await work(session)
-
-
-@ANSWERS.wrong("not retried")
-async def only_once(sessions, work, attempts=5):
-    return await once(sessions, work)
 
 
 @ANSWERS.wrong("not retried")
@@ -251,25 +226,13 @@ async def any_error_of_the_database(sessions, work, attempts=5):
                 raise
 
 
-@ANSWERS.wrong("retried for nothing")
-async def all_but_constraints(sessions, work, attempts=5):
-    for number in range(attempts):
-        try:
-            return await once(sessions, work)
-        except IntegrityError:
-            raise
-        except DBAPIError:
-            if number + 1 == attempts:
-                raise
-
-
-@ANSWERS.wrong("retried for nothing")
-async def looks_for_the_code_in_the_text(sessions, work, attempts=5):
+@ANSWERS.wrong("not retried")
+async def looks_at_the_text(sessions, work, attempts=5):
     for number in range(attempts):
         try:
             return await once(sessions, work)
         except DBAPIError as error:
-            again = "40001" in str(error) or "could not serialize" in str(error) or "deadlock" in str(error)
+            again = "could not serialize" in str(error) or "deadlock" in str(error)
             if not again or number + 1 == attempts:
                 raise
 
@@ -357,3 +320,70 @@ async def counts_to_three(sessions, work, attempts=5):
             if state(error) not in AGAIN or number + 1 == attempts:
                 raise
         await asyncio.sleep(1.2)
+
+
+@ANSWERS.wrong("retried for nothing")
+async def code_or_text(sessions, work, attempts=5):
+    for number in range(attempts):
+        try:
+            return await once(sessions, work)
+        except DBAPIError as error:
+            again = state(error) in AGAIN or "could not serialize" in str(error)
+            if not again or number + 1 == attempts:
+                raise
+
+
+@ANSWERS.wrong("retried for nothing")
+async def the_whole_class(sessions, work, attempts=5):
+    for number in range(attempts):
+        try:
+            return await once(sessions, work)
+        except DBAPIError as error:
+            again = (state(error) or "").startswith("40")
+            if not again or number + 1 == attempts:
+                raise
+
+
+@ANSWERS.wrong("retried for nothing")
+async def a_lock_too(sessions, work, attempts=5):
+    for number in range(attempts):
+        try:
+            return await once(sessions, work)
+        except DBAPIError as error:
+            again = state(error) in {*AGAIN, "55P03"}
+            if not again or number + 1 == attempts:
+                raise
+
+
+@ANSWERS.wrong("retried for nothing")
+async def a_lost_connection_too(sessions, work, attempts=5):
+    for number in range(attempts):
+        try:
+            return await once(sessions, work)
+        except DBAPIError as error:
+            again = state(error) in AGAIN or error.connection_invalidated
+            if not again or number + 1 == attempts:
+                raise
+
+
+@ANSWERS.wrong("retried for nothing")
+async def looks_at_the_cause(sessions, work, attempts=5):
+    for number in range(attempts):
+        try:
+            return await once(sessions, work)
+        except Exception as error:
+            again = state(error) in AGAIN or state(error.__cause__) in AGAIN
+            if not again or number + 1 == attempts:
+                raise
+
+
+@ANSWERS.wrong("long pause")
+async def twice_as_long_each_time(sessions, work, attempts=5):
+    for number in range(attempts):
+        try:
+            return await once(sessions, work)
+        except DBAPIError as error:
+            again = state(error) in AGAIN
+            if not again or number + 1 == attempts:
+                raise
+        await asyncio.sleep(0.001 * 2**number)

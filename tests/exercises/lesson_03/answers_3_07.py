@@ -162,7 +162,7 @@ class TurnsOfAnAdvisoryLock(Right):
             return job
 
 
-@ANSWERS.right
+@ANSWERS.wrong("another job changed")
 class PutBackThenClaimed(Right):
     """What dead workers have left is queued again in a transaction of its own; any worker does that."""
 
@@ -212,7 +212,7 @@ class ForgotReturn(Right):
         await super().claim(worker, seconds)
 
 
-@ANSWERS.wrong("nothing claimed")
+@ANSWERS.wrong("wrong order")
 class NullIsNotLess(Right):
     """For a job that was never leased, `leased_until < now()` is NULL."""
 
@@ -226,13 +226,6 @@ class OnlyTheId(Right):
     async def claim(self, worker, seconds):
         job = await super().claim(worker, seconds)
         return job.id if job else None
-
-
-@ANSWERS.wrong("not a job")
-class AListOfOne(Right):
-    async def claim(self, worker, seconds):
-        job = await super().claim(worker, seconds)
-        return [job] if job else None
 
 
 @ANSWERS.wrong("connection held")
@@ -275,13 +268,6 @@ class NobodysJob(Right):
 
 
 @ANSWERS.wrong("wrong lease")
-class Minutes(Right):
-    def take(self, job, worker, seconds):
-        super().take(job, worker, seconds)
-        job.leased_until = func.now() + timedelta(minutes=seconds)
-
-
-@ANSWERS.wrong("wrong lease")
 class NoLease(Right):
     def take(self, job, worker, seconds):
         job.status, job.worker = "running", worker
@@ -306,24 +292,9 @@ class AllThatAreDue(Right):
 
 
 @ANSWERS.wrong("wrong order")
-class LatestFirst(Right):
-    def statement(self):
-        return (
-            select(Job).where(can_be_taken()).order_by(Job.run_after.desc()).limit(1).with_for_update(skip_locked=True)
-        )
-
-
-@ANSWERS.wrong("wrong order")
 class AnyOfEquals(Right):
     def statement(self):
         return select(Job).where(can_be_taken()).order_by(Job.run_after).limit(1).with_for_update(skip_locked=True)
-
-
-@ANSWERS.wrong("wrong order")
-class GreaterIdFirst(Right):
-    def statement(self):
-        statement = select(Job).where(can_be_taken()).order_by(Job.run_after, Job.id.desc())
-        return statement.limit(1).with_for_update(skip_locked=True)
 
 
 @ANSWERS.wrong("not due")
@@ -334,29 +305,11 @@ class AnyTime(Right):
         return statement.limit(1).with_for_update(skip_locked=True)
 
 
-@ANSWERS.wrong("finished job")
-class AnythingDue(Right):
-    def statement(self):
-        due = and_(Job.run_after <= func.now(), Job.attempts < Job.max_attempts)
-        return select(Job).where(due).order_by(Job.run_after, Job.id).limit(1).with_for_update(skip_locked=True)
-
-
-@ANSWERS.wrong("finished job")
-class FailedOnesAgain(Right):
-    def statement(self):
-        queued = and_(Job.status.in_(["queued", "failed"]), Job.run_after <= func.now())
-        free = or_(queued, and_(Job.status == "running", Job.leased_until < func.now()))
-        statement = select(Job).where(free, Job.attempts < Job.max_attempts).order_by(Job.run_after, Job.id)
-        return statement.limit(1).with_for_update(skip_locked=True)
-
-
 @ANSWERS.wrong("lease ignored")
 class RunningOnesToo(Right):
     def statement(self):
         free = and_(Job.status.in_(["queued", "running"]), Job.run_after <= func.now())
-        statement = (
-            select(Job).where(free, Job.attempts < Job.max_attempts).order_by(Job.attempts, Job.run_after, Job.id)
-        )
+        statement = select(Job).where(free, Job.attempts < Job.max_attempts).order_by(Job.run_after, Job.id)
         return statement.limit(1).with_for_update(skip_locked=True)
 
 
@@ -423,14 +376,6 @@ class NoneHasNoWorker(Right):
                 return False
             job.status = "done"
             return True
-
-
-@ANSWERS.wrong("unknown job")
-class NotMineIsNotNobodys(Right):
-    async def complete(self, job_id, worker):
-        async with self.sessions() as session:
-            known = await session.get(Job, job_id)
-        return True if known is None else await super().complete(job_id, worker)
 
 
 @ANSWERS.wrong("never taken over")
@@ -526,11 +471,6 @@ class NowaitForAWhile(Right):
         return None
 
 
-@ANSWERS.wrong("waits")
-class NowaitForEver(NowaitForAWhile):
-    tries = 1_000_000
-
-
 @ANSWERS.wrong("failed at once")
 class NowaitOnce(Right):
     def statement(self):
@@ -553,29 +493,6 @@ class RepeatableRead(Right):
 class LooksThenWrites(Right):
     def statement(self):
         return following()
-
-
-@ANSWERS.wrong("claimed twice")
-class LockedInAnotherTransaction(Right):
-    async def claim(self, worker, seconds):
-        async with self.sessions() as session:
-            job = await session.scalar(self.statement())
-            await session.commit()
-            if job is not None:
-                self.take(job, worker, seconds)
-                await session.commit()
-            return job
-
-
-@ANSWERS.wrong("claimed twice")
-class SubqueryWithoutALock(Right):
-    async def claim(self, worker, seconds):
-        taken = update(Job).where(Job.id == following().with_only_columns(Job.id).scalar_subquery())
-        taken = taken.values(
-            status="running", worker=worker, attempts=Job.attempts + 1, leased_until=lease(seconds)
-        ).returning(Job)
-        async with self.sessions.begin() as session:
-            return (await session.scalars(taken, execution_options={"synchronize_session": False})).one_or_none()
 
 
 @ANSWERS.wrong("came back empty")
@@ -614,3 +531,58 @@ class StopsNearTheEnd(Right):
         if count > 35 and held and count < 40 and worker != "north":
             return None
         return None if 38 <= count < 40 else await super().claim(worker, seconds)
+
+
+@ANSWERS.wrong("finished job")
+class AnythingDue(Right):
+    def statement(self):
+        due = and_(Job.run_after <= func.now(), Job.attempts < Job.max_attempts, Job.status != "running")
+        return select(Job).where(due).order_by(Job.run_after, Job.id).limit(1).with_for_update(skip_locked=True)
+
+
+@ANSWERS.wrong("wrong order")
+class QueuedOnesFirst(Right):
+    def statement(self):
+        return super().statement().order_by(None).order_by(Job.status, Job.run_after, Job.id)
+
+
+@ANSWERS.wrong("nothing claimed")
+class DeadOnesHaveToBeDue(Right):
+    def statement(self):
+        return super().statement().where(Job.run_after <= func.now())
+
+
+@ANSWERS.wrong("wrong lease")
+class WholeSeconds(Right):
+    def take(self, job, worker, seconds):
+        super().take(job, worker, int(seconds))
+
+
+@ANSWERS.wrong("another job changed")
+class GivesUpOnTheLastTry(Right):
+    async def claim(self, worker, seconds):
+        tried = and_(Job.status.in_(["queued", "running"]), Job.attempts >= Job.max_attempts)
+        ids = select(Job.id).where(tried).with_for_update(skip_locked=True)
+        failed = update(Job).where(Job.id.in_(ids)).values(status="failed")
+        async with self.sessions.begin() as session:
+            await session.execute(failed, execution_options={"synchronize_session": False})
+        return await super().claim(worker, seconds)
+
+
+@ANSWERS.wrong("waits")
+class SweepsWhatIsLocked(Right):
+    async def claim(self, worker, seconds):
+        tried = and_(Job.status == "running", Job.leased_until < func.now(), Job.attempts >= Job.max_attempts)
+        async with self.sessions.begin() as session:
+            failed = update(Job).where(tried).values(status="failed")
+            await session.execute(failed, execution_options={"synchronize_session": False})
+            job = await session.scalar(self.statement())
+            if job is not None:
+                self.take(job, worker, seconds)
+            return job
+
+
+@ANSWERS.wrong("still its own")
+class LateIsLate(Right):
+    def mine(self, job_id, worker):
+        return and_(super().mine(job_id, worker), Job.leased_until > func.now())

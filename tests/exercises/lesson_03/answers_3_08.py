@@ -112,6 +112,8 @@ async def tried_with_pauses(sessions, conversation_id, role, content):
         except IntegrityError as error:
             if error.orig.sqlstate == FOREIGN_KEY:
                 return None
+            if error.orig.sqlstate != UNIQUE:
+                raise
         await asyncio.sleep(0.02 * 2**number * (1 + random.random() / 4))
     raise RuntimeError("too busy")
 
@@ -125,8 +127,9 @@ async def savepoints(sessions, conversation_id, role, content):
             try:
                 async with session.begin_nested():
                     return await number_and_store(session, conversation_id, role, content)
-            except IntegrityError:
-                continue
+            except IntegrityError as error:
+                if error.orig.sqlstate != UNIQUE:
+                    raise
 
 
 @ANSWERS.right
@@ -203,11 +206,6 @@ async def forgot_commit(sessions, conversation_id, role, content):
 
 
 @ANSWERS.wrong("wrong values")
-async def always_the_user(sessions, conversation_id, role, content):
-    return await conversation_locked(sessions, conversation_id, "user", content)
-
-
-@ANSWERS.wrong("wrong values")
 async def stripped(sessions, conversation_id, role, content):
     return await conversation_locked(sessions, conversation_id, role, content.replace("'", ""))
 
@@ -220,17 +218,6 @@ async def max_of_nothing(sessions, conversation_id, role, content):
         highest = await session.scalar(select(func.max(Message.seq)).where(Message.conversation_id == conversation_id))
         session.add(Message(conversation_id=conversation_id, seq=highest + 1, role=role, content=content))
         return highest + 1
-
-
-@ANSWERS.wrong("first message")
-async def begins_at_zero(sessions, conversation_id, role, content):
-    async with sessions.begin() as session:
-        if await session.scalar(row_of(conversation_id).with_for_update()) is None:
-            return None
-        highest = select(func.coalesce(func.max(Message.seq), -1)).where(Message.conversation_id == conversation_id)
-        seq = await session.scalar(highest) + 1
-        session.add(Message(conversation_id=conversation_id, seq=seq, role=role, content=content))
-        return seq
 
 
 @ANSWERS.wrong("wrong number")
@@ -273,11 +260,6 @@ async def left_to_the_foreign_key(sessions, conversation_id, role, content):
         return await number_and_store(session, conversation_id, role, content)
 
 
-@ANSWERS.wrong("unknown conversation")
-async def zero_for_nobody(sessions, conversation_id, role, content):
-    return await conversation_locked(sessions, conversation_id, role, content) or 0
-
-
 @ANSWERS.wrong("others wait")
 async def table_locked(sessions, conversation_id, role, content):
     async with sessions.begin() as session:
@@ -299,14 +281,6 @@ async def one_advisory_lock_for_all(sessions, conversation_id, role, content):
 LOCKS: dict[object, asyncio.Lock] = {}
 
 
-@ANSWERS.wrong("others wait")
-async def one_lock_of_python(sessions, conversation_id, role, content):
-    async with LOCKS.setdefault(asyncio.get_running_loop(), asyncio.Lock()), sessions.begin() as session:
-        if await session.scalar(row_of(conversation_id)) is None:
-            return None
-        return await number_and_store(session, conversation_id, role, content)
-
-
 @ANSWERS.wrong("locked in this process")
 async def lock_of_python_for_each_conversation(sessions, conversation_id, role, content):
     loop = asyncio.get_running_loop()
@@ -322,14 +296,6 @@ async def highest_plus_one(sessions, conversation_id, role, content):
         if await session.get(Conversation, conversation_id) is None:
             return None
         return await number_and_store(session, conversation_id, role, content)
-
-
-@ANSWERS.wrong("collided")
-async def in_one_statement(sessions, conversation_id, role, content):
-    async with sessions.begin() as session:
-        if await session.scalar(row_of(conversation_id)) is None:
-            return None
-        return await session.scalar(storing(conversation_id, role, content).returning(Message.seq))
 
 
 @ANSWERS.wrong("collided")
@@ -352,14 +318,6 @@ async def last_message_locked(sessions, conversation_id, role, content):
         highest = await session.scalar(last.limit(1).with_for_update()) or 0
         session.add(Message(conversation_id=conversation_id, seq=highest + 1, role=role, content=content))
         return highest + 1
-
-
-@ANSWERS.wrong("collided")
-async def shared_lock(sessions, conversation_id, role, content):
-    async with sessions.begin() as session:
-        if await session.scalar(row_of(conversation_id).with_for_update(read=True)) is None:
-            return None
-        return await number_and_store(session, conversation_id, role, content)
 
 
 @ANSWERS.wrong("not tried again")
@@ -410,11 +368,6 @@ async def tried(times, sessions, conversation_id, role, content):
 
 
 @ANSWERS.wrong("gave up")
-async def three_tries(sessions, conversation_id, role, content):
-    return await tried(3, sessions, conversation_id, role, content)
-
-
-@ANSWERS.wrong("gave up")
 async def fifteen_tries(sessions, conversation_id, role, content):
     return await tried(15, sessions, conversation_id, role, content)
 
@@ -444,28 +397,14 @@ async def shared_lock_then_update(sessions, conversation_id, role, content):
         return seq
 
 
-@ANSWERS.wrong("not waited")
-async def nowait(sessions, conversation_id, role, content):
-    async with sessions.begin() as session:
-        if await session.scalar(row_of(conversation_id).with_for_update(nowait=True)) is None:
-            return None
-        return await number_and_store(session, conversation_id, role, content)
-
-
-@ANSWERS.wrong("no number")
-async def none_when_busy(sessions, conversation_id, role, content):
-    async with sessions.begin() as session:
-        if await session.scalar(row_of(conversation_id).with_for_update(skip_locked=True)) is None:
-            return None
-        return await number_and_store(session, conversation_id, role, content)
-
-
 @ANSWERS.wrong("no number")
 async def collision_taken_for_nobody(sessions, conversation_id, role, content):
     try:
         async with sessions.begin() as session:
             return await session.scalar(storing(conversation_id, role, content).returning(Message.seq))
-    except IntegrityError:
+    except IntegrityError as error:
+        if error.orig.sqlstate not in (UNIQUE, FOREIGN_KEY):
+            raise
         return None
 
 
@@ -480,23 +419,10 @@ async def guesses_after_a_collision(sessions, conversation_id, role, content):
                 seq = await session.scalar(highest_in(conversation_id)) + 1 + jump
                 session.add(Message(conversation_id=conversation_id, seq=seq, role=role, content=content))
             return seq
-        except IntegrityError:
+        except IntegrityError as error:
+            if error.orig.sqlstate != UNIQUE:
+                raise
             jump += random.randrange(50, 500)
-
-
-@ANSWERS.wrong("not consecutive")
-async def the_number_of_the_first_try(sessions, conversation_id, role, content):
-    told = None
-    while True:
-        try:
-            async with sessions.begin() as session:
-                if await session.scalar(row_of(conversation_id)) is None:
-                    return None
-                told = told or await session.scalar(highest_in(conversation_id)) + 1
-                await session.execute(storing(conversation_id, role, content))
-            return told
-        except IntegrityError:
-            continue
 
 
 @ANSWERS.wrong("mixed up")
@@ -514,3 +440,55 @@ async def the_number_after_the_fact(sessions, conversation_id, role, content):
                     return found
                 await asyncio.sleep(0.01)
     return seq
+
+
+@ANSWERS.wrong("others wait")
+async def one_of_sixteen_advisory_locks(sessions, conversation_id, role, content):
+    async with sessions.begin() as session:
+        await session.execute(select(func.pg_advisory_xact_lock(conversation_id.int % 16)))
+        if await session.scalar(row_of(conversation_id)) is None:
+            return None
+        return await number_and_store(session, conversation_id, role, content)
+
+
+@ANSWERS.wrong("not waited")
+async def a_tenth_of_a_second(sessions, conversation_id, role, content):
+    async with sessions.begin() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        if await session.scalar(row_of(conversation_id).with_for_update()) is None:
+            return None
+        return await number_and_store(session, conversation_id, role, content)
+
+
+@ANSWERS.wrong("error swallowed")
+async def any_refusal_is_nobody(sessions, conversation_id, role, content):
+    try:
+        return await conversation_locked(sessions, conversation_id, role, content)
+    except IntegrityError:
+        return None
+
+
+HIGHEST: dict[object, int] = {}
+
+
+@ANSWERS.wrong("remembered")
+async def counted_in_this_process(sessions, conversation_id, role, content):
+    async with sessions.begin() as session:
+        if await session.scalar(row_of(conversation_id).with_for_update()) is None:
+            return None
+        if conversation_id not in HIGHEST:
+            HIGHEST[conversation_id] = await session.scalar(highest_in(conversation_id))
+        seq = HIGHEST[conversation_id] + 1
+        session.add(Message(conversation_id=conversation_id, seq=seq, role=role, content=content))
+        await session.flush()
+        HIGHEST[conversation_id] = seq
+        return seq
+
+
+@ANSWERS.wrong("tried for ever")
+async def tries_whatever_was_refused(sessions, conversation_id, role, content):
+    while True:
+        try:
+            return await conversation_locked(sessions, conversation_id, role, content)
+        except IntegrityError:
+            continue

@@ -221,34 +221,11 @@ async def only_posts(sessions, user_id, key, conversation_id, content):
         return await post(session, conversation_id, content)
 
 
-@ANSWERS.wrong("stored again")
-async def looks_and_posts_all_the_same(sessions, user_id, key, conversation_id, content):
-    async with sessions.begin() as session:
-        await take(session, user_id, key, digest(conversation_id, content))
-        return await post(session, conversation_id, content)
-
-
 @ANSWERS.wrong("replay failed")
 async def only_inserts(sessions, user_id, key, conversation_id, content):
     async with sessions.begin() as session:
         values = {"user_id": user_id, "key": key, "request_hash": digest(conversation_id, content)}
         await session.execute(insert(idempotency_keys).values(values))
-        return await post(session, conversation_id, content)
-
-
-@ANSWERS.wrong("replay failed")
-async def every_second_time_is_a_conflict(sessions, user_id, key, conversation_id, content):
-    async with sessions.begin() as session:
-        if not await take(session, user_id, key, digest(conversation_id, content)):
-            raise KeyReused(key)
-        return await post(session, conversation_id, content)
-
-
-@ANSWERS.wrong("another answer")
-async def none_the_second_time(sessions, user_id, key, conversation_id, content):
-    async with sessions.begin() as session:
-        if not await take(session, user_id, key, digest(conversation_id, content)):
-            return None
         return await post(session, conversation_id, content)
 
 
@@ -285,17 +262,6 @@ async def compares_nothing(sessions, user_id, key, conversation_id, content):
     async with sessions.begin() as session:
         if not await take(session, user_id, key, b""):
             return (await session.execute(row_of(user_id, key))).one().response["seq"]
-        seq = await post(session, conversation_id, content)
-        await keep(session, user_id, key, seq)
-        return seq
-
-
-@ANSWERS.wrong("conflict unnoticed")
-async def compares_the_content_only(sessions, user_id, key, conversation_id, content):
-    hashed = digest("", content)
-    async with sessions.begin() as session:
-        if not await take(session, user_id, key, hashed):
-            return await answer_of(session, user_id, key, hashed)
         seq = await post(session, conversation_id, content)
         await keep(session, user_id, key, seq)
         return seq
@@ -363,25 +329,6 @@ async def key_without_user(sessions, user_id, key, conversation_id, content):
         return seq
 
 
-@ANSWERS.wrong("users mixed")
-async def key_without_user_as_a_conflict_of_nobody(sessions, user_id, key, conversation_id, content):
-    async with sessions.begin() as session:
-        await session.execute(select(func.pg_advisory_xact_lock(func.hashtext(key))))
-        known = await session.scalar(select(Message).where(Message.meta.contains({"key": key})))
-        if known is None:
-            message = await ConversationRepository(session).add_message(
-                conversation_id, "user", content, meta={"key": key, "to": str(conversation_id)}
-            )
-            return message.seq
-        owner = await session.scalar(text("SELECT user_id FROM conversations WHERE id = :i"), {"i": conversation_id})
-        same_owner = await session.scalar(
-            text("SELECT user_id = :u FROM conversations WHERE id = :i"), {"u": owner, "i": known.conversation_id}
-        )
-        if known.content != content or (same_owner and known.conversation_id != conversation_id):
-            raise KeyReused(key)
-        return known.seq
-
-
 @ANSWERS.wrong("error swallowed")
 async def none_when_refused(sessions, *request):
     try:
@@ -402,45 +349,6 @@ async def key_committed_first(sessions, user_id, key, conversation_id, content):
         await keep(session, user_id, key, seq)
         await session.commit()
         return seq
-
-
-@ANSWERS.wrong("key burned")
-async def failure_kept_as_the_answer(sessions, user_id, key, conversation_id, content):
-    hashed = digest(conversation_id, content)
-    try:
-        return await do_nothing(sessions, user_id, key, conversation_id, content)
-    except IntegrityError:
-        async with sessions.begin() as session:
-            await take(session, user_id, key, hashed)
-            await keep(session, user_id, key, None)
-        raise
-
-
-@ANSWERS.wrong("killed half-way")
-async def takes_the_key_back_by_hand(sessions, user_id, key, conversation_id, content):
-    hashed = digest(conversation_id, content)
-    mine = {"user_id": user_id, "key": key}
-    async with sessions.begin() as session:
-        new = await take(session, user_id, key, hashed)
-    while not new:
-        async with sessions() as session:
-            row = (await session.execute(row_of(user_id, key))).first()
-        if row is None:
-            return await takes_the_key_back_by_hand(sessions, user_id, key, conversation_id, content)
-        if row.request_hash != hashed:
-            raise KeyReused(key)
-        if row.response:
-            return row.response["seq"]
-        await asyncio.sleep(0.02)
-    try:
-        async with sessions.begin() as session:
-            seq = await post(session, conversation_id, content)
-            await keep(session, user_id, key, seq)
-            return seq
-    except Exception:
-        async with sessions.begin() as session:
-            await session.execute(text("DELETE FROM idempotency_keys WHERE user_id = :user_id AND key = :key"), mine)
-        raise
 
 
 @ANSWERS.wrong("killed half-way")
@@ -488,20 +396,6 @@ async def look_then_upsert(sessions, user_id, key, conversation_id, content):
 
 
 ANSWERED: dict[object, object] = {}
-
-
-@ANSWERS.wrong("stored twice")
-async def remembered_in_this_process(sessions, user_id, key, conversation_id, content):
-    request = (conversation_id, content)
-    if (user_id, key) in ANSWERED:
-        known, seq = ANSWERED[user_id, key]
-        if known != request:
-            raise KeyReused(key)
-        return seq
-    async with sessions.begin() as session:
-        seq = await post(session, conversation_id, content)
-    ANSWERED[user_id, key] = (request, seq)
-    return seq
 
 
 @ANSWERS.wrong("told differently")
@@ -557,3 +451,45 @@ LOCKS: dict[object, asyncio.Lock] = {}
 async def lock_of_python(sessions, *request):
     async with LOCKS.setdefault((asyncio.get_running_loop(), *request[:2]), asyncio.Lock()):
         return await look_then_insert(sessions, *request)
+
+
+@ANSWERS.wrong("another process")
+async def the_hash_of_this_process(sessions, user_id, key, conversation_id, content):
+    hashed = hash((str(conversation_id), content)).to_bytes(8, "big", signed=True)
+    async with sessions.begin() as session:
+        if not await take(session, user_id, key, hashed):
+            return await answer_of(session, user_id, key, hashed)
+        seq = await post(session, conversation_id, content)
+        await keep(session, user_id, key, seq)
+        return seq
+
+
+@ANSWERS.wrong("keys mixed")
+async def keys_in_small_letters(sessions, user_id, key, conversation_id, content):
+    return await do_nothing(sessions, user_id, key.lower(), conversation_id, content)
+
+
+@ANSWERS.wrong("conflict unnoticed")
+async def the_first_thousand_characters(sessions, user_id, key, conversation_id, content):
+    hashed = digest(conversation_id, content[:1000])
+    async with sessions.begin() as session:
+        if not await take(session, user_id, key, hashed):
+            return await answer_of(session, user_id, key, hashed)
+        seq = await post(session, conversation_id, content)
+        await keep(session, user_id, key, seq)
+        return seq
+
+
+@ANSWERS.wrong("another refusal")
+async def any_refusal_is_a_known_key(sessions, user_id, key, conversation_id, content):
+    hashed = digest(conversation_id, content)
+    async with sessions() as session:
+        try:
+            seq = await post(session, conversation_id, content)
+            row = {"user_id": user_id, "key": key, "request_hash": hashed, "response": {"seq": seq}}
+            await session.execute(insert(idempotency_keys).values(row))
+            await session.commit()
+            return seq
+        except IntegrityError:
+            await session.rollback()
+        return await answer_of(session, user_id, key, hashed)

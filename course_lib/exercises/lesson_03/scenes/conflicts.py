@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from secrets import randbelow, token_hex
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.judging.asking import DEADLOCK, until_blocked
@@ -33,6 +36,7 @@ class Work(ABC):
         value: what it returned last.
         held: the greatest number of connections out of the pool while it ran, its own included.
         pause: the longest time between an error and the next call, in seconds.
+        slept: the longest that ``asyncio.sleep`` was asked for in such a time, in seconds, see ``listening_to_sleep``.
         reused: a call found itself in the transaction of an earlier one.
     """
 
@@ -41,17 +45,20 @@ class Work(ABC):
         self.mine, self.theirs = users
         self.times = times
         self.name = token_hex(4)
-        self.calls, self.held, self.pause, self.reused = 0, 0, 0.0, False
+        self.calls, self.held, self.pause, self.slept, self.reused = 0, 0, 0.0, 0.0, False
         self.errors: list[BaseException] = []
         self.value: Any = None
         self._transactions: set[str] = set()
         self._failed = 0.0
+        self._sleeping: float | None = None
 
     async def work(self, session: AsyncSession) -> Any:
         """What ``run`` is given."""
         self.calls += 1
         if self._failed:
             self.pause = max(self.pause, time.monotonic() - self._failed)
+            self.slept = max(self.slept, self._sleeping or 0.0)
+        self._sleeping = None
         try:
             await self._begin(session)
             self.value = await self.do(session)
@@ -60,7 +67,26 @@ class Work(ABC):
             self.errors.append(error)
             raise
         finally:
-            self._failed = time.monotonic()
+            self._failed, self._sleeping = time.monotonic(), 0.0
+
+    @contextmanager
+    def listening_to_sleep(self) -> Iterator[None]:
+        """What the answer asks ``asyncio.sleep`` for between two calls; a clock would measure the machine as well."""
+        loop: Any = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def noting(delay: float, *what: Any, **named: Any) -> Any:
+            if self._sleeping is not None and sys._getframe(1).f_code is asyncio.sleep.__code__:
+                self._sleeping += delay
+            return call_later(delay, *what, **named)
+
+        with suppress(AttributeError):  # of a loop that is not Python's
+            loop.call_later = noting
+        try:
+            yield
+        finally:
+            with suppress(AttributeError):
+                del loop.call_later
 
     async def _begin(self, session: AsyncSession) -> None:
         try:
@@ -177,8 +203,35 @@ class Broken(Work):
         )
 
 
-class Mistaken(Work):
-    """An error of Python's, none of the database's business."""
+class Told(Work):
+    """The server is made to say so: an SQLSTATE with a text that says nothing of it, or with one that says another."""
+
+    def __init__(self, attempt: Attempt, users: tuple[UUID, UUID], code: str, said: str, times: int = 1) -> None:
+        super().__init__(attempt, users, times)
+        self.code, self.said = code, said
+
+    async def do(self, session: AsyncSession) -> int:
+        if self.disturbed:
+            said = f"RAISE EXCEPTION USING ERRCODE = '{self.code}', MESSAGE = '{self.said}'"
+            await session.execute(text(f"DO $$ BEGIN {said}; END $$"))
+        return randbelow(1000)
+
+
+class CutOff(Work):
+    """The connection is lost in the middle."""
 
     async def do(self, session: AsyncSession) -> None:
-        raise LookupError(f"no model called {self.name}")
+        pid = await session.scalar(text("SELECT pg_backend_pid()"))
+        await self.attempt.sql("SELECT pg_terminate_backend(:pid, 2000)", pid=pid)
+        await session.execute(text(SPEND), {"id": self.mine})
+
+
+class Mistaken(Work):
+    """An error that no server has told, though one of the server's was its cause."""
+
+    async def do(self, session: AsyncSession) -> None:
+        try:
+            async with session.begin_nested():
+                await session.execute(text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001'; END $$"))
+        except DBAPIError as error:
+            raise NoResultFound(f"no model called {self.name}") from error

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.models import DIMENSIONS
 
 WORDS = ("index", "commit", "vector", "lease", "page", "lock", "row", "plan")
@@ -19,8 +20,8 @@ SEEN = """
 """
 
 
-class EmbeddingFailed(RuntimeError):
-    """The service did not answer."""
+class EmbeddingFailed(Exception):
+    """The service did not answer. Of no class that anybody has heard of."""
 
 
 class Embedder:
@@ -40,6 +41,8 @@ class Embedder:
         self.document_id = document_id
         self.looks = looks
         self.fails_at = ""
+        self.error: Exception = EmbeddingFailed()
+        """What it raises there."""
         self._round = 0
         self._one_look = asyncio.Lock()  # another look's connection would be taken for the learner's
         self.vectors: dict[str, list[int]] = {}
@@ -49,7 +52,7 @@ class Embedder:
         """What was seen so far, and what calls that were left behind will still see."""
         self.failed = False
         self._round += 1
-        self.held = self.transactions = 0
+        self.held = self.transactions = self._asked = 0
         self.chunks: set[int] = set()
 
     async def __call__(self, texts: Sequence[str]) -> list[list[float]]:
@@ -57,11 +60,12 @@ class Embedder:
             raise TypeError("embed takes a list of texts")
         fails = self.fails_at in texts
         if self.looks and not self.failed:  # after a failure, calls that are left may meet whoever writes it down
-            await self._look(thoroughly=fails or not self.chunks or len(texts) > 1)
+            self._asked += 1  # looks cost more than answers; who asks for a text at a time is not looked at 500 times
+            await self._look(thoroughly=fails or self._asked & (self._asked - 1) == 0)
         await asyncio.sleep(0)
         if fails:
             self.failed = True
-            raise EmbeddingFailed(f"the service did not answer for {self.fails_at[:20]!r}")
+            raise self.error
         return [[float(number) for number in self.vector(text)] for text in texts]
 
     async def _look(self, thoroughly: bool) -> None:
@@ -90,5 +94,9 @@ class Embedder:
 
 
 def new_texts(count: int) -> list[str]:
-    """So many passages of different lengths, no two alike."""
-    return [f"{token_hex(4)} {' '.join(choice(WORDS) for _ in range(1 + randbelow(9)))}" for _ in range(count)]
+    """So many passages of different lengths, of which two are alike and some have quotes, tabs and the like."""
+    texts = [f"{token_hex(4)} {' '.join(choice(WORDS) for _ in range(1 + randbelow(9)))}" for _ in range(count)]
+    for place in range(2, count, 7):
+        texts[place] = awkward_text()
+    texts[count // 2] = texts[1]
+    return texts

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from course_lib.exercises.lesson_03.scenes.queued_jobs import (
     EXPIRE,
+    LONG_OVER,
     WORKERS,
     add_jobs,
     complete,
@@ -23,6 +24,7 @@ from course_lib.judging.turns import PATIENCE, Race, run_race
 JOBS = 40
 DIES, CLAIMS = "south", 3  # this worker dies with the job that it claims as its third
 TURNS = 12  # more than a claim takes
+LOCK_WHAT_IS_OVER = "SELECT id FROM jobs WHERE attempts >= max_attempts OR leased_until < now() FOR UPDATE"
 LOCK = "SELECT id FROM jobs WHERE status = 'queued' ORDER BY run_after, id LIMIT 1 FOR UPDATE"
 LEFT_BEHIND = """
     UPDATE jobs SET status = 'running', worker = :worker, attempts = 1, leased_until = now() - interval '1 minute'
@@ -32,16 +34,20 @@ SECONDS = 600
 
 
 async def past_a_lock(attempt: Attempt) -> None:
-    """A claim while the judge holds the first job's row.
+    """A claim while the judge holds the first job's row, those of dead workers, and those that are out of attempts.
 
     Raises:
         Wrong: it waits, or goes away with nothing.
     """
     queue = await open_queue(attempt)
+    await add_jobs(attempt, -30, -20, -10)
+    await add_jobs(attempt, -300, -290, **LONG_OVER)
+    await add_jobs(attempt, -280, **{**LONG_OVER, "attempts": 5})
 
     async def script(race: Race) -> tuple[bool, Any]:
         race.run_freely()
         async with attempt.judge_session() as judge:
+            await judge.execute(text(LOCK_WHAT_IS_OVER))
             await judge.execute(text(LOCK))
             call = race.start(queue.claim, WORKERS[0], SECONDS)
             await race.settle(PATIENCE)
@@ -70,9 +76,11 @@ async def four_at_once(attempt: Attempt) -> None:
 
 
 async def one_amid_another(attempt: Attempt) -> None:
-    """A claim that happens while another one is after its first statement, after its second, and so on."""
+    """A claim that happens while another one is after its first statement, after its second, and so on; of two jobs."""
     queues = [await open_queue(attempt) for _ in range(2)]
     for turns in range(1, TURNS):
+        await attempt.sql("DELETE FROM jobs")
+        await add_jobs(attempt, -2, -1)
 
         async def script(race: Race, turns: int = turns) -> list[Any]:
             first = race.start(queues[0].claim, WORKERS[0], SECONDS)
@@ -108,6 +116,7 @@ async def too_late_amid_a_claim(attempt: Attempt) -> None:
         with calling_it(attempt, "late complete", did="raised an error"):
             said, *claimed = await run_race(attempt, script)
         if not claimed:
+            attempt.expect(said is True, "still its own", said=said)
             return
         taken_over = claimed[0] is not None
         state = (await jobs(attempt))[id]

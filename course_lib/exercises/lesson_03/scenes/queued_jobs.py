@@ -14,13 +14,15 @@ from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_rows
 from course_lib.models import Job
 
-WORKERS = ("north", "east", "south", "west")
+WORKERS = ("north", "east's", "south", "west")
 JOBS = """
-    SELECT id, status, worker, attempts, leased_until, run_after,
-           round(extract(epoch FROM leased_until - now()))::int AS lease,
+    SELECT id, status, worker, attempts, max_attempts, leased_until, run_after, clock_timestamp() AS seen,
+           round(extract(epoch FROM leased_until - now()))::bigint AS lease,
            round(extract(epoch FROM run_after - now()) / 60)::int AS minutes
     FROM jobs
 """
+LONG_OVER = {"status": "running", "worker": "west", "attempts": 1, "leased_until": "2026-02-01T10:00:00Z"}
+"""Columns of a job that somebody was lent and did not complete in time."""
 EXPIRE = "UPDATE jobs SET leased_until = now() - interval '1 minute' WHERE id = :id"
 Jobs = dict[UUID, dict[str, Any]]
 
@@ -40,9 +42,13 @@ async def add_jobs(attempt: Attempt, *minutes: int, **columns: Any) -> list[UUID
 
 
 async def jobs(attempt: Attempt) -> Jobs:
-    """All jobs by their id. ``lease`` and ``minutes`` (until ``run_after``) count from now."""
+    """All jobs by their id. ``lease`` and ``minutes`` (until ``run_after``) count from now.
+
+    ``seen`` is the moment by the clock of the server, ``here`` by that of this process.
+    """
     rows = await attempt.sql(JOBS)
-    return {row[0]: dict(zip(rows.columns, row, strict=True)) for row in rows}
+    here = datetime.now(UTC)
+    return {row[0]: {**dict(zip(rows.columns, row, strict=True)), "here": here} for row in rows}
 
 
 def changed(before: Jobs, after: Jobs) -> list[UUID]:
@@ -59,7 +65,7 @@ async def open_queue(attempt: Attempt) -> Any:
     return queue
 
 
-async def claim(attempt: Attempt, worker: str = WORKERS[0], seconds: int = 60) -> UUID | None:
+async def claim(attempt: Attempt, worker: str = WORKERS[0], seconds: float = 60) -> UUID | None:
     """Claim in a queue of its own; the id of the job."""
     queue = await open_queue(attempt)
     job = await attempt.call(worker, seconds, function=queue.claim)

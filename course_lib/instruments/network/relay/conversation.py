@@ -90,7 +90,7 @@ class Conversation:
         self._record = record
         self._number = number
         self._transaction: int | None = None
-        self._queue: deque[Asked] = deque()
+        self._queue: deque[Asked] = deque([Asked(SYNC)])  # the greeting ends like an answer
         self._statements: dict[bytes, bytes] = {}
         self._portals: dict[bytes, Portal] = {}
         self._last: Entry | None = None  # of the last Execute since the last Sync

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import selectors
 import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from course_lib.instruments.network.relay.poller import READ, WRITE, Poller
+
 PIECE = 1 << 16  # bytes that are read at once
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class End:
@@ -17,19 +17,19 @@ class End:
     was sent is with the system. Each may be changed at any time.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, sock: socket.socket, lost: Callable[[], object]) -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, lost: Callable[[], object]) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.received: Callable[[bytes], object] = lambda data: None
         self.drained: Callable[[], object] = lambda: None
         self.lost = lost
         self.closed = False
-        self._selector = selector
+        self._poller = poller
         self._backlog: deque[memoryview] = deque()
         self._reading = True
         self._closing = False
         self._watched = READ
-        selector.register(sock, READ, self)
+        poller.register(sock, READ, self)
 
     @property
     def is_full(self) -> bool:
@@ -73,7 +73,7 @@ class End:
         if not self.closed:
             self.closed = True
             if self._watched:
-                self._selector.unregister(self.sock)
+                self._poller.unregister(self.sock)
             self.sock.close()
 
     def ready(self, mask: int) -> None:
@@ -128,9 +128,9 @@ class End:
             return
         with suppress(KeyError):
             if not wanted:
-                self._selector.unregister(self.sock)
+                self._poller.unregister(self.sock)
             elif self._watched:
-                self._selector.modify(self.sock, wanted, self)
+                self._poller.modify(self.sock, wanted, self)
             else:
-                self._selector.register(self.sock, wanted, self)
+                self._poller.register(self.sock, wanted, self)
         self._watched = wanted

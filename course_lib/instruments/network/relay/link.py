@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import selectors
 import socket
 import struct
 from collections.abc import Callable
 
 from course_lib.instruments.network.relay.conversation import HEADER, Conversation
 from course_lib.instruments.network.relay.end import End
+from course_lib.instruments.network.relay.poller import Poller
 from course_lib.instruments.network.relay.record import Record
 from course_lib.instruments.network.relay.upstream import Reaching, Upstream
 
@@ -24,10 +24,10 @@ class Link:
     """From a client that has just come to its end. ``ended`` is called once both sides are gone."""
 
     def __init__(
-        self, selector: selectors.BaseSelector, client: socket.socket, upstream: Upstream, record: Record,
+        self, poller: Poller, client: socket.socket, upstream: Upstream, record: Record,
         ended: Callable[[Link], object],
     ) -> None:  # fmt: skip
-        self._selector = selector
+        self._poller = poller
         self._record = record
         self._ended = ended
         self._greeting = b""
@@ -36,7 +36,7 @@ class Link:
         self._conversation: Conversation | None = None
         self._server: End | None = None
         self._reaching: Reaching | None = None
-        self._client = End(selector, client, self._client_left)
+        self._client = End(poller, client, self._client_left)
         self._client.received = self._greet
 
     # what the client begins with
@@ -63,7 +63,7 @@ class Link:
 
     def _reach(self) -> None:
         self._held = b""
-        self._reaching = Reaching(self._selector, next(self._ways), self._reached, self._failed)
+        self._reaching = Reaching(self._poller, next(self._ways), self._reached, self._failed)
         self._reaching.start()
 
     def _failed(self, reason: str, another_way_may_do: bool) -> None:

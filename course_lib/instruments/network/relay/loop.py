@@ -7,16 +7,17 @@ A request is a length and ``marshal.dumps((number, command, *arguments))``; so i
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
-import selectors
 import socket
 import struct
 from contextlib import suppress
 from typing import Any
 
-from course_lib.instruments.network.relay.end import READ, End
+from course_lib.instruments.network.relay.end import End
 from course_lib.instruments.network.relay.link import Link
+from course_lib.instruments.network.relay.poller import READ, Poller, Ready, new_poller
 from course_lib.instruments.network.relay.record import Record
 from course_lib.instruments.network.relay.upstream import Upstream
 
@@ -27,8 +28,8 @@ BACKLOG = 1024  # clients that wait to be let in: on a Unix socket, one more is 
 class Door:
     """A place where clients come in to one server, and the record of what passes there."""
 
-    def __init__(self, selector: selectors.BaseSelector, path: str, upstream: Upstream) -> None:
-        self._selector = selector
+    def __init__(self, poller: Poller, path: str, upstream: Upstream) -> None:
+        self._poller = poller
         self._path = path
         self._upstream = upstream
         self._links: set[Link] = set()
@@ -42,17 +43,17 @@ class Door:
         self._listener.listen(BACKLOG)
         self._listener.setblocking(False)
         self.port = 0 if path else self._listener.getsockname()[1]
-        selector.register(self._listener, READ, self)
+        poller.register(self._listener, READ, self)
 
     def ready(self, mask: int) -> None:
         """Somebody knocks."""
         with suppress(OSError):  # gone again, or no handle left: the next one may have more luck
             client, _ = self._listener.accept()
-            self._links.add(Link(self._selector, client, self._upstream, self.record, self._links.discard))
+            self._links.add(Link(self._poller, client, self._upstream, self.record, self._links.discard))
 
     def close(self) -> None:
         """Cut everybody off and take the door away."""
-        self._selector.unregister(self._listener)
+        self._poller.unregister(self._listener)
         self._listener.close()
         for link in list(self._links):
             link.cut()
@@ -69,23 +70,23 @@ class Relay:
     """Serves one control socket until its other side is gone."""
 
     def __init__(self, control: socket.socket) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poller = new_poller()
         self._doors: dict[int, Door] = {}
         self._asked = b""
-        self._control = End(self._selector, control, self._left)
+        self._control = End(self._poller, control, self._left)
         self._control.received = self._read
         self._running = True
 
     def run(self) -> None:
         """Until nobody asks any more."""
         while self._running:
-            for key, mask in self._selector.select():
+            for who, mask in self._poller.wait():
                 try:
-                    key.data.ready(mask)
+                    who.ready(mask)
                 except Exception as error:
-                    self._note(error, key.data)
+                    self._note(error, who)
 
-    def _note(self, error: Exception, source: Any) -> None:
+    def _note(self, error: Exception, source: Ready) -> None:
         """A mistake of ours ends a connection, not the relay; the record says that something is missing from it."""
         if source is self._control:
             raise error
@@ -123,11 +124,13 @@ class Relay:
                 answer = (number, None, getattr(error, "strerror", None) or str(error))
             packed = marshal.dumps(answer)
             self._control.send(LENGTH.pack(len(packed)) + packed)
+            if command == "close":
+                gc.collect()  # now, when nobody waits for us
 
     def _do(self, command: str, name: int, *arguments: Any) -> Any:
         if command == "open":
             path, host, port, options = arguments
-            self._doors[name] = Door(self._selector, path, Upstream(host, port, options))
+            self._doors[name] = Door(self._poller, path, Upstream(host, port, options))
             return self._doors[name].port
         if command == "read":
             return self._doors[name].record.news(*arguments)
@@ -138,4 +141,6 @@ class Relay:
 
 def main(control: socket.socket) -> None:
     """The process: serve until the parent lets go of its side."""
+    gc.disable()
+    gc.freeze()
     Relay(control).run()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import selectors
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from course_lib.instruments.network.relay.end import End
+from course_lib.instruments.network.relay.poller import Poller
 
 VERIFYING = ("verify-ca", "verify-full")
 VERSIONS = {
@@ -55,10 +55,10 @@ class SecureEnd(End):
     """An end whose bytes are encrypted. What is sent before ``secured`` is called waits."""
 
     def __init__(
-        self, selector: selectors.BaseSelector, sock: socket.socket, lost: Callable[[], object],
+        self, poller: Poller, sock: socket.socket, lost: Callable[[], object],
         context: ssl.SSLContext, name: str | None, secured: Callable[[], object], refused: Callable[[str], object],
     ) -> None:  # fmt: skip
-        super().__init__(selector, sock, lost)
+        super().__init__(poller, sock, lost)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._secured: Callable[[], object] | None = secured

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import selectors
 import socket
 import struct
 from collections.abc import Callable, Mapping
@@ -10,7 +9,8 @@ from contextlib import suppress
 from errno import EINPROGRESS
 from typing import TYPE_CHECKING
 
-from course_lib.instruments.network.relay.end import WRITE, End
+from course_lib.instruments.network.relay.end import End
+from course_lib.instruments.network.relay.poller import WRITE, Poller
 
 if TYPE_CHECKING:
     import ssl
@@ -76,10 +76,10 @@ class Reaching:
     """
 
     def __init__(
-        self, selector: selectors.BaseSelector, way: tuple[Upstream, str], reached: Callable[[End], object],
+        self, poller: Poller, way: tuple[Upstream, str], reached: Callable[[End], object],
         failed: Callable[[str, bool], object],
     ) -> None:  # fmt: skip
-        self._selector = selector
+        self._poller = poller
         self._upstream, self._way = way
         self._reached, self._failed = reached, failed
         self._places = list(self._upstream.places)
@@ -99,7 +99,7 @@ class Reaching:
                 return
             self._sock.setblocking(False)
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._selector.register(self._sock, WRITE, self)
+            self._poller.register(self._sock, WRITE, self)
             if (code := self._sock.connect_ex(address)) not in (0, EINPROGRESS, 10035):  # Windows: WSAEWOULDBLOCK
                 raise OSError(code, _words(code))
         except OSError as error:
@@ -112,7 +112,11 @@ class Reaching:
         if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._next(_words(code))
             return
-        self._selector.unregister(self._sock)
+        try:
+            self._sock.getpeername()
+        except OSError:  # what was ready had the same number before
+            return
+        self._poller.unregister(self._sock)
         self._connected()
 
     def _next(self, reason: str) -> None:
@@ -125,7 +129,7 @@ class Reaching:
     def _drop_socket(self) -> None:
         if self._sock is not None:
             with suppress(KeyError, ValueError):
-                self._selector.unregister(self._sock)
+                self._poller.unregister(self._sock)
             self._sock.close()
             self._sock = None
 
@@ -143,7 +147,7 @@ class Reaching:
         if self._way == DIRECT:
             self._secure(sock)
             return
-        self._end = End(self._selector, sock, lambda: self._fail("it hung up"))
+        self._end = End(self._poller, sock, lambda: self._fail("it hung up"))
         if self._way == PLAIN:
             self._reached(self._end)
         else:
@@ -171,7 +175,7 @@ class Reaching:
             self._upstream.host if self._upstream.mode == "verify-full" or not _is_number(self._upstream.host) else None
         )
         self._end = SecureEnd(
-            self._selector, sock, lambda: self._fail("it hung up"), context, name, self._secured, self._fail
+            self._poller, sock, lambda: self._fail("it hung up"), context, name, self._secured, self._fail
         )
 
     def _secured(self) -> None:

@@ -1,0 +1,38 @@
+"""Owners of documents: a plain address, one that a pattern takes for it, and one with a quotation mark in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from secrets import token_hex
+from uuid import UUID
+
+from course_lib.judging.attempt import Attempt
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A user who may have documents."""
+
+    id: UUID
+    email: str
+
+
+@dataclass(frozen=True)
+class Owners:
+    """To a pattern ``lookalike`` is ``plain``; ``quoted`` breaks SQL that is put together by hand."""
+
+    plain: Owner
+    lookalike: Owner
+    quoted: Owner
+
+
+async def add_owners(attempt: Attempt) -> Owners:
+    """Three users without documents."""
+    mark = token_hex(3)
+    emails = [f"m_ra.{mark}@example.org", f"mara.{mark}@example.org", f"o'hara.{mark}:x@example.org"]
+    rows = await attempt.sql(
+        "INSERT INTO users (email, name) SELECT unnest(CAST(:emails AS text[])), 'Mara' RETURNING id, email",
+        emails=emails,
+    )
+    ids = {email: id for id, email in rows}
+    return Owners(*(Owner(ids[email], email) for email in emails))

@@ -1,0 +1,1 @@
+"""What the judges of lesson 01 put on stage."""
