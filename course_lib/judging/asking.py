@@ -97,11 +97,15 @@ async def counting_bytes(attempt: Attempt) -> AsyncIterator[WireLog]:
 
 
 @asynccontextmanager
-async def small_pool(attempt: Attempt, size: int) -> AsyncIterator[None]:
-    """Until the block ends, the learner's engine has so many connections and no more."""
+async def small_pool(attempt: Attempt, size: int, patience: float = POOL["pool_timeout"]) -> AsyncIterator[None]:
+    """Until the block ends, the learner's engine has so many connections and no more.
+
+    Args:
+        patience: seconds to wait for one; more than usual where right answers queue up for them.
+    """
     usual, attempt.engine = (
         attempt.engine,
-        make_engine(attempt.url, pool_size=size, max_overflow=0, pool_timeout=POOL["pool_timeout"]),
+        make_engine(attempt.url, pool_size=size, max_overflow=0, pool_timeout=patience),
     )
     try:
         yield
@@ -149,6 +153,17 @@ def calling_it(
             if not saying or saying == code or saying in str(error):
                 raise attempt.wrong(mistake, error=kind_of(error), **numbers) from error
         raise
+
+
+def expect_news(attempt: Attempt, before: object, after: object) -> None:
+    """``after`` is what an answer says of rows that have changed since it said ``before``.
+
+    Raises:
+        Wrong: "remembered", it says the same.
+    """
+    if after == before:
+        sentence = f"`{attempt.exercise.answer}` returned the same as before, although the rows had changed meanwhile."
+        raise Wrong("remembered", sentence, "Ask the database at every call: what is kept from the last one is old.")
 
 
 def fetched(log: WireLog) -> int:

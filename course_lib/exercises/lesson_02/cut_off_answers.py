@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from sqlalchemy import inspect, select
@@ -12,19 +12,23 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from course_lib.exercises.lesson_02.scenes.going_on import go_on
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.judging.asking import ask, expect_list, fetched, sent_most
+from course_lib.judging.asking import ask, expect_list, expect_news, fetched, sent_most
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article_of_pair, kind_of
 from course_lib.judging.staging import add_user
 from course_lib.judging.threads import Groups, Thread, add_threads, is_group
-from course_lib.models import Conversation
+from course_lib.models import Conversation, Message
 
 CONVERSATIONS = 24
 CUT = 7  # one message of so many was cut off
 STATEMENTS = 2
+KINDS: dict[str, Any] = {"aborted": CUT, "tied": False, "gap": 3, "awkward": True}
 Cuts = list[tuple[Thread, list[str]]]
+Look = tuple[dict[str, Any], list[dict[str, Any]]]  # columns of a conversation, and of each of its messages
 
 
 class CutOffAnswers(Exercise):
@@ -60,21 +64,22 @@ class CutOffAnswers(Exercise):
         "| `(title, [content, …])`, plain values, no objects.",
         "loaded on access": LOADED_ON_ACCESS,
         "not unique": NOT_UNIQUE,
-        "strangers": "{count} of the texts are from conversations of other users. "
+        "strangers": "{count} titles or texts came that are in no conversation of the user. "
         "| Is the owner a condition of the query?",
         "whole messages too": "{count} texts came that were not cut off. "
-        "| A condition on which conversations come says nothing about which of their messages do.",
+        "| Only what is `aborted` is asked for, and a condition on conversations says nothing of their messages.",
         "empty groups": "{count} conversations came without any text. "
         "| Only those in which something was cut off are asked for.",
         "twice": "{count} texts came more often than once. "
         "| A second join multiplies rows. A condition on conversations can be an `exists`, or `.any(…)`.",
-        "merged": "Texts of several conversations with the same title came as one. "
+        "merged": "{count} lines hold texts of several conversations. "
         "| Group by the id. A title is no key.",
         "incomplete": "{count} texts that were cut off did not come. | All of them, in every conversation.",
         "torn apart": "A conversation came as several lines. | One line for each, with all its texts.",
         "order of messages": "The texts of {count} conversations are not in the order of `seq`. "
         "| A join has no order of its own: `order_by`.",
-        "order": "The right conversations came, but not newest first by `updated_at`. | Order by it, descending.",
+        "order": "The right texts came, but not in lines that are newest first by `updated_at`. "
+        "| Order by it, descending.",
         "too many statements": "{count} statements were sent for {total} lines; the budget is {budget}. "
         "| Sent most often: `{repeated}`.",
         "loaded everything": "{rows} rows were fetched to find {cut} texts in {total} of {all} conversations. "
@@ -90,9 +95,10 @@ class CutOffAnswers(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
         sizes = [(18, 0, 11, 4, 25)[place % 5] for place in range(CONVERSATIONS)]
-        threads = await add_threads(attempt, mine, sizes, aborted=CUT, tied=False)
+        threads = await add_threads(attempt, mine, sizes, **KINDS)
         await add_threads(attempt, stranger, [20] * 3, aborted=2)
-        wanted = [(thread, cut) for thread in threads if (cut := _cut(thread))]
+        await add_double(attempt, mine)
+        wanted = _cuts(threads)
         found = await self._ask(attempt, mine)
         log = attempt.log
         self._compare(attempt, found, wanted, threads)
@@ -105,7 +111,8 @@ class CutOffAnswers(Exercise):
         attempt.expect(rows <= all + texts, "loaded everything", rows=rows, cut=texts, total=total, all=all)
         lines = await self._ask(attempt, newcomer if total % 2 else uuid4())
         attempt.expect(not lines, "strangers", count=len(lines))
-        await self._leaves_a_session_in_use_alone(attempt, mine, wanted, threads)
+        threads = await go_on(attempt, threads, **KINDS)
+        await self._leaves_a_session_in_use_alone(attempt, mine, threads, found)
 
     async def _ask(self, attempt: Attempt, user_id: UUID, session: AsyncSession | None = None) -> Groups:
         with naming_lazy_loads(attempt):
@@ -118,19 +125,21 @@ class CutOffAnswers(Exercise):
     def _compare(self, attempt: Attempt, found: Groups, wanted: Cuts, threads: list[Thread]) -> None:
         if found == [(thread.title, cut) for thread, cut in wanted]:
             return
-        said = [text for _, texts in found for text in texts]
-        own = {text for thread in threads for text in thread.contents}
+        said = Counter(text for _, texts in found for text in texts)
+        own = {text for thread in threads for text in (thread.title, *thread.contents)}
         home = {text: thread.id for thread, cut in wanted for text in cut}
-        strangers = sum(text not in own for text in said)
+        strangers = sum(text not in own for title, texts in found for text in (title, *texts))
         attempt.expect(not strangers, "strangers", count=strangers)
-        whole = sum(text not in home for text in said)
+        whole = sum(times for text, times in said.items() if text not in home)
         attempt.expect(not whole, "whole messages too", count=whole)
         empty = sum(not texts for _, texts in found)
         attempt.expect(not empty, "empty groups", count=empty)
-        twice = len(said) - len(set(said))
+        cut_off = Counter(text for _, cut in wanted for text in cut)
+        twice = (said - cut_off).total()
         attempt.expect(not twice, "twice", count=twice)
-        attempt.expect(all(len({home[text] for text in texts}) == 1 for _, texts in found), "merged")
-        missing = len(set(home) - set(said))
+        merged = sum(len({home[text] for text in texts}) > 1 for _, texts in found)
+        attempt.expect(not merged, "merged", count=merged)
+        missing = (cut_off - said).total()
         attempt.expect(not missing, "incomplete", count=missing)
         attempt.expect(len(found) == len(wanted), "torn apart")
         cuts = {thread.id: cut for thread, cut in wanted}
@@ -139,14 +148,16 @@ class CutOffAnswers(Exercise):
         raise attempt.wrong("order")
 
     async def _leaves_a_session_in_use_alone(
-        self, attempt: Attempt, user_id: UUID, wanted: Cuts, threads: list[Thread]
+        self, attempt: Attempt, user_id: UUID, threads: list[Thread], before: Groups
     ) -> None:
-        contents = {thread.id: thread.contents for thread in threads}
+        wanted = _cuts(threads)
         statement = select(Conversation).where(Conversation.user_id == user_id)
         async with attempt.session() as session:
             held = (await session.scalars(statement.options(selectinload(Conversation.messages)))).all()
             await session.commit()
+            as_it_was = [_look_of(conversation) for conversation in held]
             found = await self._ask(attempt, user_id, session)
+            expect_news(attempt, before, found)
             known = {text for _, cut in wanted for text in cut}
             whole = sum(text not in known for _, texts in found for text in texts)
             attempt.expect(whole == 0, "already loaded", count=whole)
@@ -155,15 +166,30 @@ class CutOffAnswers(Exercise):
                 await session.commit()
             except SQLAlchemyError as error:
                 raise attempt.wrong("commit fails", error=kind_of(error)) from error
-            what = _damage(held, contents, session)
+            what = _damage(held, as_it_was, session)
             attempt.expect(not what, "damaged", what=what)
 
 
-def _cut(thread: Thread) -> list[str]:
-    return [message["content"] for message in thread.messages if message["status"] == "aborted"]
+def _cuts(threads: list[Thread]) -> Cuts:
+    """Those in which something was cut off, with the texts of that."""
+    cuts = [
+        (thread, [message["content"] for message in thread.messages if message["status"] == "aborted"])
+        for thread in threads
+    ]
+    return [(thread, texts) for thread, texts in cuts if texts]
 
 
-def _damage(held: Sequence[Conversation], contents: dict[UUID, list[str]], session: AsyncSession) -> str:
+def _look_of(conversation: Conversation) -> Look:
+    """What its holder sees of it and of its messages; columns that have to be loaded again are not among it."""
+    messages = vars(conversation).get("messages", ())
+    return _columns(conversation), [_columns(message) for message in messages]
+
+
+def _columns(item: Conversation | Message) -> dict[str, Any]:
+    return {name: value for name, value in vars(item).items() if name in item.__table__.columns}
+
+
+def _damage(held: Sequence[Conversation], as_it_was: list[Look], session: AsyncSession) -> str:
     """What happened to the objects that were in the session before; empty when nothing did."""
     gone = sum(conversation not in session for conversation in held)
     if gone:
@@ -171,8 +197,9 @@ def _damage(held: Sequence[Conversation], contents: dict[UUID, list[str]], sessi
     unreadable = sum("messages" in inspect(conversation).unloaded for conversation in held)
     if unreadable:
         return f"the messages of {unreadable} of {len(held)} conversations had to be loaded again"
-    short = sum(
-        Counter(message.content for message in conversation.messages) != Counter(contents[conversation.id])
-        for conversation in held
-    )
-    return f"{short} of {len(held)} conversations had lost messages" if short else ""
+    pairs = list(zip(held, as_it_was, strict=True))
+    short = sum(len(conversation.messages) < len(messages) for conversation, (_, messages) in pairs)
+    if short:
+        return f"{short} of {len(held)} conversations had lost messages"
+    changed = sum(_look_of(conversation) != look for conversation, look in pairs)
+    return f"{changed} of {len(held)} conversations were not the same as before" if changed else ""

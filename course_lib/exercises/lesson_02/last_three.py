@@ -6,17 +6,18 @@ from typing import ClassVar
 from uuid import UUID, uuid4
 
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.judging.asking import ask, counting_bytes, expect_list, fetched, sent_most
+from course_lib.judging.asking import ask, expect_list, expect_news, fetched, sent_most
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article_of_pair
 from course_lib.judging.staging import add_user
-from course_lib.judging.threads import Groups, Thread, add_threads, is_group
+from course_lib.judging.threads import Groups, Thread, add_threads, insert_threads, is_group, new_threads
 
 CONVERSATIONS = 200
 SHOWN = 3
 STATEMENTS = 2
-WORDS = 25  # in a message, about 160 bytes
+LONG = 2500  # characters of the last message that is not shown: to fetch one more weighs more than ``BYTES`` allow
 BYTES = 300  # per row, beside the texts that are shown
 SIZES = (0, 1, 2, 3, 4, 24, 31, 5, 18, 40)
 
@@ -57,9 +58,9 @@ class LastThree(Exercise):
         "| `(title, [content, …])`, plain values, no objects. An empty list where nothing was said.",
         "loaded on access": LOADED_ON_ACCESS,
         "not unique": NOT_UNIQUE,
-        "strangers": "{count} of the texts are from conversations of other users. "
+        "strangers": "{count} titles or texts came that are in no conversation of the user. "
         "| Is the owner a condition of the query?",
-        "merged": "{count} lines came for {total} conversations: those with the same title became one. "
+        "merged": "{count} lines hold texts of several conversations. "
         "| Group by the id. A title is no key.",
         "empty ones missing": "{count} of {total} conversations did not come, and those have no message. "
         "| An inner join drops them, and so does a WHERE on what an outer join did not find.",
@@ -68,14 +69,14 @@ class LastThree(Exercise):
         "| A limit on the whole result is no limit for each conversation.",
         "order": "The conversations came in another order than asked for. "
         "| By `updated_at` descending; of equals, the greater id comes first.",
-        "mixed up": "{count} of {total} conversations show texts of other conversations. "
+        "mixed up": "{count} of {total} lines show texts of another conversation than that of their title. "
         "| Which text belongs where is told by `conversation_id`, not by the place in a list.",
         "too many texts": "{count} conversations came with more than three texts. "
         "| The limit is for each conversation: number the messages of each, or LATERAL.",
         "too few texts": "{count} conversations came with fewer texts than they have to show. "
-        "| A conversation shows three if it has three. Where messages were deleted, their numbers are missing.",
+        "| A conversation shows three if it has three, whatever their text. Where some were deleted, numbers miss.",
         "not the last": "{count} of {total} conversations show other messages than their last three. "
-        "| The last ones are those with the greatest `seq`.",
+        "| The last ones are those with the greatest `seq`, whatever their role and status.",
         "newest on top": "The texts of {count} conversations stand last first. "
         "| Chosen from the end, shown in the order of reading.",
         "too many statements": "{count} statements were sent for {total} conversations; the budget is {budget}. "
@@ -88,12 +89,11 @@ class LastThree(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
-        sizes = [SIZES[place * 7 % len(SIZES)] for place in range(CONVERSATIONS)]
-        threads = await add_threads(attempt, mine, sizes, words=WORDS, gap=3)
+        threads = await _stage(attempt, mine)
         await add_threads(attempt, stranger, [4] * 9)
-        async with counting_bytes(attempt) as network:
-            found = await self._ask(attempt, mine)
-            received, log = network.bytes_received, attempt.log
+        await add_double(attempt, mine)
+        found = await self._ask(attempt, mine)
+        received, log = attempt.log.bytes_received, attempt.log
         self._compare(attempt, found, threads)
         total, texts = len(threads), [text for thread in threads for text in _last(thread)]
         attempt.expect(
@@ -107,6 +107,10 @@ class LastThree(Exercise):
         for nobody in (newcomer, uuid4()):
             lines = await self._ask(attempt, nobody)
             attempt.expect(not lines, "strangers", count=len(lines))
+        few = await add_threads(attempt, newcomer, (5, 0, 1, 3, 4), gap=3, awkward=True)
+        found = await self._ask(attempt, newcomer)
+        expect_news(attempt, [], found)
+        self._compare(attempt, found, few)
 
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Groups:
         with naming_lazy_loads(attempt):
@@ -120,11 +124,19 @@ class LastThree(Exercise):
         wanted = [(thread.title, _last(thread)) for thread in threads]
         if found == wanted:
             return
-        self._compare_lines(attempt, found, threads)
-        total = len(threads)
-        pairs = [(texts, last) for (_, texts), (_, last) in zip(found, wanted, strict=True)]
-        foreign = sum(not set(texts) <= set(thread.contents) for (_, texts), thread in zip(found, threads, strict=True))
+        home, total = {text: thread for thread in threads for text in thread.contents if text}, len(threads)
+        self._compare_lines(attempt, found, threads, home)
+        attempt.expect(sorted(found) != sorted(wanted), "order")
+        pairs = [(title, texts, home[spoken[0]]) for title, texts in found if (spoken := list(filter(None, texts)))]
+        foreign = sum(title != thread.title for title, _, thread in pairs)
         attempt.expect(not foreign, "mixed up", count=foreign, total=total)
+        self._compare_texts(attempt, [(texts, _last(thread)) for _, texts, thread in pairs], total)
+        fewer = sum(bool(thread.messages) for thread in threads) - len(pairs)
+        attempt.expect(fewer <= 0, "too few texts", count=fewer)
+        raise attempt.wrong("order")
+
+    def _compare_texts(self, attempt: Attempt, pairs: list[tuple[list[str], list[str]]], total: int) -> None:
+        """The texts of each line beside the last three of its conversation."""
         more = sum(len(texts) > SHOWN for texts, _ in pairs)
         attempt.expect(not more, "too many texts", count=more)
         turned = sum(texts != last and texts == last[::-1] for texts, last in pairs)
@@ -133,24 +145,33 @@ class LastThree(Exercise):
         in_place = all(set(texts) <= set(last) for texts, last in pairs)
         attempt.expect(not (fewer and in_place), "too few texts", count=fewer)
         others = sum(texts != last for texts, last in pairs)
-        raise attempt.wrong("not the last", count=others, total=total)
+        attempt.expect(not others, "not the last", count=others, total=total)
 
-    def _compare_lines(self, attempt: Attempt, found: Groups, threads: list[Thread]) -> None:
-        """Which conversations came, and in which order."""
-        home = {text: thread for thread in threads for text in thread.contents}
-        strange = sum(text not in home for _, texts in found for text in texts)
+    def _compare_lines(self, attempt: Attempt, found: Groups, threads: list[Thread], home: dict[str, Thread]) -> None:
+        """Which conversations came."""
+        own = {text for thread in threads for text in (thread.title, *thread.contents)}
+        strange = sum(text not in own for title, texts in found for text in (title, *texts))
         attempt.expect(not strange, "strangers", count=strange)
-        titles, wanted, total = [title for title, _ in found], [thread.title for thread in threads], len(threads)
-        if titles == wanted:
-            return
-        attempt.expect(not set(titles) - set(wanted), "strangers", count=len(set(titles) - set(wanted)))
-        merged = len(found) == len(set(titles)) == len(set(wanted)) < total
-        attempt.expect(not merged, "merged", count=len(found), total=total)
-        attempt.expect(len(found) <= total, "too many lines", count=len(found), total=total)
-        missing, spoken = total - len(found), sum(bool(thread.messages) for thread in threads)
-        attempt.expect(missing == 0 or len(found) != spoken, "empty ones missing", count=missing, total=total)
+        homes = [{home[text].id for text in texts if text} for _, texts in found]
+        merged = sum(len(ids) > 1 for ids in homes)
+        attempt.expect(not merged, "merged", count=merged)
+        total, missing = len(threads), len(threads) - len(found)
+        attempt.expect(missing >= 0, "too many lines", count=len(found), total=total)
+        spoken = {thread.id for thread in threads if thread.messages}
+        all_spoken = set().union(*homes) == spoken and len(found) == len(spoken)
+        attempt.expect(missing == 0 or not all_spoken, "empty ones missing", count=missing, total=total)
         attempt.expect(missing == 0, "conversations missing", count=missing, total=total)
-        raise attempt.wrong("order")
+
+
+async def _stage(attempt: Attempt, user_id: UUID) -> list[Thread]:
+    """Many threads. What comes before the last three messages is long."""
+    sizes = [SIZES[place * 7 % len(SIZES)] for place in range(CONVERSATIONS)]
+    threads = new_threads(user_id, sizes, gap=3, awkward=True)
+    for thread in threads:
+        for message in thread.messages[-SHOWN - 1 : -SHOWN]:
+            message["content"] += LONG * "."
+    await insert_threads(attempt, threads)
+    return threads
 
 
 def _last(thread: Thread) -> list[str]:

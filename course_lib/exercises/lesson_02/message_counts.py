@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+from course_lib.exercises.lesson_02.scenes.going_on import go_on
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
-from course_lib.judging.asking import ask, counting_bytes, expect_list, fetched, is_list, sent_most
+from course_lib.judging.asking import ask, expect_list, expect_news, fetched, is_list, sent_most
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article_of_pair
 from course_lib.judging.staging import add_user
@@ -54,7 +55,7 @@ class MessageCounts(Exercise):
         "not pairs": "The list holds {kind}, and pairs of a title and an int were asked for. "
         "| `select(Conversation.title, …)` with `execute`, not `scalars`.",
         "loaded on access": LOADED_ON_ACCESS,
-        "strangers": "{count} of the lines are of conversations of other users. "
+        "strangers": "{count} lines came with a title that none of the user's conversations has. "
         "| Is the owner a condition of the query?",
         "one for none": "A conversation without messages was said to have {said}. "
         "| An outer join has a row for it, and `count(*)` counts rows.",
@@ -63,8 +64,9 @@ class MessageCounts(Exercise):
         "merged": "{count} lines came for {total} conversations: those with the same title became one. "
         "| Group by `Conversation.id`. A title is no key.",
         "wrong counts": "{count} of {total} lines have a wrong number. "
-        "| All messages of the conversation count, each once: one group per conversation, one row per message.",
-        "wrong length": "{count} lines came for {total} conversations. | One line for each.",
+        "| Every message counts once, whatever stands in it; numbers have gaps where some were deleted.",
+        "wrong length": "{count} lines came for {total} conversations. "
+        "| One line for each, equal ones too: grouped by the key, with no `limit` and no DISTINCT (UNION is one).",
         "too many statements": "{count} statements were sent for {total} conversations; the budget is 1. "
         "| Sent most often: `{repeated}`.",
         "loaded messages": "{rows} rows were fetched for {total} numbers. | The server can count: `func.count`.",
@@ -74,20 +76,30 @@ class MessageCounts(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
-        sizes = [(0, 2, 5, 8)[place % 4] + randbelow(2) * bool(place % 4) for place in range(CONVERSATIONS)]
-        threads = await add_threads(attempt, mine, sizes, words=WORDS)
+        sizes = [(0, 0, 5, 5, 2, 2, 8, 8)[place % 8] for place in range(CONVERSATIONS)]  # neighbours may be equal lines
+        threads = await add_threads(attempt, mine, sizes, words=WORDS, gap=3, awkward=True)
         await add_threads(attempt, stranger, [0, 7, 11, 4])
+        await add_double(attempt, mine)
+        before = await self._look_at(attempt, mine, threads)
+        for nobody in (newcomer, uuid4()):
+            lines = await self._ask(attempt, nobody)
+            attempt.expect(not lines, "strangers", count=len(lines))
+        threads = await go_on(attempt, threads, words=WORDS)
+        await self._look_at(attempt, mine, threads, before)
+
+    async def _look_at(
+        self, attempt: Attempt, user_id: UUID, threads: list[Thread], before: Pairs | None = None
+    ) -> Pairs:
+        """What the answer says of the user, which is right; it said ``before`` when other rows were there."""
         total = len(threads)
-        async with counting_bytes(attempt) as network:
-            found = await self._ask(attempt, mine)
-            received, log = network.bytes_received, attempt.log
+        found = await self._ask(attempt, user_id)
+        received, log = attempt.log.bytes_received, attempt.log
+        expect_news(attempt, before, found)
         self._compare(attempt, found, threads)
         attempt.expect(log.count <= 1, "too many statements", count=log.count, total=total, repeated=sent_most(log))
         attempt.expect(fetched(log) <= total, "loaded messages", rows=fetched(log), total=total)
         attempt.expect(received <= BYTES * total + 2000, "texts travelled", bytes=received, total=total)
-        for nobody in (newcomer, uuid4()):
-            lines = await self._ask(attempt, nobody)
-            attempt.expect(not lines, "strangers", count=len(lines))
+        return found
 
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Pairs:
         with naming_lazy_loads(attempt):
@@ -103,7 +115,7 @@ class MessageCounts(Exercise):
             return
         titles, total = Counter(thread.title for thread in threads), len(threads)
         said = Counter(title for title, _ in found)
-        strange = sum((said - titles).values()) if set(said) - set(titles) else 0
+        strange = sum(times for title, times in said.items() if title not in titles)
         attempt.expect(not strange, "strangers", count=strange)
         merged = set(said) == set(titles) and len(found) == len(titles) < total
         attempt.expect(not merged, "merged", count=len(found), total=total)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from secrets import randbelow
 from typing import Any, ClassVar
@@ -15,33 +14,44 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.staging import add_user
-from course_lib.judging.threads import add_threads
 
-KEEPING = (loading.in_a_second_select, loading.in_a_join, loading.by_hand)
-BREAKING = (loading.one_by_one, loading.one_by_one_below, loading.in_small_batches, loading.at_once_while_few)
-BREAKING_WHEN_FEW = (loading.one_by_one, loading.one_by_one_below)
+CONVERSATIONS = """
+    WITH begun AS (
+        INSERT INTO conversations (user_id, title, created_at, updated_at)
+        SELECT :mine, 'Question ' || place, now() - place * interval '1 day', now() - place * interval '1 hour'
+        FROM generate_series(1, :n) AS place
+        RETURNING id
+    )
+    INSERT INTO messages (conversation_id, seq, role, content)
+    SELECT id, seq, 'user', md5(random()::text)
+    FROM begun, generate_series(1, 1 + (get_byte(uuid_send(id), 15) % 5 = 0)::int) AS seq
+"""  # some have two messages, so that nobody takes rows of a join for conversations
 
 
 @dataclass
 class Trial:
     """The test, run on one function and one user with ``n`` conversations."""
 
-    function: loading.Loading
+    way: loading.Way
     n: int
     passed: bool = True
     said: Any = None
     error: BaseException | None = None
-    calls: int = 0
-    sent: int = 0  # statements, by one call at most
+    sent: list[int] = field(default_factory=list)  # statements, by each call of the function
+    sessions: list[Any] = field(default_factory=list)  # that were given to it
     seen: list[int] = field(default_factory=list)  # how many conversations each call returned
 
     @property
     def keeps_the_budget(self) -> bool:
-        return self.function in KEEPING
+        return self.way.keeps_the_budget(self.n)
+
+    @property
+    def most(self) -> int:
+        return max(self.sent, default=0)
 
     @property
     def statements(self) -> str:
-        return f"{self.sent} statement" + ("" if self.sent == 1 else "s")
+        return f"{self.most} statement" + ("" if self.most == 1 else "s")
 
 
 class QueryBudget(Exercise):
@@ -88,33 +98,32 @@ class QueryBudget(Exercise):
         "that is within the budget. | One more is allowed for every 500 conversations.",
         "false alarm": "`test_budget` failed for a function that sent {sent} for {n} conversations, and "
         "that is within the budget. | Its assert said: {message}.",
-        "limit too high": "`test_budget` passed for a function that sent {sent} for {n} conversations. "
-        "| For so many the limit has to be lower, and every statement has to be counted.",
-        "second level": "`test_budget` passed for a function that loads a user's conversations at once, and then the "
-        "messages of each with a statement of its own: {sent} for {n} conversations. "
-        "| Count all statements, whatever table they ask.",
-        "batches": "`test_budget` passed for a function that loads messages ten conversations at a time: {sent} "
-        "for {n} conversations. | Compare the number of all statements with the budget.",
+        "let through": "`test_budget` passed for a function that {how}: {sent} for {n} conversations. "
+        "| Every statement on the engine counts, whatever it asks and whoever sends it; one above the budget fails.",
+        "warmed up": "`test_budget` called a function {calls} times with the same session and passed: "
+        "once it sent {sent} for {n} conversations, and {last} in the last call. "
+        "| A session does not load again what it holds: count a call in a new session.",
         "small data": "`test_budget` passed for a function that sends too many statements: the test asked it for "
         "{seen} conversations, and the user has {n}. "
         "| A loop hides in small data. Ask for the conversations of the user you are given.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
-        sizes = (4 + randbelow(3), 30, 501 + randbelow(40))
-        few, some, many = [await _stage(attempt, n) for n in sizes]
-        trials = [await self._try(attempt, function, *some) for function in (*KEEPING, *BREAKING)]
-        trials += [await self._try(attempt, function, *few) for function in (loading.in_a_join, *BREAKING_WHEN_FEW)]
-        trials += [
-            await self._try(attempt, function, *many) for function in (loading.in_a_second_select, loading.by_hand)
-        ]
+        few, some, many = 4 + randbelow(3), loading.FEW + 2, 500
+        small, middle, large = [await _stage(attempt, n) for n in (few, some, many)]
+        trials = [await self._try(attempt, way, middle, some) for way in loading.WAYS]
+        for way in (loading.JOINED, loading.ONE_BY_ONE, loading.BELOW, loading.ONE_TOO_MANY):
+            trials.append(await self._try(attempt, way, small, few))
+        trials.append(await self._try(attempt, loading.ONE_TOO_MANY, large, many))
+        await attempt.sql(CONVERSATIONS, mine=large, n=many + 1)
+        trials.append(await self._try(attempt, loading.SELECTED, large, 2 * many + 1))
         if any(trial.passed != trial.keeps_the_budget for trial in trials):
             self._tell_what_is_wrong(attempt, trials)
         for trial in trials:
             self._expect_assertion(attempt, trial)
 
-    async def _try(self, attempt: Attempt, function: loading.Loading, user_id: UUID, n: int) -> Trial:
-        trial = Trial(function, n)
+    async def _try(self, attempt: Attempt, way: loading.Way, user_id: UUID, n: int) -> Trial:
+        trial = Trial(way, n)
         given = _watched(attempt, trial)
 
         async def test_budget() -> None:
@@ -141,9 +150,9 @@ class QueryBudget(Exercise):
         attempt.expect(assertion, "not an assertion", sent=trial.statements, n=trial.n, error=error)
 
     def _tell_what_is_wrong(self, attempt: Attempt, trials: list[Trial]) -> None:
-        attempt.expect(any(trial.calls for trial in trials), "never called")
-        attempt.expect(any(trial.sent for trial in trials), "no database")
-        most = max(trials, key=lambda trial: trial.sent / trial.n)
+        attempt.expect(any(trial.sent for trial in trials), "never called")
+        attempt.expect(any(trial.most for trial in trials), "no database")
+        most = max(trials, key=lambda trial: trial.most / trial.n)
         if all(trial.passed for trial in trials):
             said = next((trial.said for trial in trials if trial.said is not None), None)
             attempt.expect(said is None, "returned, not asserted", kind=article(said))
@@ -170,27 +179,31 @@ class QueryBudget(Exercise):
         raise attempt.wrong("false alarm", **numbers)
 
     def _tell_what_was_let_through(self, attempt: Attempt, let_through: list[Trial]) -> None:
-        names: dict[Callable[..., Any], str] = {
-            loading.one_by_one: "limit too high",
-            loading.one_by_one_below: "second level",
-            loading.at_once_while_few: "limit too high",
-            loading.in_small_batches: "batches",
-        }
-        first = min(let_through, key=lambda trial: list(names).index(trial.function))
-        raise attempt.wrong(names[first.function], sent=first.statements, n=first.n)
+        first = let_through[0]
+        warm = next((trial for trial in let_through if _is_warm(trial)), None)
+        if warm is not None:
+            numbers = {"sent": warm.statements, "n": warm.n, "calls": len(warm.sent), "last": warm.sent[-1]}
+            raise attempt.wrong("warmed up", **numbers)
+        raise attempt.wrong("let through", how=first.way.how, sent=first.statements, n=first.n)
+
+
+def _is_warm(trial: Trial) -> bool:
+    """True when the last call sent less, in a session that had been given to the function before."""
+    *before, last = trial.sessions or [None]
+    return trial.sent[-1] < trial.most and any(session is last for session in before)
 
 
 def _watched(attempt: Attempt, trial: Trial) -> loading.Loading:
     """The function of a trial, noting what its calls send. Who asks for its source is shown the function's own."""
 
-    @functools.wraps(trial.function)
+    @functools.wraps(trial.way.load)
     async def list_conversations(*arguments: Any, **named: Any) -> loading.Conversations:
-        trial.calls += 1
         before = attempt.log.count
+        trial.sessions.append(named.get("session", next(iter(arguments), None)))
         try:
-            conversations = await trial.function(*arguments, **named)
+            conversations = await trial.way.load(*arguments, **named)
         finally:
-            trial.sent = max(trial.sent, attempt.log.count - before)
+            trial.sent.append(attempt.log.count - before)
         trial.seen.append(len(conversations))
         return conversations
 
@@ -208,8 +221,8 @@ def _message(error: BaseException | None) -> str:
     return f"`{lines[0][:160]}`" if lines else "nothing; `assert condition, message` lets it say more"
 
 
-async def _stage(attempt: Attempt, n: int) -> tuple[UUID, int]:
-    """A user with ``n`` conversations of one to three messages."""
+async def _stage(attempt: Attempt, n: int) -> UUID:
+    """A user with ``n`` conversations."""
     user_id = await add_user(attempt)
-    await add_threads(attempt, user_id, [1 + place % 3 * (n < 100) for place in range(n)], tied=False)
-    return user_id, n
+    await attempt.sql(CONVERSATIONS, mine=user_id, n=n)
+    return user_id

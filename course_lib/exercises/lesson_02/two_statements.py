@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from secrets import randbelow
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+from course_lib.exercises.lesson_02.scenes.going_on import go_on
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
-from course_lib.judging.asking import ask, expect_list, fetched, readable, sent_most
+from course_lib.judging.asking import ask, expect_list, expect_news, fetched, readable, sent_most
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article
+from course_lib.judging.quoting import article, quoted
 from course_lib.judging.staging import add_user
 from course_lib.judging.threads import Thread, add_threads
 from course_lib.models import Conversation
 
 CONVERSATIONS = 50
 STATEMENTS = 2
+Said = list[tuple[Any, ...]]  # of each message the number, the role and the text
 
 
 class TwoStatements(Exercise):
@@ -49,12 +53,15 @@ class TwoStatements(Exercise):
         "| `select(Conversation)` with `scalars` gives objects.",
         "loaded on access": LOADED_ON_ACCESS,
         "not unique": NOT_UNIQUE,
-        "strangers": "{count} of the conversations belong to other users. | Is the owner a condition of the query?",
+        "strangers": "{count} of the conversations that came are not the user's. "
+        "| Is the owner a condition of the query?",
         "twice": "{count} conversations came more than once. | A join gives one row for every message.",
         "conversations missing": "{count} of the user's conversations did not come. "
         "| Is there a limit, or an inner join, which drops a conversation without messages?",
         "not loaded": "The messages of {count} of {total} conversations cannot be read after the session is closed. "
         "| They must be loaded in the call, with the columns that are read later.",
+        "messages missing": "{count} of {total} conversations came without some of their messages. "
+        "| All of them belong to it, whatever their role and status.",
         "other messages": "{count} of {total} conversations came with other messages than their own. "
         "| Compare each message's `conversation_id` with the id of the conversation it was given to.",
         "order of messages": "The messages of {count} of {total} conversations are not in the order of `seq`. "
@@ -70,12 +77,26 @@ class TwoStatements(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
-        threads = await add_threads(attempt, mine, [place % 7 for place in range(CONVERSATIONS)])
+        threads = await add_threads(attempt, mine, [place % 7 for place in range(CONVERSATIONS)], gap=3, awkward=True)
         await add_threads(attempt, stranger, [30 + randbelow(9)] * 10)
-        found = await self._ask(attempt, mine)
+        await add_double(attempt, mine)
+        before = await self._look_at(attempt, mine, threads)
+        for nobody in (newcomer, uuid4()):
+            others = await self._ask(attempt, nobody)
+            attempt.expect(not others, "strangers", count=len(others))
+        threads = await go_on(attempt, threads, gap=3, awkward=True)
+        await self._look_at(attempt, mine, threads, before)
+
+    async def _look_at(
+        self, attempt: Attempt, user_id: UUID, threads: list[Thread], before: list[Said | None] | None = None
+    ) -> list[Said | None]:
+        """What the answer says of the user, which is right; it said ``before`` when other rows were there."""
+        found = await self._ask(attempt, user_id)
         log = attempt.log
+        read = [_messages(item) for item in found]
+        expect_news(attempt, before, read)
         self._compare_conversations(attempt, found, threads)
-        self._compare_messages(attempt, found, threads)
+        self._compare_messages(attempt, read, threads)
         messages = sum(len(thread.messages) for thread in threads)
         total, rows = len(threads), fetched(log)
         attempt.expect(
@@ -83,9 +104,7 @@ class TwoStatements(Exercise):
             count=log.count, total=total, budget=STATEMENTS, repeated=sent_most(log),
         )  # fmt: skip
         attempt.expect(rows <= total + messages, "loaded everything", rows=rows, total=total, messages=messages)
-        for nobody in (newcomer, uuid4()):
-            others = await self._ask(attempt, nobody)
-            attempt.expect(not others, "strangers", count=len(others))
+        return read
 
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Sequence[Conversation]:
         with naming_lazy_loads(attempt):
@@ -108,21 +127,23 @@ class TwoStatements(Exercise):
         in_time = [times[id] for id in ids] == [times[id] for id in wanted]
         raise attempt.wrong("ties" if in_time else "order")
 
-    def _compare_messages(self, attempt: Attempt, found: Sequence[Conversation], threads: list[Thread]) -> None:
-        total = len(threads)
-        read = [_messages(item) for item in found]
-        unread = sum(messages is None for messages in read)
+    def _compare_messages(self, attempt: Attempt, read: list[Said | None], threads: list[Thread]) -> None:
+        total, unread = len(threads), sum(messages is None for messages in read)
         attempt.expect(not unread, "not loaded", count=unread, total=total)
-        pairs = [(messages or [], thread.contents) for messages, thread in zip(read, threads, strict=True)]
-        other = sum(sorted(messages, key=str) != sorted(wanted) for messages, wanted in pairs)
+        stored = [[(row["seq"], row["role"], row["content"]) for row in thread.messages] for thread in threads]
+        pairs = [(messages or [], wanted) for messages, wanted in zip(read, stored, strict=True)]
+        fewer = sum(Counter(messages) < Counter(wanted) for messages, wanted in pairs)
+        other = sum(Counter(messages) != Counter(wanted) for messages, wanted in pairs)
+        attempt.expect(not other or fewer < other, "messages missing", count=fewer, total=total)
         attempt.expect(not other, "other messages", count=other, total=total)
         unordered = sum(messages != wanted for messages, wanted in pairs)
         attempt.expect(not unordered, "order of messages", count=unordered, total=total)
 
 
-def _messages(conversation: Conversation) -> list[str] | None:
-    """The texts; None when what is shown of a message cannot be read without the session."""
+def _messages(conversation: Conversation) -> Said | None:
+    """What is shown of its messages; None when that cannot be read without the session."""
     try:
-        return [message.content for message in conversation.messages if message.role and message.seq]
+        said = [(message.seq, message.role, message.content) for message in conversation.messages]
     except Exception:
         return None
+    return [tuple(part if isinstance(part, int | str) else quoted(part) for part in message) for message in said]

@@ -20,8 +20,8 @@ from course_lib.exercises.lesson_03.scenes.gate import (
     closed_gate,
     held_engine,
 )
-from course_lib.judging.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, calling_it
-from course_lib.judging.attempt import Attempt
+from course_lib.judging.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, calling_it, small_pool
+from course_lib.judging.attempt import POOL, Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
@@ -31,6 +31,7 @@ from course_lib.judging.trouble import sqlstate_of
 from course_lib.judging.turns import Race, run_race
 
 ROLES = ("user", "assistant", "tool")
+QUEUEING_SECONDS = 12  # for one of five connections, of nineteen who post one after the other
 REFUSING_SECONDS = 3  # for an error to come out
 SLEEP = 0.3  # seconds: who pauses longer between two tries is overtaken by all others in that time
 STEP = 2**16 * 3**3 * 5**6 * 7 * 11 * 13  # between two ids: who takes one of few locks by a remainder takes the same
@@ -120,7 +121,8 @@ class PostMessage(Exercise):
         await attempt.sql(BUILD_GATE)
         async with held_engine(attempt) as held:
             await self._lets_others_post(attempt, held, user_id)
-            await self._twenty_at_once(attempt, held, user_id)
+            async with small_pool(attempt, POOL["pool_size"], patience=QUEUEING_SECONDS):
+                await self._twenty_at_once(attempt, held, user_id)
 
     async def _numbers(self, attempt: Attempt, user_id: UUID) -> None:
         highest = 4 + randbelow(20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from secrets import choice, token_hex
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -10,20 +11,21 @@ import numpy as np
 from sqlalchemy import text
 
 from course_lib.data.corpus import GoldenQuestion, golden_questions
-from course_lib.judging.asking import ask, calling_it, expect_list, fetched
+from course_lib.judging.asking import ask, expect_list, fetched
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article
+from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import article, message_of, one_line
 from course_lib.judging.staging import add_rows
+from course_lib.judging.trouble import sqlstate_of
 from course_lib.llm.names import OFFLINE_EMBEDDING_MODEL
 
 SYNTAX_ERROR = "42601"
-K, FEWER = 10, 7
-FETCHED = 150  # rows that may come to the client for one question; there are 187 chunks
+K, FEWER, MOST = 10, 7, 20
+FETCHED = 150  # rows that may come to the client for one question; there are a few more chunks
 MARGIN = 0.03  # of the mean reciprocal rank. Usual ways of fusing reach .04 to .09; words joined by AND .025
 ALIKE = 0.75  # of the first three places are as in one half: then the other half counts for next to nothing
 WORDLESS = "What is that and how is it to be?"  # nothing but stop words
-SIGNS = '\'Is it "50 % & more" (or <less>): a|b !? \\'
+SIGNS = '\'Is it "50 % & more" (or <less>): {mark} a|b !? \\'
 
 ADD_WORDS = (
     "ALTER TABLE document_chunks ADD COLUMN words tsvector "
@@ -36,6 +38,7 @@ EMBED_AGAIN = """
     WHERE v.id = document_chunks.id
 """
 SOURCES = "SELECT c.id, d.source FROM document_chunks AS c JOIN documents AS d ON d.id = c.document_id"
+HIDE_SOURCES = "UPDATE documents SET source = gen_random_uuid()::text, title = 'Untitled'"
 BY_VECTOR = "SELECT id FROM document_chunks ORDER BY embedding <=> CAST(:vector AS vector) LIMIT :k"
 BY_WORDS = """
     WITH asked AS (SELECT replace(plainto_tsquery('english', :question)::text, '&', '|')::tsquery AS q)
@@ -77,14 +80,16 @@ class Hybrid(Exercise):
         "| `(await session.scalars(…)).all()`",
         "not ids": "The list holds {kind}, and ids of chunks were asked for. | `scalars` instead of `execute`.",
         "twice": "In one list {count} chunk(s) came twice. | Who is in both halves is one chunk with a better score.",
-        "signs": "The question {question} made the server find a syntax error. "
+        "signs": "For the question {question} the server says: {said}. "
         "| `to_tsquery` reads operators. `plainto_tsquery` and `websearch_to_tsquery` take what people write.",
+        "written into": "Words of the question stand in the text of a statement: `{statement}`. "
+        "| A value goes beside the statement, as a parameter. The next question has a quote in it.",
         "no words": "For the question {question!r} {count} chunks came, and k was {k}. "
-        "| It has nothing but stop words. Who is found by one half alone is found.",
+        "| It has nothing but stop words. Who is found by one half alone is found, and all of the k if need be.",
         "short": "For the question {question!r} {count} chunks came, and k was {k}. "
-        "| Who is found by one half alone is found: an inner join loses them.",
+        "| Who is found by one half alone is found. How are the two joined, and how many does each half bring?",
         "too many": "{count} chunks came for k = {k}. | LIMIT belongs after the fusion, too.",
-        "reads everything": "For one question {rows} rows came to the client, of 187 chunks. "
+        "reads everything": "For one question {rows} rows came to the client. "
         "| Sort and fuse on the server, with a LIMIT in each half.",
         "vectors alone": "{same:.0%} of what the vectors alone put into the first three places stands there, and the "
         "mean reciprocal rank is {mrr:.3f}. | What does the half with the words find? Must all words of the question "
@@ -101,21 +106,31 @@ class Hybrid(Exercise):
         await self._ask_odd_ones(attempt, stage)
         found = []
         for question, vector in zip(stage.questions, stage.vectors, strict=True):
-            found.append(await self._ask(attempt, question.text, vector))
+            found.append(await self._ask(attempt, _in_other_letters(question.text), vector))
         await self._compare(attempt, stage, found)
 
     async def _ask_odd_ones(self, attempt: Attempt, stage: _Stage) -> None:
-        vector = stage.vectors[0]
-        with calling_it(attempt, "signs", saying=SYNTAX_ERROR, question=SIGNS):
-            await self._ask(attempt, SIGNS, vector, k=FEWER)
-        count = len(await self._ask(attempt, WORDLESS, vector, short_is_wrong=False))
-        attempt.expect(count == K, "no words", question=WORDLESS, count=count, k=K)
+        vector, mark = stage.vectors[0], token_hex(4)
+        await self._ask(attempt, SIGNS.format(mark=mark), vector, k=FEWER, mark=mark)
+        await self._ask(attempt, stage.questions[0].text, vector, k=1)
+        for k in (MOST, K):
+            count = len(await self._ask(attempt, WORDLESS, vector, short_is_wrong=False, k=k))
+            attempt.expect(count == k, "no words", question=WORDLESS, count=count, k=k)
 
     async def _ask(
-        self, attempt: Attempt, question: str, vector: list[float], short_is_wrong: bool = True, k: int = K
-    ) -> list[UUID]:
-        with calling_it(attempt, "signs", saying=SYNTAX_ERROR, question=question):
+        self, attempt: Attempt, question: str, vector: list[float], *, short_is_wrong: bool = True, k: int = K,
+        mark: str = "",
+    ) -> list[UUID]:  # fmt: skip
+        try:
             found = expect_list(attempt, await ask(attempt, question, vector, k))
+        except Wrong as wrong:
+            self._look_for_marks(attempt, mark)
+            error = wrong.__cause__
+            if sqlstate_of(error) == SYNTAX_ERROR and "tsquery" in str(error):
+                said = message_of(error) if error else ""
+                raise attempt.wrong("signs", question=question, said=said) from error
+            raise
+        self._look_for_marks(attempt, mark)
         odd = [id for id in found if not isinstance(id, UUID)]
         attempt.expect(not odd, "not ids", kind=article(odd[0]) if odd else "")
         attempt.expect(len(set(found)) == len(found), "twice", count=len(found) - len(set(found)))
@@ -125,6 +140,11 @@ class Hybrid(Exercise):
         if short_is_wrong:
             attempt.expect(len(found) == k, "short", question=question, count=len(found), k=k)
         return list(found)
+
+    def _look_for_marks(self, attempt: Attempt, mark: str) -> None:
+        """A word of the question that stands in a statement's text was written into it."""
+        written = [statement.sql for statement in attempt.log.statements if mark and mark in statement.sql]
+        attempt.expect(not written, "written into", statement=one_line(written[0], 120) if written else "")
 
     async def _compare(self, attempt: Attempt, stage: _Stage, found: list[list[UUID]]) -> None:
         by_vector, by_words = await stage.halves(attempt)
@@ -153,7 +173,9 @@ class _Stage:
         await _use_the_offline_model(attempt)
         questions = [question for number, question in enumerate(golden_questions()) if number % 3 != 2]
         vectors = _embed([question.text for question in questions])
-        return cls(questions, vectors, dict(await attempt.sql(SOURCES)))
+        sources = dict(await attempt.sql(SOURCES))
+        await attempt.sql(HIDE_SOURCES)  # nothing can be looked up by them
+        return cls(questions, vectors, sources)
 
     async def halves(self, attempt: Attempt) -> tuple[list[list[UUID]], list[list[UUID]]]:
         """What either half finds without the other."""
@@ -173,6 +195,11 @@ class _Stage:
     def _reciprocal_rank(self, question: GoldenQuestion, ids: list[UUID]) -> float:
         places = [place for place, id in enumerate(ids, start=1) if self.sources.get(id) in question.documents]
         return 1 / places[0] if places else 0.0
+
+
+def _in_other_letters(question: str) -> str:
+    """The same words, as another person would type them."""
+    return choice((question.lower(), question.upper(), f"  {question} ?!", question.rstrip("?")))
 
 
 def _share_of_the_first(wanted: list[list[UUID]], found: list[list[UUID]]) -> float:

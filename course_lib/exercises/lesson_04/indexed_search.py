@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from secrets import randbelow
 from typing import ClassVar
 
-from course_lib.exercises.lesson_04.scenes import searching
-from course_lib.exercises.lesson_04.scenes.searching import Searches, nearest, some_queries
+from course_lib.exercises.lesson_04.scenes import callers, searching
+from course_lib.exercises.lesson_04.scenes.searching import Query, Searches, reachable, some_queries
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 
-SEARCHES = 5
+MOST = 100  # the greatest k of the statement
 
 
 class IndexedSearch(Exercise):
@@ -45,25 +46,37 @@ class IndexedSearch(Exercise):
         "distance": "The numbers beside the ids are distances: the first is {first:.3f}. | Similarity is 1 minus it.",
         "wrong numbers": "{count} of {n} numbers are not the cosine similarity of the chunk beside them. "
         "| 1 minus the cosine distance, whatever you order by.",
-        "wrong length": "{count} chunk(s) came back for k = {k}. | `limit(k)`.",
-        "order": "The chunks did not come most similar first. | Order by the distance, upwards.",
-        "far": "{right} of {n} chunks that came are among the nearest. "
+        "wrong length": "{count} chunk(s) came back for k = {k}. "
+        "| Which LIMIT was sent? One scan of the index yields `hnsw.ef_search` rows and no more.",
+        "unknown": searching.UNKNOWN,
+        "order": searching.UNORDERED,
+        "far": "Of the {n} nearest chunks {right} came, over {searches} searches. "
         "| The greatest similarity is the smallest distance.",
+        "begun already": callers.BEGUN_ALREADY,
+        "ends it": callers.ENDS_IT,
+        "not seen": searching.NOT_SEEN,
         "another operator": searching.ANOTHER_OPERATOR,
         "downwards": searching.DOWNWARDS,
         "no limit": searching.NO_LIMIT,
         "index not used": searching.INDEX_NOT_USED,
+        "reads all": searching.READS_ALL,
         "setting stays": searching.SETTING_STAYS,
     }
 
     async def judge(self, attempt: Attempt) -> None:
+        first, second, third = await reachable(attempt, (v for _ in repeat(None) for v in some_queries(1)), 3)
+        few = 2 + randbelow(9)
         searches = await Searches.begin(attempt)
-        for vector in some_queries(SEARCHES):
-            k = 5 + randbelow(10)
-            found = await searches.ask(vector, k)
-            attempt.expect(len(found) == k, "wrong length", count=len(found), k=k)
-            searches.add_right(found, await nearest(attempt, vector, k))
-            searches.compare_order(found)
-        enough = searching.ENOUGH * searches.wanted
-        attempt.expect(searches.right >= enough, "far", right=searches.right, n=searches.wanted)
+        for query, k, keep in ((first, few, True), (second, MOST, False), (first, MOST, True), (third, 1, True)):
+            await self._search(attempt, searches, query, k, keep)
+        numbers = {"right": searches.right, "n": searches.wanted, "searches": searches.count}
+        attempt.expect(searches.right >= searching.ENOUGH * searches.wanted, "far", **numbers)
+        await searches.ask_with_more(first.vector, few)  # what was found before is not all there is now
+        await self._search(attempt, searches, first, few, keep=False)
         await searches.look_at_the_index()
+
+    async def _search(self, attempt: Attempt, searches: Searches, query: Query, k: int, keep: bool) -> None:
+        found = await searches.ask(query.vector, k, keep=keep)
+        attempt.expect(len(found) == k, "wrong length", count=len(found), k=k)
+        searches.add_right(found, query.nearest[:k])
+        searches.compare_order(found)

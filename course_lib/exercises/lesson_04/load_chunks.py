@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from secrets import randbelow, token_hex
+from secrets import choice, randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID
 
 import numpy as np
 from sqlalchemy import text
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.db import make_engine
 from course_lib.judging.asking import calling_it, sent_most
 from course_lib.judging.attempt import POOL, Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
-from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.quoting import article, kind_of, message_of
 from course_lib.judging.staging import add_rows, add_user, new_name
+from course_lib.judging.trouble import sqlstate_of
 from course_lib.models import DIMENSIONS
 
 MANY, SOME = 1_200, 40  # chunks
@@ -34,6 +37,7 @@ VECTORS = """
     SELECT chunk_index, embedding::text FROM document_chunks
     WHERE document_id = :id AND chunk_index = ANY(:some) ORDER BY chunk_index
 """
+IN_SESSION = text("SELECT count(*) FROM document_chunks WHERE document_id = :id")
 Chunks = list[tuple[str, list[float]]]
 BROKEN: dict[str, Any] = {
     "a NaN": lambda vector: [*vector[:-1], float("nan")],
@@ -89,8 +93,10 @@ class LoadChunks(Exercise):
         "COMMIT. | SQLAlchemy sends BEGIN with its first statement. What came before it on the driver's connection?",
         "caller's work lost": "What the caller had done before the call was gone after the commit. "
         "| `session.rollback()` ends a transaction that is not yours.",
-        "accepted": "A vector with {what} at position {position} was accepted. "
-        "| It can never be found, or it breaks a search. Look before you send.",
+        "accepted": "For a vector with {what} at position {position} no error came, and {count} of {n} chunks were stored. "
+        "| Such a vector can never be found, or breaks a search: refuse all of the list. Look before you send.",
+        "good ones refused": "`load_chunks` raised {error} for vectors that are all good: {said}. "
+        "| Some have a single zero, some add up to 0; only nothing but zeros is no direction.",
         "not a ValueError": "For a vector with {what}, `load_chunks` raised {error}. "
         "| `raise ValueError(…)`, before the server or a library says it in its own way.",
         "position not named": "The vector with {what} was at position {position}, and the error says {said!r}. "
@@ -107,17 +113,20 @@ class LoadChunks(Exercise):
         await self._load(attempt, user_id, _chunks(SOME), kept=False, begun=True)
         await self._load(attempt, user_id, _chunks(SOME), kept=True, begun=True)
         await self._load(attempt, user_id, [], kept=True, begun=False)
+        many = _chunks(MANY)
         for what in BROKEN:
-            await self._refuses(attempt, user_id, what)
-        await self._load(attempt, user_id, _chunks(MANY), kept=True, begun=False)
+            await self._refuses(attempt, user_id, what, _chunks(SOME + randbelow(SOME)))
+        await self._refuses(attempt, user_id, choice(list(BROKEN)), many)
+        await self._load(attempt, user_id, many, kept=True, begun=False)
 
     async def _load(self, attempt: Attempt, user_id: UUID, chunks: Chunks, kept: bool, begun: bool) -> None:
         """One load in a caller's transaction, which commits (``kept``) or rolls back."""
-        id, model, name = await _add_document(attempt, user_id), f"embed-{token_hex(2)}", new_name()
+        id, model, name = await _add_document(attempt, user_id), f"embed-{token_hex(2)} {awkward_text()}", new_name()
         async with attempt.session() as session:
             if begun:
                 await _work(session, user_id, name)
-            with calling_it(attempt, "begun already", InvalidRequestError, saying="already begun"):
+            begun_already = calling_it(attempt, "begun already", InvalidRequestError, saying="already begun")
+            with begun_already, _good_ones_accepted(attempt):
                 said = await attempt.call(session, id, model, [(content, list(vector)) for content, vector in chunks])
             count, statement = len(attempt.log.statements), sent_most(attempt.log)
             committed = any("COMMIT" in entry.sql for entry in attempt.log.entries)
@@ -152,17 +161,19 @@ class LoadChunks(Exercise):
         for index, vector in await attempt.sql(VECTORS, id=id, some=some):
             attempt.expect(np.allclose(json.loads(vector), chunks[index][1], atol=NEAR), "wrong vector", index=index)
 
-    async def _refuses(self, attempt: Attempt, user_id: UUID, what: str) -> None:
+    async def _refuses(self, attempt: Attempt, user_id: UUID, what: str, chunks: Chunks) -> None:
         """One vector is broken; the caller catches the error, and commits what it had done before."""
         id, name = await _add_document(attempt, user_id), new_name()
-        chunks = _chunks(SOME + randbelow(SOME))
-        position = SOME // 2 + randbelow(SOME // 2)
+        position = len(chunks) // 2 + randbelow(len(chunks) // 2)
+        chunks = list(chunks)
         chunks[position] = (chunks[position][0], BROKEN[what](chunks[position][1]))
         async with attempt.session() as session:
             await _work(session, user_id, name)
             with self._expecting_refusal(attempt, what, position):
                 await attempt.call(session, id, "model", chunks)
                 await session.flush()  # of what was only added
+                numbers = {"what": what, "position": position, "n": len(chunks)}
+                raise attempt.wrong("accepted", count=await _stored_so_far(session, id), **numbers)
             await session.commit()
         count = len(await attempt.sql(STORED, id=id))
         attempt.expect(not count, "stored before", count=count)
@@ -178,18 +189,34 @@ class LoadChunks(Exercise):
                 raise
             kind = kind_of(error)
             attempt.expect(isinstance(error, ValueError), "not a ValueError", what=what, error=kind)
-            named = str(position) in str(error)
+            named = re.search(rf"(?<!\d){position}(?!\d)", str(error)) is not None
             attempt.expect(named, "position not named", what=what, position=position, said=str(error)[:80])
-            return
-        raise attempt.wrong("accepted", what=what, position=position)
+
+
+@contextmanager
+def _good_ones_accepted(attempt: Attempt) -> Iterator[None]:
+    try:
+        yield
+    except Wrong as wrong:
+        error = wrong.__cause__
+        if wrong.mistake == "raised" and isinstance(error, ValueError | AssertionError) and sqlstate_of(error) is None:
+            raise attempt.wrong("good ones refused", error=kind_of(error), said=message_of(error)) from error
+        raise
 
 
 def _chunks(count: int) -> Chunks:
     words = ("vector", "commit", "page", "index", "row", "plan", "lock")
-    contents = [" ".join([token_hex(3), *words[: randbelow(len(words))]]) for _ in range(count)]
+    blanks = (" ", "  ", "\n", "\t ", " \r\n")
+    contents = [choice(blanks).join([awkward_text(), *words[: randbelow(len(words))]]) for _ in range(count)]
     contents[-1] = contents[0]  # a page header, say: the same words, another place
-    vectors = np.random.default_rng().normal(size=(count, DIMENSIONS)).tolist()
-    return list(zip(contents, vectors, strict=True))
+    contents[1] += "\n"
+    vectors = np.random.default_rng().normal(size=(count, DIMENSIONS))
+    vectors[2::7, randbelow(DIMENSIONS)] = 0.0
+    vectors[3] = 0.0
+    vectors[3, :2] = (1.0, -1.0)  # is not nothing, though it adds up to that
+    vectors[4] = 0.0
+    vectors[4, -1] = -1e-6
+    return list(zip(contents, vectors.tolist(), strict=True))
 
 
 async def _add_document(attempt: Attempt, user_id: UUID) -> UUID:
@@ -197,6 +224,13 @@ async def _add_document(attempt: Attempt, user_id: UUID) -> UUID:
     await add_rows(attempt, "documents", [{"user_id": user_id, "source": source, "title": "Notes", "meta": {}}])
     id: UUID = await attempt.value("SELECT id FROM documents WHERE source = :source", source=source)
     return id
+
+
+async def _stored_so_far(session: AsyncSession, id: UUID) -> int:
+    try:
+        return await session.scalar(IN_SESSION, {"id": id}) or 0
+    except (DBAPIError, PendingRollbackError):  # the server has refused something, and the answer kept that to itself
+        return 0
 
 
 async def _work(session: AsyncSession, user_id: UUID, name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import cycle
 from secrets import randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -13,29 +15,44 @@ from numpy.typing import NDArray
 from course_lib.exercises.lesson_04.scenes.hits import Hits, differ, read_pairs
 from course_lib.judging.asking import ask, fetched
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.staging import add_rows, add_user
+from course_lib.judging.staging import add_rows, new_email
 from course_lib.models import DIMENSIONS
 
 OWN = 14
 SIMILARITIES = np.linspace(0.92, -0.3, OWN)
+TWINS = 2  # of the nearest, there twice: the same text and vector at another place
+CLOSE = 0.002  # below one of the nearest lies another; both are the same in two digits
 DECOYS = 5  # of each kind, most of them nearer than the nearest of the right ones
-BESIDE = 5  # rows that may be fetched besides those asked for, such as the user; fewer than there are to be had
+MOST = 100
 NOT_READY = ("uploaded", "processing", "failed")
+DOCUMENTS = 3  # of the user's that are ready, each with chunks
+MEASURES = {"`<->`": 2, "`<+>`": 1}  # Minkowski's distances and their orders
 Vectors = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Library:
-    """What is on stage. ``own`` are the chunks that may be found, most similar first."""
+    """What is on stage. ``own`` are the chunks that may be found, most similar first; ``vectors`` are theirs."""
 
     question: Vectors
     model: str
     user_id: UUID
+    home: UUID
     own: list[tuple[str, float]]
+    vectors: list[Vectors]
     strangers: set[str]
     not_ready: set[str]
     other_models: set[str]
+
+    def nearest_by(self, measure: str, k: int) -> list[str]:
+        """The k texts that another measure puts first."""
+        if measure in MEASURES:
+            order = [float(np.linalg.norm(v - self.question, MEASURES[measure])) for v in self.vectors]
+        else:
+            order = [-float(v @ self.question) for v in self.vectors]
+        return [self.own[place][0] for place in np.argsort(order)[:k]]
 
 
 class NearestChunks(Exercise):
@@ -71,30 +88,44 @@ class NearestChunks(Exercise):
         "not ready": "{count} of {n} chunks are of documents that are not ready. | `Document.status`.",
         "other models": "{count} of {n} chunks were embedded with another model. "
         "| Their vectors are of the same length and mean something else: `embedding_model`.",
-        "wrong length": "{count} chunk(s) came back for k = {k}, where {there} are to be had. | `limit(k)`.",
+        "wrong length": "{count} chunk(s) came back for k = {k}, where {there} are to be had. "
+        "| Where does the limit stand, and what has been left out before it?",
         "furthest first": "The {k} chunks that came are the user's least similar ones. "
         "| Of distances the smallest is nearest; of similarities the greatest is.",
-        "another measure": "The {k} chunks that came are nearest by another measure than the cosine. "
-        "| `<=>` compares directions; `<->` and `<#>` mind lengths as well, and these vectors differ in length.",
-        "order": "The right chunks came, but not the most similar first. | Order by the distance, upwards.",
+        "another measure": "The {k} chunks that came are those that {measure} puts first. "
+        "| `<=>` compares directions; these vectors differ in length, and others mind that.",
+        "one of two": "Two chunks have the same text and the same vector, and only one of them came. "
+        "| Each chunk is a row of its own, whatever it says: `DISTINCT`, and the keys of a dict, make one of them.",
+        "not the nearest": "{right} of the {k} chunks that came are among the {k} most similar. "
+        "| What exactly are they ordered by before the limit, and is that asked anew at each call?",
+        "order": "The right chunks came, but not the most similar first. "
+        "| What is the list ordered by, and how finely?",
         "distance": "The numbers beside the chunks are distances: the first is {first:.3f}. "
         "| Similarity is 1 minus the distance, so it is greatest for the nearest.",
         "wrong numbers": "The right chunks came, and {count} of {n} numbers beside them are not their similarity. "
         "| 1 minus the cosine distance.",
-        "loaded everything": "{rows} rows were fetched for {k} chunks. | The server can sort, and stop after k.",
+        "loaded more": "{rows} rows were fetched for k = {k}. "
+        "| The server can sort, and stop after k, in one statement.",
     }
 
     async def judge(self, attempt: Attempt) -> None:
         library = await _stage(attempt)
-        for k in (5 + randbelow(3), 2 * OWN):  # of so few, no other measure has the same ones first
-            asked = (library.user_id, library.question.tolist(), library.model, k)
-            found = read_pairs(attempt, await ask(attempt, *asked), str)
-            wanted = library.own[:k]
-            if [content for content, _ in found] != [content for content, _ in wanted]:
-                self._tell_what_differs(attempt, library, [content for content, _ in found], k)
-            self._compare_numbers(attempt, found, [similarity for _, similarity in wanted])
-            rows = fetched(attempt.log)
-            attempt.expect(rows <= k + BESIDE, "loaded everything", rows=rows, k=k)
+        few = 5 + randbelow(3)  # of so few, no other measure has the same ones first
+        await self._ask(attempt, library, few)
+        await self._ask(attempt, library, MOST)
+        library = await _with_a_nearer_one(attempt, library)
+        for k in (few, 1):
+            await self._ask(attempt, library, k)
+
+    async def _ask(self, attempt: Attempt, library: Library, k: int) -> None:
+        asked = (library.user_id, library.question.tolist(), library.model, k)
+        found = read_pairs(attempt, await ask(attempt, *asked), str)
+        wanted = library.own[:k]
+        if [content for content, _ in found] != [content for content, _ in wanted]:
+            self._tell_what_differs(attempt, library, [content for content, _ in found], k)
+        self._compare_numbers(attempt, found, [similarity for _, similarity in wanted])
+        rows = fetched(attempt.log)
+        attempt.expect(rows <= k, "loaded more", rows=rows, k=k)
 
     def _tell_what_differs(self, attempt: Attempt, library: Library, found: list[str], k: int) -> None:
         for mistake, decoys in (
@@ -102,14 +133,19 @@ class NearestChunks(Exercise):
         ):  # fmt: skip
             count = sum(content in decoys for content in found)
             attempt.expect(not count, mistake, count=count, n=len(found))
-        there = min(k, OWN)
-        attempt.expect(len(found) == there, "wrong length", count=len(found), k=k, there=there)
         contents = [content for content, _ in library.own]
-        if set(found) == set(contents[-there:]) != set(contents[:there]):
+        wanted, there = contents[:k], min(k, len(contents))
+        if _without_twins(found, contents):
+            raise attempt.wrong("one of two")
+        attempt.expect(len(found) == there, "wrong length", count=len(found), k=k, there=there)
+        if Counter(found) == Counter(contents[-there:]) != Counter(wanted):
             raise attempt.wrong("furthest first", k=k)
-        if set(found) != set(contents[:there]):
-            raise attempt.wrong("another measure", k=k)
-        raise attempt.wrong("order")
+        if Counter(found) == Counter(wanted):
+            raise attempt.wrong("order")
+        for measure in (*MEASURES, "`<#>`"):
+            if Counter(found) == Counter(library.nearest_by(measure, k)):
+                raise attempt.wrong("another measure", k=k, measure=measure)
+        raise attempt.wrong("not the nearest", k=there, right=sum((Counter(found) & Counter(wanted)).values()))
 
     def _compare_numbers(self, attempt: Attempt, found: Hits, wanted: list[float]) -> None:
         numbers = [number for _, number in found]
@@ -122,24 +158,46 @@ class NearestChunks(Exercise):
 async def _stage(attempt: Attempt) -> Library:
     random = np.random.default_rng()
     question = random.normal(size=DIMENSIONS)
-    model, other = f"words-{token_hex(2)}", f"words-{token_hex(2)}x"
-    user_id, stranger = await add_user(attempt), await add_user(attempt)
-    ready = await _add_document(attempt, user_id, "ready")
+    model = f"words_{token_hex(2)}'s %"
+    others = (f"{model}-large", f"x{model}", model.replace("_", "-"), model.upper(), model[:-1])
+    user_id, stranger = uuid4(), uuid4()
+    await add_rows(attempt, "users", [{"id": id, "email": new_email(), "name": "Ida"} for id in (user_id, stranger)])
+    documents = [_document(user_id, status) for status in ("ready",) * DOCUMENTS + NOT_READY]
+    documents.append(_document(stranger, "ready"))
+    await add_rows(attempt, "documents", documents)
+    (*ready, one, two, three, theirs) = [document["id"] for document in documents]
     own = [(f"own {token_hex(4)}", float(similarity)) for similarity in SIMILARITIES]
     vectors = _of_many_lengths(random, question)
-    chunks = [_chunk(ready, content, vector, model) for (content, _), vector in zip(own, vectors, strict=True)]
+    own[4] = (own[4][0], own[3][1] - CLOSE)
+    vectors[4] = _at(random, question, own[4][1], float(np.linalg.norm(vectors[4])))
+    for place in range(TWINS):
+        own.insert(2 * place, own[2 * place])
+        vectors.insert(2 * place, vectors[2 * place])
+    chunks = [
+        _chunk(ready[place % DOCUMENTS], content, vector, model)
+        for place, ((content, _), vector) in enumerate(zip(own, vectors, strict=True))
+    ]
     decoys = []
-    for home, kind in (
-        (await _add_document(attempt, stranger, "ready"), model), (ready, other),
-        *[(await _add_document(attempt, user_id, status), model) for status in NOT_READY],
-    ):  # fmt: skip
+    for homes, kinds in (((theirs,), (model,)), (ready, others), ((one, two, three), (model,))):
         nearer = [_at(random, question, 0.99 - 0.1 * place, 1.0) for place in range(DECOYS)]
-        decoys.append([_chunk(home, f"other {token_hex(4)}", vector, kind) for vector in nearer])
-    rows = [*chunks, *(chunk for group in decoys for chunk in group)]
-    random.shuffle(rows)
-    await add_rows(attempt, "document_chunks", [row | {"chunk_index": n} for n, row in enumerate(rows)])
-    theirs, otherwise, *unready = [{str(row["content"]) for row in group} for group in decoys]
-    return Library(question, model, user_id, own, theirs, set().union(*unready), otherwise)
+        pairs = zip(nearer, cycle(homes), cycle(kinds), strict=False)
+        decoys.append([_chunk(home, f"other {token_hex(4)}", vector, kind) for vector, home, kind in pairs])
+    rows = [*(chunk for group in decoys for chunk in group), *chunks]
+    numbered = [row | {"chunk_index": len(rows) - n} for n, row in enumerate(rows)]  # the farther, the lower
+    random.shuffle(numbered)
+    await add_rows(attempt, "document_chunks", numbered)
+    groups = [{str(row["content"]) for row in group} for group in decoys]
+    strangers, other_models, not_ready = groups
+    return Library(question, model, user_id, ready[0], own, vectors, strangers, not_ready, other_models)
+
+
+async def _with_a_nearer_one(attempt: Attempt, library: Library) -> Library:
+    """The user has one more chunk, and it is the most similar of all."""
+    content, similarity = f"own {token_hex(4)}", 0.97
+    vector = _at(np.random.default_rng(), library.question, similarity, 3.0)
+    row = _chunk(library.home, content, vector, library.model) | {"chunk_index": 999}
+    await add_rows(attempt, "document_chunks", [row])
+    return replace(library, own=[(content, similarity), *library.own], vectors=[vector, *library.vectors])
 
 
 def _of_many_lengths(random: np.random.Generator, question: Vectors) -> list[Vectors]:
@@ -165,9 +223,12 @@ def _chunk(document_id: UUID, content: str, vector: Vectors, model: str) -> dict
     }  # fmt: skip
 
 
-async def _add_document(attempt: Attempt, user_id: UUID, status: str) -> UUID:
-    id: UUID = await attempt.value(
-        "INSERT INTO documents (user_id, source, title, status) VALUES (:user, :source, :source, :status) RETURNING id",
-        user=user_id, source=f"upload/{token_hex(4)}.md", status=status,
-    )  # fmt: skip
-    return id
+def _document(user_id: UUID, status: str) -> dict[str, Any]:
+    title = awkward_text()
+    return {"id": uuid4(), "user_id": user_id, "source": title, "title": title, "status": status, "meta": {}}
+
+
+def _without_twins(found: list[str], contents: list[str]) -> bool:
+    """True if these are the first of ``contents``, but for those that were there before."""
+    once = list(dict.fromkeys(contents))
+    return len(set(found)) == len(found) and found == once[: len(found)] != contents[: len(found)]

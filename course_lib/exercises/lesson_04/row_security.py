@@ -16,6 +16,7 @@ from course_lib.db import make_engine
 from course_lib.errors import CourseError
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.methods import look_for_methods
 from course_lib.judging.quoting import message_of
 
 TABLES = {
@@ -29,6 +30,8 @@ APPLICATION = "pg_read_all_stats"
 WHO = "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
 STATE = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = to_regclass(:table)"
 NEW_DOCUMENT = "INSERT INTO documents (user_id, source, title) VALUES (:user_id, 'judge/new', 'New')"
+GIVE_AWAY = "UPDATE documents SET user_id = :other"  # reads no column, so the policies for SELECT are not asked
+MOVE = "UPDATE document_chunks SET document_id = :theirs, chunk_index = 10000 + (random() * 1e9)::int"
 NEW_CHUNK = """
     INSERT INTO document_chunks (document_id, chunk_index, content, token_count, embedding, embedding_model)
     SELECT :document_id, 9999, 'new', 1, array_fill(1, ARRAY[256])::vector, 'judge'
@@ -67,6 +70,7 @@ class RowSecurity(Exercise):
     )
     mistakes: ClassVar = {
         "method missing": "`Tenancy` has no `{method}`. | It has two methods: `protect` and `enter`.",
+        "not written": "`{method}` of `Tenancy` is not written yet. | It has two methods: `protect` and `enter`.",
         "not enabled": "Row-level security is not switched on for `{table}`: without `enter`, {count} rows can be "
         "read. | A policy does nothing before `ALTER TABLE … ENABLE ROW LEVEL SECURITY`.",
         "owner passes": "The application reads {count} rows of `{table}` without `enter`, because it owns the table. "
@@ -77,11 +81,11 @@ class RowSecurity(Exercise):
         "| `current_setting` has a second argument for a setting that is not there.",
         "raises after somebody": "After a transaction with `enter`, the next one on the same connection reads "
         "`{table}` without, and fails: {error}. | The setting has gone, and left an empty text behind.",
-        "stays": "A transaction that never called `enter` reads {count} rows of `{table}`: those of whoever had the "
-        "connection before. | Set it for the transaction, not for the session.",
+        "stays": "A transaction that never called `enter` reads {count} rows of `{table}`, after one on the same "
+        "{place} had called it. | Set it for the transaction, not for the session.",
         "commits itself": "`enter` ended the transaction that it was to prepare. | The commit is the caller's.",
         "own rows hidden": "After `enter`, {count} of the user's {all} rows of `{table}` can be read. "
-        "| Does the policy compare what `enter` sets, and as the same type?",
+        "| Does the policy compare what `enter` sets, and as the same type? Is there one that lets rows in?",
         "others seen": "After `enter`, {count} rows of `{table}` can be read that belong to other users. "
         "| Whose chunk is it? That is written in its document.",
         "own write refused": "After `enter`, the user cannot {what} of their own: {error}. "
@@ -96,8 +100,7 @@ class RowSecurity(Exercise):
         world = await _World.made(attempt)
         async with _as_application(attempt):
             tenancy = await attempt.call()
-            for method in ("protect", "enter"):
-                attempt.expect(callable(getattr(tenancy, method, None)), "method missing", method=method)
+            look_for_methods(attempt, tenancy, "protect", "enter")
             async with attempt.session() as session:
                 await attempt.call(session, function=tenancy.protect)
                 await session.commit()
@@ -165,6 +168,7 @@ class _Trial:
         await self._nobody_reads_after_somebody()
         await self._reads(other)
         await self._reads_in_one_session(other, one)
+        await self._nobody_reads_in_the_same_session(one)
         await self._nobody_reads_after_somebody()
         await self._writes(one, other)
 
@@ -180,7 +184,15 @@ class _Trial:
 
     async def _nobody_reads_after_somebody(self) -> None:
         for table, ids in (await self._read_as_nobody("raises after somebody")).items():
-            self.attempt.expect(not ids, "stays", table=table, count=len(ids))
+            self.attempt.expect(not ids, "stays", table=table, count=len(ids), place="connection")
+
+    async def _nobody_reads_in_the_same_session(self, user_id: UUID) -> None:
+        async with self.attempt.session() as session:
+            await self._enter(session, user_id)
+            await session.commit()
+            for table in TABLES:
+                count = len(await _ids(session, table))
+                self.attempt.expect(not count, "stays", table=table, count=count, place="session")
 
     async def _read_as_nobody(self, mistake: str) -> dict[str, set[UUID]]:
         seen = {}
@@ -238,6 +250,8 @@ class _Trial:
             ("a new chunk in another user's document", NEW_CHUNK, {"document_id": theirs}),
             ("a change of a document's owner", "UPDATE documents SET user_id = :other WHERE id = :mine",
              {"other": other, "mine": mine}),
+            ("an UPDATE without a WHERE that gives all documents to another user", GIVE_AWAY, {"other": other}),
+            ("an UPDATE without a WHERE that puts all chunks into another user's document", MOVE, {"theirs": theirs}),
         ):  # fmt: skip
             error = await self._refusal(user_id, statement, values)
             self.attempt.expect(bool(error), "written for others", what=what)

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral
 from secrets import choice
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from course_lib.data.library import CHUNKS
+from course_lib.exercises.lesson_04.scenes import callers
+from course_lib.exercises.lesson_04.scenes.callers import setting_without_parameters
+from course_lib.exercises.lesson_04.scenes.recall_of_values import Truth
 from course_lib.exercises.lesson_04.scenes.searching import some_queries
 from course_lib.exercises.lesson_04.scenes.server_counts import Counts, count_scans, count_searches
-from course_lib.instruments.recall_at_k.measure import recalls
-from course_lib.instruments.recall_at_k.question import ask as question_of
-from course_lib.instruments.recall_at_k.settings import search_settings
-from course_lib.judging.asking import ask, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
-from course_lib.models import DocumentChunk
 
-QUERIES, K = 15, 10
-TARGETS = (0.93, 0.95)  # of 150 rows neither is a whole number, so rounding decides nothing
+QUERIES, K = 11, 10
+TARGETS = (0.93, 0.95)  # of 110 rows neither is a whole number, so rounding decides nothing
 MOST = 400
 DEFAULT, GREAT = 40, 320  # the task is to find a value between them
+EASY = 3  # queries for which the default is enough
+FEW_OF_MANY = (20, 0.4)  # k and target: half of k candidates are nearly enough
+ALL = (3, 1.0)  # reached by a value that is not the greatest
+NEVER = (100, 1.0)  # by none
 DRAWS = 10  # of queries; the first will nearly always do
 SMALLER = (0.9, 0.8)  # shares of the value that must not all do: recall does not grow evenly
-SYNTAX_ERROR = "42601"
 HAIR = 1e-6
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call: queries with what is near them, k, and the recall to be reached."""
+
+    truth: Truth
+    k: int
+    target: float
 
 
 class SmallestEf(Exercise):
@@ -63,63 +75,72 @@ class SmallestEf(Exercise):
         "| The value, not its recall.",
         "not measured": "`smallest_ef_search` said {value}, and neither searched by the index nor looked at all rows. "
         "| Each set of queries has its own value, and only measuring tells.",
-        "no parameters": "The server found a syntax error in a statement of `smallest_ef_search`. "
-        "| `SET` takes no parameters. `set_config(name, value, true)` is a function, and takes them.",
+        "no parameters": callers.NO_PARAMETERS,
         "setting stays": "After the call {settings} stays changed on the connection, for whoever gets it next. "
         "| `set_config(name, value, true)` ends with the transaction, `false` does not.",
-        "not exact": "With hnsw.ef_search = {value} the recall is {recall:.2f}, and the whole table was read {whole} "
-        "times for {n} queries. | So the side that was to be exact went through the index as well. Look at its plan, "
-        "and ask for a fresh one: `plan_cache_mode`.",
+        "not exact": "For {n} queries {rows} rows of the table were read, less than there are, and the index was used "
+        "{count} times. | So the side that was to be exact went through the index as well. Look at its plan, and ask "
+        "for a fresh one: `plan_cache_mode`.",
         "index not used": "With hnsw.ef_search = {value} the recall is {recall:.2f}, and for all values together the "
         "index was used {count} times. | The searches to be measured have to go through it. Is it switched on again, "
         "and is the plan a fresh one? `plan_cache_mode`.",
-        "too small": "With hnsw.ef_search = {value} the recall is {recall:.3f}, and {target} was to be reached. "
-        "| How many of the k truly nearest came back, over all queries together?",
-        "too large": "hnsw.ef_search = {value} reaches the target, and so does {smaller}. "
-        "| Try smaller steps, or halve the range until nothing is left of it.",
+        "too small": "For {n} queries and k = {k}, hnsw.ef_search = {value} has a recall of {recall:.3f}, and "
+        "{target} was to be reached. | How many of the k truly nearest came back, over all queries together? And is "
+        "it the plain search that was measured?",
+        "too large": "For {n} queries and k = {k}, hnsw.ef_search = {value} reaches {target}, and so does {smaller}. "
+        "| Is the value asked for these queries? Try smaller steps, from 1 on, or halve the range until nothing is left "
+        "of it.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
-        target = choice(TARGETS)
-        queries = await self._queries(attempt, target)
-        before = await count_scans(attempt)
         await attempt.engine.dispose()  # no statement of ours is prepared on the connections of the answer
-        with calling_it(attempt, "no parameters", saying=SYNTAX_ERROR):
-            value = await ask(attempt, queries, K, target)
+        for place, task in enumerate(await self._tasks(attempt)):
+            before = await count_scans(attempt)
+            value = await self._ask(attempt, task, keep=place != 1)
+            _, after = await count_searches(attempt, before, len(task.truth.queries))
+            attempt.expect(not after.settings, "setting stays", settings=" and ".join(after.settings))
+            await self._measure(attempt, task, value, before, after)
+
+    async def _ask(self, attempt: Attempt, task: Task, keep: bool) -> int:
+        async with attempt.session() as session:
+            with setting_without_parameters(attempt):
+                value = await attempt.call(session, task.truth.queries, task.k, task.target)
+            await (session.commit() if keep else session.rollback())
         attempt.expect(value is not None, "nothing returned")
         is_int = isinstance(value, Integral) and not isinstance(value, bool) and 1 <= int(value) <= MOST
         attempt.expect(is_int, "not a number", kind=value if isinstance(value, Integral) else article(value))
-        _, after = await count_searches(attempt, before, QUERIES)
-        attempt.expect(not after.settings, "setting stays", settings=" and ".join(after.settings))
-        await self._measure(attempt, queries, target, int(value), (before, after))
+        return int(value)
 
-    async def _queries(self, attempt: Attempt, target: float) -> list[list[float]]:
-        """Vectors for which neither the default nor the greatest value is the answer, as rarely it is."""
+    async def _tasks(self, attempt: Attempt) -> list[Task]:
+        """Queries for which neither the default nor the greatest value is the answer, as rarely it is, and others."""
+        target, (few, little), (three, all_of_them), (many, never) = choice(TARGETS), FEW_OF_MANY, ALL, NEVER
         for _ in range(DRAWS):
-            queries = some_queries(QUERIES)
-            default, great = await self._recalls(attempt, queries, DEFAULT, GREAT)
-            if default < target <= great:
+            truth = await Truth.of(attempt, some_queries(QUERIES))
+            default, great = [await truth.shares(K, value) for value in (DEFAULT, GREAT)]
+            easy = truth.only(sorted(range(QUERIES), key=lambda n: -default[n])[:EASY])
+            found = await truth.shares(three, GREAT // 2)
+            lost = await truth.shares(many, MOST)
+            sure = [n for n in range(QUERIES) if found[n] == 1][:2]
+            hard = [n for n in range(QUERIES) if lost[n] < 1][:2]
+            enough = sum(default) < target * QUERIES <= sum(great) and bool(sure and hard)
+            if enough and await easy.recall(K, DEFAULT) >= target:
                 break
-        return queries
+        return [
+            Task(truth, K, target), Task(easy, K, target), Task(truth.only([0, 1, 2]), few, little),
+            Task(truth.only(sure), three, all_of_them), Task(truth.only(hard), many, never),
+        ]  # fmt: skip
 
-    async def _recalls(self, attempt: Attempt, queries: list[list[float]], *values: int) -> list[float]:
-        question = question_of(DocumentChunk.embedding, queries, K, None, "cosine")
-        each = [search_settings(value, None, None, None) for value in values]
-        return [one.recall for one in await recalls(attempt.engine, question, each)]
-
-    async def _measure(
-        self, attempt: Attempt, queries: list[list[float]], target: float, value: int, counts: tuple[Counts, Counts]
-    ) -> None:
+    async def _measure(self, attempt: Attempt, task: Task, value: int, before: Counts, after: Counts) -> None:
         others = sorted({max(1, value - 1), *(max(1, int(share * value)) for share in SMALLER)} - {value})
-        found, *smaller = await self._recalls(attempt, queries, value, *others)
-        before, after = counts
-        whole, by_index = after.whole - before.whole, after.by_index(before)
-        numbers = {"value": value, "recall": found, "whole": whole, "n": QUERIES, "count": by_index, "target": target}
-        too_small = found < target - HAIR and value < MOST
-        too_large = bool(others) and all(recall >= target for recall in smaller)
-        attempt.expect(whole > 0 or by_index > 0, "not measured", value=value)
-        if too_small or too_large:
-            attempt.expect(by_index >= QUERIES or too_large or whole == 0, "index not used", **numbers)
-            attempt.expect(whole > 0 or by_index == 0, "not exact", **numbers)  # once is enough for who sorts in Python
+        found, *smaller = [await task.truth.recall(task.k, one) for one in (value, *others)]
+        rows, by_index = after.rows - before.rows, after.by_index(before)
+        asked = {"n": len(task.truth.queries), "k": task.k, "target": task.target}
+        numbers: dict[str, Any] = asked | {"value": value, "recall": found, "rows": rows, "count": by_index}
+        too_small = found < task.target - HAIR and value < MOST
+        too_large = bool(others) and all(recall >= task.target for recall in smaller)
+        attempt.expect(rows >= CHUNKS or by_index > 0, "not measured", value=value)
+        attempt.expect(rows >= CHUNKS, "not exact", **numbers)  # once is enough for who sorts in Python
+        if too_small:
+            attempt.expect(by_index >= len(task.truth.queries), "index not used", **numbers)
         attempt.expect(not too_small, "too small", **numbers)
-        attempt.expect(not too_large, "too large", value=value, smaller=min(others, default=0))
+        attempt.expect(not too_large, "too large", value=value, smaller=min(others, default=0), **asked)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from secrets import randbelow
-from typing import ClassVar
+from itertools import repeat
+from typing import Any, ClassVar
 from uuid import UUID
 
-from course_lib.exercises.lesson_04.scenes import searching
-from course_lib.exercises.lesson_04.scenes.searching import Searches, nearest, some_queries
+from course_lib.exercises.lesson_04.scenes import callers, searching
+from course_lib.exercises.lesson_04.scenes.hits import Hits
+from course_lib.exercises.lesson_04.scenes.searching import Query, Searches, farther_off, reachable, some_queries
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 
-ABOVE = (0, 3, 4, 5, 25, 30)  # how many chunks there are above the threshold of each search
+MOST = 100  # the greatest k of the statement
+ENOUGH = 0.8  # of so many, where a search needs more than the forty that the index yields by itself
 LITTLE = 1e-5  # a similarity that near to the threshold would be a matter of rounding
 
 
@@ -52,42 +52,71 @@ class Threshold(Exercise):
         "wrong numbers": "{count} of {n} numbers are not the cosine similarity of the chunk beside them. "
         "| 1 minus the cosine distance.",
         "below": "{count} of {n} chunks that came are less similar than {least:.3f}. "
-        "| Distance and similarity run against each other: at least s is a distance of at most 1 - s.",
+        "| The threshold holds for each of them. At least s, as a distance, is at most 1 - s.",
         "too many": "{count} chunks came back for k = {k}. | At most k: the threshold replaces no limit.",
-        "left out": "{found} chunks came back in {n} searches, and {right} of them are among the nearest above the "
-        "threshold: too many are left out. | Order before you limit. And which of the two, distance or similarity, is "
-        "compared with what?",
-        "order": "The right chunks came, but not most similar first. | A query around a subquery has to sort again.",
+        "left out": "{count} chunks came back for k = {k}, and the index can find {there} that are at least "
+        "{least:.3f} similar. | Order before you limit. Which of the two, distance or similarity, is compared with "
+        "what? And one scan of the index yields `hnsw.ef_search` rows and no more.",
+        "just at it": "For k = {k} a chunk whose similarity is {least!r} was left out, and that was the threshold. "
+        "| At least is not more than.",
+        "unknown": searching.UNKNOWN,
+        "order": searching.UNORDERED,
+        "begun already": callers.BEGUN_ALREADY,
+        "ends it": callers.ENDS_IT,
+        "not seen": searching.NOT_SEEN,
         "another operator": searching.ANOTHER_OPERATOR,
         "downwards": searching.DOWNWARDS,
         "no limit": searching.NO_LIMIT,
         "index not used": searching.INDEX_NOT_USED,
+        "reads all": searching.READS_ALL,
         "setting stays": searching.SETTING_STAYS,
     }
 
     async def judge(self, attempt: Attempt) -> None:
-        searches, came, unsorted = await Searches.begin(attempt), 0, []
-        for vector, above in zip(some_queries(len(ABOVE)), random.sample(ABOVE, len(ABOVE)), strict=True):
-            k = 8 + randbelow(5)
-            real = await nearest(attempt, vector, max(ABOVE) + 5)
-            least, above = _between(real, above)
-            found = await searches.ask(vector, k, least)
-            below = sum(similarity < least for _, similarity in found)
-            attempt.expect(not below, "below", count=below, n=len(found), least=least)
-            attempt.expect(len(found) <= k, "too many", count=len(found), k=k)
-            searches.add_right(found, real[: min(k, above)])
-            came += len(found)
-            unsorted.append(found)
-        enough = searches.right >= searching.ENOUGH * searches.wanted
-        attempt.expect(enough, "left out", found=came, n=searches.count, right=searches.right)
-        for found in unsorted:
+        near, other = await reachable(attempt, (v for _ in repeat(None) for v in some_queries(1)), 2)
+        (far,) = await reachable(attempt, (farther_off(v) for _ in repeat(None) for v in some_queries(1)), 1)
+        searches, missed = await Searches.begin(attempt), []
+        for query, k, least in (
+            (near, 7, _between(near, 3)), (near, 7, _between(near, 25)), (near, MOST, _between(near, 60)),
+            (far, MOST, 0.0), (far, 1, _between(far, 4)), (other, 7, _between(other, 0)), (other, 9, _of_one(other)),
+        ):  # fmt: skip
+            found = await searches.ask(query.vector, k, least, keep=k > 7)
+            there = self._compare(attempt, query, k, least, found)
             searches.compare_order(found)
+            searches.add_right(found, there)
+            missed.append({"count": len(found), "k": k, "there": len(there), "least": least})
+        self._look_for_what_is_missing(attempt, searches, missed)
+        asked = near.vector, 7, _between(near, 3)
+        await searches.ask_with_more(*asked)  # what was found before is not all there is now
+        await searches.ask(*asked)
         await searches.look_at_the_index()
 
+    def _compare(self, attempt: Attempt, query: Query, k: int, least: float, found: Hits) -> list[tuple[UUID, float]]:
+        """What the index leads to of the k nearest that are similar enough."""
+        below = sum(similarity < least for _, similarity in found)
+        attempt.expect(not below, "below", count=below, n=len(found), least=least)
+        attempt.expect(len(found) <= k, "too many", count=len(found), k=k)
+        missing = query.surely - set(dict(found))
+        just = [id for id, similarity in query.nearest[:k] if similarity == least and id in missing]
+        attempt.expect(not (just and found), "just at it", k=k, least=least)
+        return [(id, similarity) for id, similarity in query.nearest[:k] if similarity >= least and id in query.found]
 
-def _between(real: Sequence[tuple[UUID, float]], above: int) -> tuple[float, int]:
-    """A threshold that ``above`` chunks pass, or some more, with no chunk just at it; how many pass it."""
-    similarities = [1.0] + [similarity for _, similarity in real]
+    def _look_for_what_is_missing(self, attempt: Attempt, searches: Searches, each: list[dict[str, Any]]) -> None:
+        worst = max(each, key=lambda one: one["there"] - one["count"])
+        enough = all(one["count"] >= ENOUGH * one["there"] for one in each if one["k"] == MOST)
+        enough = enough and searches.right >= searching.ENOUGH * searches.wanted
+        attempt.expect(enough, "left out", **worst)
+
+
+def _between(query: Query, above: int) -> float:
+    """A threshold that ``above`` chunks pass, or some more, with no chunk just at it."""
+    similarities = [1.0] + [similarity for _, similarity in query.nearest]
     while similarities[above] - similarities[above + 1] < LITTLE:
         above += 1
-    return (similarities[above] + similarities[above + 1]) / 2, above
+    return (similarities[above] + similarities[above + 1]) / 2
+
+
+def _of_one(query: Query) -> float:
+    """The similarity of a chunk that the index finds, such that its distance is exactly 1 minus that."""
+    fits = [s for id, s in query.nearest[1:9] if id in query.surely and 1 - (1 - s) == s]
+    return fits[0] if fits else _between(query, 4)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from itertools import pairwise
-from secrets import choice
+from secrets import randbelow
 from typing import Any, ClassVar
 
-from course_lib.exercises.lesson_04.scenes.server_counts import count_scans, count_searches
+from sqlalchemy import text
+
+from course_lib.exercises.lesson_04.scenes import callers, searching
+from course_lib.exercises.lesson_04.scenes.callers import call_within
+from course_lib.exercises.lesson_04.scenes.server_counts import REPORT, count_scans, count_searches, reported
 from course_lib.judging.asking import calling_it, expect_list
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.methods import look_for_methods
 from course_lib.judging.quoting import article
 
-DIMENSIONS, ROWS, SEARCHES = 3072, 400, 6
-ENOUGH = 0.9  # of the truly nearest. An index on halves finds 1.0 of them, so do bits with rerank
+DIMENSIONS, ROWS = 3072, 260
+MOST = 100  # the greatest k of the statement
+ENOUGH = 0.9  # of the truly nearest, in the mean. An index on halves finds 1.0 of them, so do bits with rerank
 FEW = 0.6  # by another distance .15 are found; bits alone find more, in another order
 ROUNDING = 0.0005  # by which halves may swap two that are about equally near: they are off by .00002
 
@@ -44,13 +51,26 @@ BETWEEN_TWO = """
     SELECT (l2_normalize(one.embedding) + l2_normalize(two.embedding))::text
     FROM passages AS one JOIN passages AS two ON two.id = one.id + 40 ORDER BY random() LIMIT :count
 """
+ADD = "INSERT INTO passages VALUES (:id, 'It''s new', CAST(:vector AS vector))"
+NEW = 90_001  # its id
 EXACT = "SELECT id, embedding <=> CAST(:vector AS vector) FROM passages ORDER BY 2"
-STATE = """
-    SELECT (SELECT format_type(atttypid, atttypmod) FROM pg_attribute
-            WHERE attrelid = 'passages'::regclass AND attname = 'embedding'),
-           (SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(embedding::text, ',' ORDER BY id)), '')
-            FROM passages WHERE id % 50 = 0)
+COLUMNS = """
+    SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute
+    WHERE attrelid = 'passages'::regclass AND attnum > 0 AND NOT attisdropped
 """
+CONTENTS = """
+    SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(id || content || embedding::text, ',' ORDER BY id)
+        FILTER (WHERE id % 50 = 0)), '') FROM passages
+"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A vector, as text; the ids and distances of all passages, nearest first; how many to ask for."""
+
+    vector: str
+    distances: dict[int, float]
+    k: int
 
 
 class WideVectors(Exercise):
@@ -82,25 +102,36 @@ class WideVectors(Exercise):
     )
     mistakes: ClassVar = {
         "method missing": "`Passages` has no method `{method}`. | Two are asked for: `make_index` and `search`.",
+        "not written": "`{method}` of `Passages` is not written yet. | Two are asked for: `make_index` and `search`.",
         "refused": "The server refused the index: 2,000 dimensions of a `vector` are the limit. "
         "| That is for four bytes a number. What else can be indexed than the column itself?",
-        "no index": "`make_index` ran and the caller committed, but no index on vectors is there. "
+        "begun already": callers.BEGUN_ALREADY,
+        "ends it": callers.ENDS_IT,
+        "made elsewhere": "The index was there for everybody before the caller had committed. "
+        "| What is made on another connection stays, whatever becomes of the transaction that asked for it.",
+        "no index": "`make_index` ran and the caller committed, but `passages` has no index on vectors. "
         "| An index of the methods `hnsw` or `ivfflat`; and has the statement been executed?",
-        "column changed": "`embedding` was `vector(3072)`, and after `make_index` it is `{type}`. "
-        "| Others read that column. The index can be on an expression.",
+        "columns changed": "The columns were `{before}`, and after `make_index` they are `{after}`. "
+        "| Others read that table. The index can be on an expression.",
         "rows changed": "After `make_index` the table does not hold what it held. | An index is all it needs.",
         "nothing returned": "`search` returned None. | Did you forget `return`?",
         "not a list": "`search` returned {kind}, and a list was asked for. | `.all()` makes a list of a result.",
         "not ids": "The list holds {kind}, and ids were asked for. | `scalars` gives the first column alone.",
-        "wrong length": "{count} id(s) came back for k = {k}. "
-        "| `LIMIT :k`, and nothing twice. An index that looks at too little finds too few: `ivfflat.probes`.",
-        "index not used": "{count} of {n} searches went through the index `{index}`: the others read the whole table. "
+        "wrong length": "{count} different id(s) came back for k = {k}. "
+        "| Which LIMIT was sent? One scan yields `hnsw.ef_search` rows and no more, or what `ivfflat.probes` lists "
+        "hold.",
+        "not found": "A passage that was added after `make_index` was not found by its own vector. "
+        "| An index of the table follows it; a copy does not.",
+        "index not used": "{count} of {n} searches went through the index `{index}`. "
         "| ORDER BY the indexed expression, cast for cast, by the operator of the index's operator class, with LIMIT.",
-        "recall": "{right} of {n} ids that came back are among the {k} nearest by cosine. "
+        "reads all": "All searches went through the index, and {count} times the whole table was read as well. "
+        "| Which statement does that?",
+        "recall": "Of the nearest by cosine {share:.0%} came back, in the mean over {n} searches. "
         "| Is it the cosine? What does the index look at, and how far does it look?",
         "order": "The passages that came are not in the order of their cosine distance, nearest first. "
         "| An outer query needs an ORDER BY of its own. An index on bits finds candidates: fetch more than k, order "
         "those by `<=>`, then cut.",
+        "setting stays": searching.SETTING_STAYS,
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -109,50 +140,68 @@ class WideVectors(Exercise):
         # the table is small, and reading it whole would be cheap: without this a right query might do so
         await attempt.sql(f'ALTER DATABASE "{attempt.database.name}" SET enable_seqscan = off')
         await attempt.sql("ANALYZE passages")
-        before = (await attempt.sql(STATE))[0]
+        columns, contents = await attempt.value(COLUMNS), await attempt.value(CONTENTS)
         await self._make_index(attempt)
-        after = (await attempt.sql(STATE))[0]
-        attempt.expect(after[0] == before[0], "column changed", type=after[0])
-        attempt.expect(after == before, "rows changed")
+        after = await attempt.value(COLUMNS)
+        attempt.expect(after == columns, "columns changed", before=columns, after=after)
+        attempt.expect(await attempt.value(CONTENTS) == contents, "rows changed")
+        attempt.expect(bool((await reported(attempt, "passages")).indexes), "no index")
         await self._search(attempt)
 
     async def _make_index(self, attempt: Attempt) -> None:
         async with attempt.session() as session:
             passages = await self._passages(attempt, session)
             with calling_it(attempt, "refused", saying="cannot have more than"):
-                await attempt.call(function=passages.make_index)
+                await call_within(attempt, session, lambda: attempt.call(function=passages.make_index))
+            early = bool((await reported(attempt, "passages")).indexes)
+            attempt.expect(not early, "made elsewhere")
             await session.commit()
-        counts = await count_scans(attempt, "passages")
-        attempt.expect(bool(counts.indexes), "no index")
 
     async def _passages(self, attempt: Attempt, session: Any) -> Any:
         passages = await attempt.call(session)
-        for method in ("make_index", "search"):
-            attempt.expect(callable(getattr(passages, method, None)), "method missing", method=method)
+        look_for_methods(attempt, passages, "make_index", "search")
         return passages
 
     async def _search(self, attempt: Attempt) -> None:
-        k, right, ordered = choice((8, 9, 11)), 0, True
+        questions = await self._questions(attempt)
         before = await count_scans(attempt, "passages")
-        vectors = await attempt.sql(BETWEEN_TWO, count=SEARCHES)
-        for (vector,) in vectors:
+        shares, ordered = [], True
+        for place, question in enumerate(questions):
             async with attempt.session() as session:
-                passages = await self._passages(attempt, session)
-                found = await attempt.call(json.loads(vector), k, function=passages.search)
-            ids = self._read(attempt, found, k)
-            distances: dict[int, float] = dict(await attempt.sql(EXACT, vector=vector))  # nearest first
-            right += len(set(ids) & set(list(distances)[:k]))
-            far = [distances.get(id, 2.0) for id in ids]
+                found = await self._ask(attempt, session, question)
+                await (session.rollback() if place == 1 else session.commit())
+            near = list(question.distances)[: question.k]
+            attempt.expect(question.k > 1 or near == found, "not found")
+            shares.append(len(set(found) & set(near)) / question.k)
+            far = [question.distances.get(id, 2.0) for id in found]
             ordered &= all(a <= b + ROUNDING for a, b in pairwise(far))
-        used, counts = await count_searches(attempt, before, SEARCHES, "passages")
-        index = ", ".join(counts.indexes)
-        attempt.expect(used == SEARCHES, "index not used", count=used, n=SEARCHES, index=index)
-        attempt.expect(ordered or right < FEW * SEARCHES * k, "order")
-        attempt.expect(right >= ENOUGH * SEARCHES * k, "recall", right=right, n=SEARCHES * k, k=k)
+        used, counts = await count_searches(attempt, before, len(questions), "passages")
+        index, whole, share = ", ".join(counts.indexes), counts.whole - before.whole, sum(shares) / len(shares)
+        attempt.expect(used == len(questions), "index not used", count=used, n=len(questions), index=index)
+        attempt.expect(not whole, "reads all", count=whole)
+        attempt.expect(ordered or share < FEW, "order")
+        attempt.expect(share >= ENOUGH, "recall", share=share, n=len(questions))
+        attempt.expect(not counts.settings, "setting stays", settings=" and ".join(counts.settings))
 
-    def _read(self, attempt: Attempt, found: Any, k: int) -> list[int]:
+    async def _questions(self, attempt: Attempt) -> list[Question]:
+        """Some small k, the greatest, and one that asks for a passage that was not there when the index was made."""
+        vectors = await attempt.sql(BETWEEN_TWO, count=6)
+        await attempt.sql(ADD, id=NEW, vector=vectors[-1][0])
+        ks = [8 + randbelow(4), MOST, 8 + randbelow(4), 9, 11, 1]
+        questions = []
+        async with attempt.judge_session() as session:
+            for (vector,), k in zip(vectors, ks, strict=True):
+                rows = await session.execute(text(EXACT), {"vector": vector})
+                questions.append(Question(vector, {id: distance for id, distance in rows}, k))
+            await session.execute(REPORT)  # what the judge has read is not to be counted later
+        return questions
+
+    async def _ask(self, attempt: Attempt, session: Any, question: Question) -> list[int]:
+        passages = await self._passages(attempt, session)
+        vector = json.loads(question.vector)
+        found = await call_within(attempt, session, lambda: attempt.call(vector, question.k, function=passages.search))
         ids = list(expect_list(attempt, found))
         odd = [id for id in ids if not isinstance(id, int)]
         attempt.expect(not odd, "not ids", kind=article(odd[0]) if odd else "")
-        attempt.expect(len(set(ids)) == len(ids) == k, "wrong length", count=len(set(ids)), k=k)
+        attempt.expect(len(set(ids)) == len(ids) == question.k, "wrong length", count=len(set(ids)), k=question.k)
         return ids

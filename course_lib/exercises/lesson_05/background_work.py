@@ -64,16 +64,23 @@ class BackgroundWork(Exercise):
         "| Store it as 'processing': somebody may ask meanwhile.",
         "request's session": "The task used the request's session. "
         "| That one ends with the request. `sessions()` makes another.",
-        "connection held": "While `process` was at work, {held} connection(s) were out of the pool. "
+        "connection held": "While `process` was at work, {held} connection(s) were held. "
         "| Open the task's session when there is something to store.",
         "task lost": "Garbage was collected while `process` was at work, and the task was gone with it. "
         "| The event loop holds a task by a weak reference only. Who holds yours?",
+        "tasks lost": "Garbage was collected while {n} uploads were at work, and {lost} of their tasks were gone. "
+        "| Each task has to be held until it is done, however many there are.",
         "never finished": "`process` had answered, and after {seconds:.0f} seconds the document's status was still "
         "{status!r}. | What the task changed has to be committed. By which session?",
         "result not stored": "`process` answered {result}, and the document has the status {status!r} and, for its "
         "meta, {meta}. | 'ready', and the dict as it came.",
-        "failure not stored": "`process` raised {error!r}, and the document has the status {status!r} and the error "
-        "{stored!r}. | Nobody awaits the task, so it is up to the task to store `str(error)` and 'failed'.",
+        "failure not stored": "`process` raised {error!r} ({length} characters), and the document has the status "
+        "{status!r} and the error {stored!r} ({kept}). "
+        "| Nobody awaits the task, so it is up to the task to store 'failed' and `str(error)`, all of it.",
+        "not side by side": "`process` answered for {n} uploads in the same moment, and of {wrong} of them the outcome "
+        "was not stored. | One at a time they were. What do the tasks share: a session, a lock, a variable?",
+        "another document": "Documents of somebody else were changed. "
+        "| A source is unique for one user only. What tells your document from all others?",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.exercises.lesson_05.scenes.engines import engine_of, try_out
+from course_lib.exercises.lesson_05.scenes.engines import engine_of, seen_by_others, try_out
 from course_lib.exercises.lesson_05.scenes.server_connections import (
     LET_THROUGH,
     LIMIT,
@@ -93,21 +93,24 @@ class _Trial:
         self.transactions = 0
 
     async def run(self) -> None:
-        before = await self.attempt.value(LIMIT)
+        ((before,),) = await seen_by_others(self.attempt, LIMIT)
+        theirs = self.limit + 7  # milliseconds, of another client's own, which are not for the engine to change
         async with engine_of(self.attempt, self.place.url, self.limit) as engine:
-            await self._nothing_left([await self.attempt.value(LIMIT)], before)
+            await self._for_nobody_else(before)
             self.place.watch(engine)
             await self._first(engine)
             await self._stays_itself(engine)
             for _ in range(ROUNDS):
                 await self._transaction(engine, "no limit")
             await self._elsewhere(lambda: self._transaction(engine, "limit lost"))
-            await self.place.visit(await next_names(self.attempt.database.url))
+            self._nothing_left(await self.place.left_behind(), before)
+            await self.place.visit(await next_names(self.attempt.database.url), theirs)
             new = token_hex(3)  # a statement that it has not run yet
             await self._transaction(engine, "limit lost", new)
             await self._elsewhere(lambda: self._transaction(engine, "limit lost", new))
             await asyncio.gather(*(self._transaction(engine, "limit lost") for _ in range(AT_ONCE)))
-            await self._nothing_left(await self.place.left_behind(), before)
+            self._nothing_left(await self.place.left_behind(), theirs)
+            await self._for_nobody_else(before)
 
     async def _elsewhere(self, work: Callable[[], Awaitable[None]]) -> None:
         await self.place.move()
@@ -116,7 +119,10 @@ class _Trial:
         finally:
             await self.place.stay()
 
-    async def _nothing_left(self, found: list[int], before: int) -> None:
+    async def _for_nobody_else(self, before: int) -> None:
+        self._nothing_left([limit for (limit,) in await seen_by_others(self.attempt, LIMIT)], before)
+
+    def _nothing_left(self, found: list[int], before: int) -> None:
         other = next((limit for limit in found if limit != before), None)
         self.attempt.expect(other is None, "left behind", found=other, before=before)
 

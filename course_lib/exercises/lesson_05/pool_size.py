@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from fractions import Fraction
 from numbers import Integral
-from statistics import fmean
+from random import Random
+from secrets import randbelow
 from typing import Any, ClassVar
 
-from sqlalchemy import text
-
-from course_lib.db import make_engine
 from course_lib.exercises.lesson_05.scenes.engines import try_out
-from course_lib.instruments import PoolGauge
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.exercise import Exercise
+from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.foreign import plain
-from course_lib.judging.quoting import article
+from course_lib.judging.quoting import article, sentence_of
 
-LEAST, MOST, ALWAYS = 1.5, 4.0, 5  # the band: times the average in use, and so many are never too many
-RUSH, MEAN = 40, 0.03  # requests of the load that is tried out, and their mean hold in seconds
-POOL_TIMEOUT = 3.0  # seconds; all of the load on a single connection takes less than half of that
+LEAST, MOST, ALWAYS = Fraction(3, 2), 4, 5  # the band: times the average in use, and so many are never too many
 
 
 @dataclass(frozen=True)
@@ -39,48 +33,64 @@ class Service:
     """
 
     holds: Sequence[float]
-    per_second: float
+    per_second: int
     processes: int
     server: int
     others: int
 
     @property
-    def in_use(self) -> float:
+    def mean(self) -> Fraction:
+        """Seconds."""
+        return sum(map(Fraction, self.holds), Fraction()) / len(self.holds)
+
+    @property
+    def in_use(self) -> Fraction:
         """Connections in use in one process, on average (J. Little, 1961)."""
-        return self.per_second * fmean(self.holds) / self.processes
+        return self.per_second * self.mean / self.processes
 
     @property
     def least(self) -> int:
-        return max(1, math.ceil(round(LEAST * self.in_use, 9)))
+        return max(1, math.ceil(LEAST * self.in_use))
 
     @property
     def most(self) -> int:
         return max(ALWAYS, math.ceil(MOST * self.in_use))
 
     @property
-    def room(self) -> int:
-        """How many one process may open at the most."""
-        return (self.server - self.others) // self.processes
+    def left(self) -> int:
+        return self.server - self.others
 
     @property
     def fits(self) -> bool:
-        return self.least <= self.room
+        return self.least <= self.left // self.processes
+
+    @property
+    def facts(self) -> dict[str, object]:
+        return {
+            "processes": self.processes, "per_second": self.per_second, "server": self.server, "others": self.others,
+            "mean": float(self.mean),
+        }  # fmt: skip
 
 
-SKEWED = (0.010,) * 9 + (0.210,)  # mean 0.03, median 0.01
-SERVICES = (
-    Service(SKEWED, 200, 1, 100, 20),  # 6 in use
-    Service(SKEWED, 400, 4, 100, 28),  # 3 in use, room for 18
-    Service((0.020, 0.040, 0.060), 250, 5, 60, 20),  # 2 in use, room for 8
-    Service((0.5, 0.5, 0.5, 2.5), 12, 2, 40, 10),  # 6 in use, room for 15
-    Service((0.004, 0.006), 10, 2, 100, 10),  # hardly anything in use
-    Service((0.25,), 160, 4, 100, 40),  # 10 in use, room for 15, not one more
-)
-TOO_MUCH = (
-    Service((0.25,), 176, 4, 100, 40),  # 11 in use, 17 wanted, room for 15
-    Service(SKEWED, 400, 4, 40, 21),  # 3 in use, 5 wanted, room for 4
-    Service((0.010, 0.030), 100, 50, 60, 20),  # no process gets even one
-)
+SPREADS = (1.0,), (0.5, 1.5), (0.5,) * 14 + (4.5,) * 2  # holds, as multiples of their mean; of the last, few are long
+MEANS = 0.25, 0.125, 0.0625  # seconds; powers of two, so that whole results come out whole in any order of reckoning
+IN_USE = 0.0, 0.0625, 0.5, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.75, 4.0, 6.0, 9.0, 10.25, 11.0
+
+
+def services() -> Iterator[Service]:
+    """Each average in use with too little room, with just enough, with some, and with plenty."""
+    random = Random(randbelow(1 << 62))
+    for in_use in IN_USE:
+        for more in (60, 3, 1, 0, -1):
+            processes = random.randint(1, 8)
+            mean = random.choice([mean for mean in MEANS if (in_use * processes / mean).is_integer()])
+            holds = [mean * times for times in random.choice(SPREADS)]
+            random.shuffle(holds)
+            per_second = int(in_use * processes / mean)
+            room = Service(holds, per_second, processes, 0, 0).least + more
+            others = random.randint(3, 40)
+            rest = random.randrange(processes)  # a share rounded up is one too many
+            yield Service(holds, per_second, processes, others + room * processes + rest, others)
 
 
 class PoolFor(Exercise):
@@ -113,57 +123,53 @@ class PoolFor(Exercise):
         "nothing returned": "`pool_for` returned None. | Did you forget `return`?",
         "not a pair": "`pool_for` returned {kind}. | A tuple: `pool_size`, `max_overflow`.",
         "not whole": "`pool_for` returned {said}. | Two whole numbers: `math.ceil` makes one, upwards.",
-        "without a bound": "For {per_second} requests a second it returned {said}, which SQLAlchemy takes for a pool "
-        "without a bound. | `pool_size=0` and `max_overflow=-1` mean: as many as anybody asks for.",
+        "without a bound": "For {per_second} requests a second it returned {said}, and a pool with a bound has a size "
+        "of at least 1 and an overflow of at least 0. "
+        "| `pool_size=0` and `max_overflow=-1` mean: as many as anybody asks for.",
+        "too large": "With {said}, one process may open {total} connections, and {in_use:.2f} are in use on average. "
+        "| The mean hold, the share of one process, and four times what comes out at the most, rounded up then.",
+        "too small": "With {said}, one process may open {total} connection(s), and {in_use:.2f} are in use on average. "
+        "| Requests per second, times the mean hold, and half as much again, rounded up.",
+        "mostly overflow": "With {said}, {in_use:.2f} connections are in use on average, and the pool keeps {size}. "
+        "| Overflow is closed when it comes back. What is in use all the time belongs into `pool_size`.",
         "refused": "{processes} process(es), {per_second} requests a second, holds of {mean:.3f} s on average, a "
         "server of {server} with {others} for others: it raised {error}. "
-        "| That fits. Compare per process with per process.",
-        "too small": "With {said} for {per_second} requests a second in {processes} process(es), up to {waiting} of "
-        "{rush} requests had to wait at the same time. | Requests per second, times the mean hold, and half as much "
-        "again.",
-        "too large": "With {said}, one process may open {total} connections, and {in_use:.1f} are in use on average. "
-        "| The mean hold, the share of one process, and not more than four times what comes out.",
+        "| The smallest pool that the task allows fits there. What does one process need, and what is its share?",
         "over the budget": "{processes} process(es) with {said} may open {total} connections, and the server has "
         "{left} for you. | The sum of both, times the processes, has to fit into what others leave.",
-        "mostly overflow": "With {said}, {in_use:.1f} connections are in use on average, and the pool keeps {size}. "
-        "| Overflow is closed when it comes back. What is in use all the time belongs into `pool_size`.",
         "not refused": "{processes} process(es), {per_second} requests a second, holds of {mean:.3f} s, a server of "
         "{server} with {others} for others: it returned {said}. | That is too little room. Say so: raise ValueError.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
         async def script() -> None:
-            for service in SERVICES:
-                await self._look_at(attempt, service, await _ask(attempt, service))
-            for service in TOO_MUCH:
+            found: dict[str, Wrong] = {}
+            for service in services():
                 said = await _ask(attempt, service)
-                refused = isinstance(said, ValueError)
-                attempt.expect(refused, "not refused", said=said, mean=fmean(service.holds), **_facts(service))
-            await self._try_out(attempt, SERVICES[1])
+                try:
+                    self._look_at(attempt, service, said)
+                except Wrong as wrong:
+                    found.setdefault(wrong.mistake, wrong)
+            if found:  # what is said does not hang on the numbers that came up
+                raise found[min(found, key=list(self.mistakes).index)]
 
         await try_out(attempt, script)
 
-    async def _look_at(self, attempt: Attempt, service: Service, said: Any) -> None:
+    def _look_at(self, attempt: Attempt, service: Service, said: Any) -> None:
+        if not service.fits:
+            attempt.expect(isinstance(said, ValueError), "not refused", said=said, **service.facts)
+            return
         if isinstance(said, ValueError):
-            error = f"ValueError: {said}" if str(said) else "ValueError"
-            raise attempt.wrong("refused", error=error, mean=fmean(service.holds), **_facts(service)) from said
+            raise attempt.wrong("refused", error=sentence_of(said), **service.facts) from said
         size, overflow = _pair(attempt, service, said)
-        total, left = size + overflow, service.server - service.others
-        if total < service.least:
-            waiting = (await _rush(attempt, service, said)).most_waiting
-            raise attempt.wrong("too small", said=said, waiting=waiting, rush=RUSH, **_facts(service))
-        all_of_them = total * service.processes
-        attempt.expect(
-            all_of_them <= left, "over the budget", said=said, total=all_of_them, left=left, processes=service.processes
-        )
-        attempt.expect(total <= service.most, "too large", said=said, total=total, in_use=service.in_use)
+        total, in_use = size + overflow, float(service.in_use)
+        attempt.expect(total >= service.least, "too small", said=said, total=total, in_use=in_use)
+        together, processes = total * service.processes, service.processes
+        within = together <= service.left
+        attempt.expect(within, "over the budget", said=said, total=together, left=service.left, processes=processes)
+        attempt.expect(total <= service.most, "too large", said=said, total=total, in_use=in_use)
         keeps = size >= math.floor(service.in_use)
-        attempt.expect(keeps, "mostly overflow", said=said, size=size, in_use=service.in_use)
-
-    async def _try_out(self, attempt: Attempt, service: Service) -> None:
-        gauge = await _rush(attempt, service, await _ask(attempt, service))
-        waiting = gauge.most_waiting
-        attempt.expect(not gauge.timeouts, "too small", said=gauge.pool, waiting=waiting, rush=RUSH, **_facts(service))
+        attempt.expect(keeps, "mostly overflow", said=said, size=size, in_use=in_use)
 
 
 def _pair(attempt: Attempt, service: Service, said: Any) -> tuple[int, int]:
@@ -178,13 +184,6 @@ def _pair(attempt: Attempt, service: Service, said: Any) -> tuple[int, int]:
     return size, overflow
 
 
-def _facts(service: Service) -> dict[str, object]:
-    return {
-        "processes": service.processes, "per_second": service.per_second, "server": service.server,
-        "others": service.others,
-    }  # fmt: skip
-
-
 async def _ask(attempt: Attempt, service: Service) -> Any:
     """What the answer says, or the ValueError that it raises. It is a plain function; one to be awaited will do."""
     try:
@@ -194,23 +193,3 @@ async def _ask(attempt: Attempt, service: Service) -> Any:
         return plain(await said if inspect.isawaitable(said) else said, attempt.exercise.answer)
     except ValueError as error:
         return error
-
-
-async def _rush(attempt: Attempt, service: Service, said: Sequence[int]) -> PoolGauge:
-    """One process's share of the load on a real pool of that size, on a clock on which the mean hold is ``MEAN``."""
-    scale = MEAN / fmean(service.holds)
-    size, overflow = said
-    engine = make_engine(attempt.database.url, pool_size=size, max_overflow=overflow, pool_timeout=POOL_TIMEOUT)
-
-    async def request(seconds: float) -> None:
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": scale * seconds})
-
-    with PoolGauge(engine) as gauge:
-        requests = []
-        for seconds in islice(cycle(service.holds), RUSH):
-            requests.append(asyncio.create_task(request(seconds)))
-            await asyncio.sleep(scale * service.processes / service.per_second)
-        await asyncio.gather(*requests, return_exceptions=True)
-    await engine.dispose()
-    return gauge

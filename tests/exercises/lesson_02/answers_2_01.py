@@ -7,9 +7,7 @@ from collections import defaultdict
 from sqlalchemy import select, text
 from sqlalchemy.orm import (
     contains_eager,
-    immediateload,
     joinedload,
-    lazyload,
     load_only,
     selectinload,
     subqueryload,
@@ -82,21 +80,9 @@ async def forgot_all(session, user_id):
     return await session.scalars(own(user_id).options(selectinload(Conversation.messages)))
 
 
-@ANSWERS.wrong("not a list")
-async def by_id(session, user_id):
-    found = await session.scalars(own(user_id).options(selectinload(Conversation.messages)))
-    return {conversation.id: conversation.messages for conversation in found}
-
-
 @ANSWERS.wrong("not conversations")
 async def rows(session, user_id):
     return (await session.execute(own(user_id).options(selectinload(Conversation.messages)))).all()
-
-
-@ANSWERS.wrong("not conversations")
-async def pairs(session, user_id):
-    found = await session.scalars(own(user_id).options(selectinload(Conversation.messages)))
-    return [(conversation, conversation.messages) for conversation in found]
 
 
 @ANSWERS.wrong("loaded on access")
@@ -130,19 +116,9 @@ async def inner_join(session, user_id):
     return (await session.scalars(statement.order_by(Message.seq))).unique().all()
 
 
-@ANSWERS.wrong("conversations missing")
-async def first_ones_only(session, user_id):
-    return (await session.scalars(own(user_id).options(selectinload(Conversation.messages)).limit(20))).all()
-
-
 @ANSWERS.wrong("not loaded")
 async def lazy(session, user_id):
     return (await session.scalars(own(user_id))).all()
-
-
-@ANSWERS.wrong("not loaded")
-async def explicitly_lazy(session, user_id):
-    return (await session.scalars(own(user_id).options(lazyload(Conversation.messages)))).all()
 
 
 @ANSWERS.wrong("unreadable")
@@ -172,7 +148,7 @@ async def empty_ones_forgotten(session, user_id):
     return conversations
 
 
-@ANSWERS.wrong("other messages")
+@ANSWERS.wrong("messages missing")
 async def filtered(session, user_id):
     said = selectinload(Conversation.messages.and_(Message.role == "user"))
     return (await session.scalars(own(user_id).options(said))).all()
@@ -191,18 +167,6 @@ async def by_time(session, user_id):
 
 
 @ANSWERS.wrong("order")
-async def unordered(session, user_id):
-    statement = select(Conversation).where(Conversation.user_id == user_id)
-    return (await session.scalars(statement.options(selectinload(Conversation.messages)))).all()
-
-
-@ANSWERS.wrong("order")
-async def oldest_first(session, user_id):
-    statement = select(Conversation).where(Conversation.user_id == user_id).order_by(Conversation.updated_at)
-    return (await session.scalars(statement.options(selectinload(Conversation.messages)))).all()
-
-
-@ANSWERS.wrong("order")
 async def through_the_user(session, user_id):
     path = selectinload(User.conversations).selectinload(Conversation.messages)
     user = await session.scalar(select(User).where(User.id == user_id).options(path))
@@ -212,13 +176,6 @@ async def through_the_user(session, user_id):
 @ANSWERS.wrong("ties")
 async def no_tie_breaker(session, user_id):
     statement = select(Conversation).where(Conversation.user_id == user_id).order_by(Conversation.updated_at.desc())
-    return (await session.scalars(statement.options(selectinload(Conversation.messages)))).all()
-
-
-@ANSWERS.wrong("ties")
-async def smaller_id_first(session, user_id):
-    statement = select(Conversation).where(Conversation.user_id == user_id)
-    statement = statement.order_by(Conversation.updated_at.desc(), Conversation.id)
     return (await session.scalars(statement.options(selectinload(Conversation.messages)))).all()
 
 
@@ -242,27 +199,18 @@ async def awaitable_attributes(session, user_id):
 
 
 @ANSWERS.wrong("too many statements")
-async def refreshed_one_by_one(session, user_id):
-    conversations = (await session.scalars(own(user_id))).all()
-    for conversation in conversations:
-        await session.refresh(conversation, ["messages"])
-    return conversations
-
-
-@ANSWERS.wrong("too many statements")
-async def hidden_in_run_sync(session, user_id):
-    conversations = (await session.scalars(own(user_id))).all()
-    await session.run_sync(lambda _: [len(conversation.messages) for conversation in conversations])
-    return conversations
-
-
-@ANSWERS.wrong("too many statements")
-async def immediately(session, user_id):
-    return (await session.scalars(own(user_id).options(immediateload(Conversation.messages)))).all()
-
-
-@ANSWERS.wrong("too many statements")
 async def looks_for_the_user_first(session, user_id):
     if await session.get(User, user_id) is None:
         return []
     return (await session.scalars(own(user_id).options(selectinload(Conversation.messages)))).all()
+
+
+KNOWN = {}
+
+
+@ANSWERS.wrong("remembered")
+async def kept_in_the_module(session, user_id):
+    if user_id not in KNOWN:
+        found = await session.scalars(own(user_id).options(selectinload(Conversation.messages)))
+        KNOWN[user_id] = found.all()
+    return KNOWN[user_id]

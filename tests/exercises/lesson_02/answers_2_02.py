@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import aliased, contains_eager, joinedload, selectinload
 
 from course_lib.models import Conversation, Message, User
@@ -33,7 +33,7 @@ async def joined(session, n):
     return lines(await session.scalars(newest(n).options(path)))
 
 
-@ANSWERS.right
+@ANSWERS.wrong("too many statements")
 async def selected_in(session, n):
     path = selectinload(Message.conversation).selectinload(Conversation.user)
     return lines((await session.scalars(newest(n).options(path))).all())
@@ -93,21 +93,9 @@ async def forgot_all(session, n):
 
 
 @ANSWERS.wrong("not triples")
-async def messages(session, n):
-    path = joinedload(Message.conversation).joinedload(Conversation.user)
-    return (await session.scalars(newest(n).options(path))).all()
-
-
-@ANSWERS.wrong("not triples")
 async def dicts(session, n):
     statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user)
     return (await session.execute(statement.order_by(*NEWEST_FIRST).limit(n))).mappings().all()
-
-
-@ANSWERS.wrong("not triples")
-async def scalars(session, n):
-    statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user)
-    return (await session.scalars(statement.order_by(*NEWEST_FIRST).limit(n))).all()
 
 
 @ANSWERS.wrong("loaded on access")
@@ -115,22 +103,10 @@ async def lazy(session, n):
     return lines(await session.scalars(newest(n)))
 
 
-@ANSWERS.wrong("loaded on access")
-async def first_level_only(session, n):
-    return lines(await session.scalars(newest(n).options(joinedload(Message.conversation))))
-
-
 @ANSWERS.wrong("wrong length")
 async def forgot_limit(session, n):
     statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user)
     return (await session.execute(statement.order_by(*NEWEST_FIRST))).all()
-
-
-@ANSWERS.wrong("wrong length")
-async def one_line_per_conversation(session, n):
-    statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user)
-    found = (await session.execute(statement.order_by(*NEWEST_FIRST).limit(n))).all()
-    return list({(row.title, row.name): tuple(row) for row in found}.values())
 
 
 @ANSWERS.wrong("wrong company")
@@ -143,12 +119,6 @@ async def forgot_join(session, n):
 async def forgot_the_second_join(session, n):
     statement = select(*COLUMNS).join(Message.conversation).order_by(*NEWEST_FIRST).limit(n)
     return (await session.execute(statement)).all()
-
-
-@ANSWERS.wrong("wrong company")
-async def joined_on_nothing(session, n):
-    statement = select(*COLUMNS).join(Message.conversation).join(User, User.id.is_not(None))
-    return (await session.execute(statement.order_by(*NEWEST_FIRST).limit(n))).all()
 
 
 @ANSWERS.wrong("wrong company")
@@ -170,12 +140,6 @@ async def by_the_conversation(session, n):
     return (await session.execute(statement.limit(n))).all()
 
 
-@ANSWERS.wrong("not the newest")
-async def ascending(session, n):
-    statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user)
-    return (await session.execute(statement.order_by(Message.created_at, Message.id).limit(n))).all()
-
-
 @ANSWERS.wrong("oldest first")
 async def turned_round(session, n):
     statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user)
@@ -186,12 +150,6 @@ async def turned_round(session, n):
 async def no_tie_breaker(session, n):
     statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user)
     return (await session.execute(statement.order_by(Message.created_at.desc()).limit(n))).all()
-
-
-@ANSWERS.wrong("ties")
-async def tied_by_seq(session, n):
-    statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user)
-    return (await session.execute(statement.order_by(Message.created_at.desc(), Message.seq).limit(n))).all()
 
 
 @ANSWERS.wrong("order")
@@ -210,41 +168,6 @@ async def gets_each(session, n):
     return found
 
 
-@ANSWERS.wrong("too many statements")
-async def awaits_each(session, n):
-    found = []
-    for message in (await session.scalars(newest(n))).all():
-        conversation = await message.awaitable_attrs.conversation
-        found.append((message.content, conversation.title, (await conversation.awaitable_attrs.user).name))
-    return found
-
-
-@ANSWERS.wrong("too many statements")
-async def only_the_owner_lazily(session, n):
-    found = []
-    for message in (await session.scalars(newest(n).options(joinedload(Message.conversation)))).all():
-        owner = await message.conversation.awaitable_attrs.user
-        found.append((message.content, message.conversation.title, owner.name))
-    return found
-
-
-@ANSWERS.wrong("too many statements")
-async def asks_if_there_are_any(session, n):
-    if not await session.scalar(select(func.count()).select_from(Message)):
-        return []
-    path = selectinload(Message.conversation).selectinload(Conversation.user)
-    return lines((await session.scalars(newest(n).options(path))).all())
-
-
-@ANSWERS.wrong("loaded everything")
-async def all_conversations(session, n):
-    conversations = {found.id: found for found in await session.scalars(select(Conversation))}
-    names = dict((await session.execute(select(User.id, User.name))).tuples().all())
-    messages = (await session.scalars(newest(n))).all()
-    of = {message: conversations[message.conversation_id] for message in messages}
-    return [(message.content, of[message].title, names[of[message].user_id]) for message in messages]
-
-
 @ANSWERS.wrong("loaded everything")
 async def all_users(session, n):
     names = dict((await session.execute(select(User.id, User.name))).tuples().all())
@@ -252,7 +175,21 @@ async def all_users(session, n):
     return [(message.content, message.conversation.title, names[message.conversation.user_id]) for message in messages]
 
 
+@ANSWERS.wrong("wrong length")
+async def equal_lines_once(session, n):
+    return list(dict.fromkeys(await three_columns(session, n)))
+
+
+@ANSWERS.wrong("wrong length")
+async def complete_ones_only(session, n):
+    statement = select(Message.content, Conversation.title, User.name).join(Message.conversation)
+    statement = statement.join(Conversation.user).where(Message.status == "complete")
+    return (await session.execute(statement.order_by(*NEWEST_FIRST).limit(n))).all()
+
+
 @ANSWERS.wrong("loaded everything")
-async def sliced_in_python(session, n):
-    statement = select(*COLUMNS).join(Message.conversation).join(Conversation.user).order_by(*NEWEST_FIRST)
-    return (await session.execute(statement)).all()[:n]
+async def with_ties(session, n):
+    statement = select(Message.content, Conversation.title, User.name, Message.created_at, Message.id)
+    statement = statement.join(Message.conversation).join(Conversation.user).order_by(Message.created_at.desc())
+    found = (await session.execute(statement.fetch(n, with_ties=True))).all()
+    return [tuple(row[:3]) for row in sorted(found, key=lambda row: row[3:], reverse=True)[:n]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sqlalchemy import JSON, case, func, literal, select, text
-from sqlalchemy.orm import aliased, selectinload
+from sqlalchemy import case, func, literal, select, text
+from sqlalchemy.orm import aliased
 
 from course_lib.models import Conversation, Message, User
 from tests.exercises.written import Answers
@@ -81,22 +81,10 @@ async def as_a_dict(session, user_id):
     return dict((await session.execute(statement.group_by(Conversation.id))).tuples().all())
 
 
-@ANSWERS.wrong("not a list")
-async def as_a_counter(session, user_id):
-    statement = select(Conversation).where(Conversation.user_id == user_id).options(selectinload(Conversation.messages))
-    return Counter({found.title: len(found.messages) for found in await session.scalars(statement)})
-
-
 @ANSWERS.wrong("not pairs")
 async def titles_only(session, user_id):
     statement = select(Conversation.title, NUMBER).outerjoin(Message).where(Conversation.user_id == user_id)
     return (await session.scalars(statement.group_by(Conversation.id))).all()
-
-
-@ANSWERS.wrong("not pairs")
-async def wrong_way_round(session, user_id):
-    statement = select(NUMBER, Conversation.title).outerjoin(Message).where(Conversation.user_id == user_id)
-    return (await session.execute(statement.group_by(Conversation.id))).all()
 
 
 @ANSWERS.wrong("not pairs")
@@ -125,23 +113,10 @@ async def count_star(session, user_id):
     return (await session.execute(statement.group_by(Conversation.id))).all()
 
 
-@ANSWERS.wrong("one for none")
-async def counts_the_wrong_id(session, user_id):
-    number = func.count(Conversation.id)
-    statement = select(Conversation.title, number).outerjoin(Message).where(Conversation.user_id == user_id)
-    return (await session.execute(statement.group_by(Conversation.id))).all()
-
-
 @ANSWERS.wrong("empty ones missing")
 async def inner_join(session, user_id):
     statement = select(Conversation.title, NUMBER).join(Message).where(Conversation.user_id == user_id)
     return (await session.execute(statement.group_by(Conversation.id))).all()
-
-
-@ANSWERS.wrong("empty ones missing")
-async def condition_on_the_outer_side(session, user_id):
-    statement = select(Conversation.title, NUMBER).outerjoin(Message).where(Conversation.user_id == user_id)
-    return (await session.execute(statement.where(Message.seq > 0).group_by(Conversation.id))).all()
 
 
 @ANSWERS.wrong("merged")
@@ -150,16 +125,10 @@ async def grouped_by_title(session, user_id):
     return (await session.execute(statement.group_by(Conversation.title))).all()
 
 
-@ANSWERS.wrong("merged")
-async def through_a_dict(session, user_id):
-    statement = select(Conversation.title, NUMBER).outerjoin(Message).where(Conversation.user_id == user_id)
-    return list(dict((await session.execute(statement.group_by(Conversation.id))).tuples().all()).items())
-
-
 @ANSWERS.wrong("wrong counts")
 async def the_last_number(session, user_id):
-    number = func.coalesce(func.max(Message.seq), 1)
-    statement = select(Conversation.title, number + 1).outerjoin(Message).where(Conversation.user_id == user_id)
+    number = func.coalesce(func.max(Message.seq), 0)
+    statement = select(Conversation.title, number).outerjoin(Message).where(Conversation.user_id == user_id)
     return (await session.execute(statement.group_by(Conversation.id))).all()
 
 
@@ -170,27 +139,6 @@ async def multiplied_by_the_sisters(session, user_id):
     return (await session.execute(statement.where(Conversation.user_id == user_id).group_by(Conversation.id))).all()
 
 
-@ANSWERS.wrong("wrong counts")
-async def not_correlated(session, user_id):
-    number = select(func.count()).select_from(Message).scalar_subquery()
-    statement = select(Conversation.title, number).where(Conversation.user_id == user_id)
-    return (await session.execute(statement)).all()
-
-
-@ANSWERS.wrong("wrong length")
-async def first_page(session, user_id):
-    statement = select(Conversation.title, NUMBER).outerjoin(Message).where(Conversation.user_id == user_id)
-    statement = statement.group_by(Conversation.id).order_by(NUMBER)
-    return (await session.execute(statement.limit(29))).all()
-
-
-@ANSWERS.wrong("wrong length")
-async def a_line_per_message(session, user_id):
-    number = func.count(Message.id).over(partition_by=Conversation.id)
-    statement = select(Conversation.title, number).outerjoin(Message).where(Conversation.user_id == user_id)
-    return (await session.execute(statement)).all()
-
-
 @ANSWERS.wrong("too many statements")
 async def one_count_each(session, user_id):
     found = (await session.scalars(select(Conversation).where(Conversation.user_id == user_id))).all()
@@ -199,21 +147,6 @@ async def one_count_each(session, user_id):
         (conversation.title, await session.scalar(number.where(Message.conversation_id == conversation.id)))
         for conversation in found
     ]
-
-
-@ANSWERS.wrong("too many statements")
-async def selectinload_and_len(session, user_id):
-    statement = select(Conversation).where(Conversation.user_id == user_id).options(selectinload(Conversation.messages))
-    return [(found.title, len(found.messages)) for found in await session.scalars(statement)]
-
-
-@ANSWERS.wrong("too many statements")
-async def two_queries(session, user_id):
-    mine = Conversation.user_id == user_id
-    titles = dict((await session.execute(select(Conversation.id, Conversation.title).where(mine))).tuples().all())
-    counted = select(Message.conversation_id, func.count()).join(Conversation).where(mine)
-    numbers = dict((await session.execute(counted.group_by(Message.conversation_id))).tuples().all())
-    return [(title, numbers.get(id, 0)) for id, title in titles.items()]
 
 
 @ANSWERS.wrong("loaded messages")
@@ -233,9 +166,22 @@ async def gathered_in_an_array(session, user_id):
     return [(title, len(found)) for title, found in await session.execute(statement.group_by(Conversation.id))]
 
 
-@ANSWERS.wrong("texts travelled")
-async def gathered_in_a_json(session, user_id):
-    texts = select(func.coalesce(func.json_agg(Message.content), literal("[]").cast(JSON)))
-    texts = texts.where(Message.conversation_id == Conversation.id).scalar_subquery()
-    statement = select(Conversation.title, texts).where(Conversation.user_id == user_id)
-    return [(title, len(found)) for title, found in await session.execute(statement)]
+@ANSWERS.wrong("wrong counts")
+async def complete_ones_only(session, user_id):
+    complete = (Message.conversation_id == Conversation.id) & (Message.status == "complete")
+    statement = select(Conversation.title, NUMBER).outerjoin(Message, complete)
+    return (await session.execute(statement.where(Conversation.user_id == user_id).group_by(Conversation.id))).all()
+
+
+@ANSWERS.wrong("wrong length")
+async def united_without_all(session, user_id):
+    mine = Conversation.user_id == user_id
+    counted = select(Conversation.title, NUMBER).join(Message).where(mine).group_by(Conversation.id)
+    empty = select(Conversation.title, literal(0)).where(mine, ~Conversation.messages.any())
+    return (await session.execute(counted.union(empty))).all()
+
+
+@ANSWERS.wrong("wrong length")
+async def grouped_by_title_and_time(session, user_id):
+    statement = select(Conversation.title, NUMBER).outerjoin(Message).where(Conversation.user_id == user_id)
+    return (await session.execute(statement.group_by(Conversation.title, Conversation.updated_at))).all()

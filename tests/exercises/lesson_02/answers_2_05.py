@@ -121,12 +121,6 @@ async def objects(session, user_id):
 
 
 @ANSWERS.wrong("not pairs")
-async def pairs_with_messages(session, user_id):
-    statement = own(user_id).where(SOME_CUT).options(selectinload(Conversation.messages.and_(CUT)))
-    return [(conversation.title, conversation.messages) for conversation in await session.scalars(statement)]
-
-
-@ANSWERS.wrong("not pairs")
 async def one_line_per_message(session, user_id):
     found = await session.execute(columns(user_id))
     return [(row.title, row.content) for row in found]
@@ -157,12 +151,6 @@ async def forgot_owner(session, user_id):
 async def conversations_filtered_messages_not(session, user_id):
     statement = own(user_id).where(SOME_CUT).options(selectinload(Conversation.messages))
     return lines(await session.scalars(statement))
-
-
-@ANSWERS.wrong("whole messages too")
-async def joined_for_the_condition_only(session, user_id):
-    statement = own(user_id).join(Conversation.messages).where(CUT).options(joinedload(Conversation.messages))
-    return lines((await session.scalars(statement)).unique())
 
 
 @ANSWERS.wrong("empty groups")
@@ -250,13 +238,6 @@ async def filtered_collection(session, user_id):
     return lines(await session.scalars(statement))
 
 
-@ANSWERS.wrong("already loaded")
-async def contained(session, user_id):
-    statement = own(user_id).join(Conversation.messages).where(CUT).order_by(Message.seq)
-    found = await session.scalars(statement.options(contains_eager(Conversation.messages)))
-    return lines(found.unique())
-
-
 @ANSWERS.wrong("damaged")
 async def overwritten(session, user_id):
     statement = own(user_id).join(Conversation.messages).where(CUT).order_by(Message.seq)
@@ -265,22 +246,8 @@ async def overwritten(session, user_id):
 
 
 @ANSWERS.wrong("damaged")
-async def rolled_back(session, user_id):
-    found = await rows_grouped_in_a_dict(session, user_id)
-    await session.rollback()
-    return found
-
-
-@ANSWERS.wrong("damaged")
 async def emptied_the_session_first(session, user_id):
     session.expunge_all()
-    statement = own(user_id).where(SOME_CUT).options(selectinload(Conversation.messages.and_(CUT)))
-    return lines(await session.scalars(statement))
-
-
-@ANSWERS.wrong("damaged")
-async def expired_everything_first(session, user_id):
-    session.expire_all()
     statement = own(user_id).where(SOME_CUT).options(selectinload(Conversation.messages.and_(CUT)))
     return lines(await session.scalars(statement))
 
@@ -292,3 +259,19 @@ async def assigned(session, user_id):
     for conversation in conversations:
         conversation.messages = [message for message in conversation.messages if message.status == "aborted"]
     return lines(conversations)
+
+
+@ANSWERS.wrong("whole messages too")
+async def all_that_is_not_complete(session, user_id):
+    statement = select(Conversation.id, Conversation.title, Message.content).join(Conversation.messages)
+    statement = statement.where(Conversation.user_id == user_id, Message.status != "complete")
+    groups = {}
+    for id, title, content in await session.execute(statement.order_by(*NEWEST_FIRST)):
+        groups.setdefault(id, (title, []))[1].append(content)
+    return list(groups.values())
+
+
+@ANSWERS.wrong("merged")
+async def neighbours_of_one_title(session, user_id):
+    found = (await session.execute(columns(user_id))).all()
+    return [(title, [row.content for row in rows]) for title, rows in groupby(found, key=lambda row: row.title)]

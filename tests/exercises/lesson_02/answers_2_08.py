@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import contextmanager
 from math import ceil
 from unittest.mock import AsyncMock
@@ -66,24 +65,6 @@ async def says_no_as_pytest_does(list_conversations, engine, user_id):
         pytest.fail(f"{log.count} statements for {len(conversations)} conversations, and {budget} are allowed:\n{log}")
 
 
-@ANSWERS.right
-async def with_rows_of_its_own_that_it_takes_back(list_conversations, engine, user_id):
-    """More conversations must not cost more statements."""
-    async with engine.connect() as connection:
-        async with AsyncSession(connection, join_transaction_mode="create_savepoint") as session:
-            with QueryLog(engine) as before:
-                n = len(await list_conversations(session, user_id))
-            session.expunge_all()
-            session.add_all(Conversation(user_id=user_id, title=f"one more {number}") for number in range(60))
-            await session.flush()
-            session.expunge_all()
-            with QueryLog(engine) as after:
-                await list_conversations(session, user_id)
-        await connection.rollback()
-    assert after.count <= before.count + (n % 500 > 440), (before, after)
-    assert after.count <= n
-
-
 async def user_with(n, engine):
     """A user with ``n`` conversations of one message each."""
     mine = uuid4()
@@ -96,7 +77,7 @@ async def user_with(n, engine):
     return mine
 
 
-@ANSWERS.right
+@ANSWERS.wrong("let through")
 async def two_sizes(list_conversations, engine, user_id):
     short, _ = await counted(list_conversations, engine, await user_with(2, engine))
     long, _ = await counted(list_conversations, engine, await user_with(40, engine))
@@ -117,12 +98,6 @@ async def forgot_await(list_conversations, engine, user_id):
         with QueryLog(engine) as log:
             list_conversations(session, user_id)
     assert log.count <= 2
-
-
-@ANSWERS.wrong("never called")
-async def looks_at_the_text(list_conversations, engine, user_id):
-    source = inspect.getsource(list_conversations)
-    assert "selectinload" in source or "joinedload" in source
 
 
 @ANSWERS.wrong("never called")
@@ -157,15 +132,6 @@ async def returns_a_bool(list_conversations, engine, user_id):
 
 
 @ANSWERS.wrong("never fails")
-async def counts_too_early(list_conversations, engine, user_id):
-    async with AsyncSession(engine) as session:
-        with QueryLog(engine) as log:
-            pass
-        conversations = await list_conversations(session, user_id)
-    assert log.count <= 1 + ceil(len(conversations) / 500)
-
-
-@ANSWERS.wrong("never fails")
 async def compares_results_only(list_conversations, engine, user_id):
     _, conversations = await counted(list_conversations, engine, user_id)
     assert all(conversation.messages for conversation in conversations)
@@ -177,35 +143,10 @@ async def forgot_to_assert(list_conversations, engine, user_id):
     log.count <= 1 + ceil(len(conversations) / 500)  # noqa: B015
 
 
-@ANSWERS.wrong("never fails")
-async def swallows_its_own_failure(list_conversations, engine, user_id):
-    try:
-        log, _ = await counted(list_conversations, engine, user_id)
-        assert log.count <= 2
-    except AssertionError:
-        print("too many")
-
-
-@ANSWERS.wrong("never fails")
-async def session_that_knows_everything(list_conversations, engine, user_id):
-    async with AsyncSession(engine) as session:
-        known = await list_conversations(session, user_id)
-        with QueryLog(engine) as log:
-            again = await list_conversations(session, user_id)
-    assert known == again
-    assert log.count <= 60
-
-
 @ANSWERS.wrong("always fails")
 async def other_way_round(list_conversations, engine, user_id):
     log, conversations = await counted(list_conversations, engine, user_id)
     assert log.count == 0, f"{log.count} statements for {len(conversations)} conversations"
-
-
-@ANSWERS.wrong("always fails")
-async def no_message(list_conversations, engine, user_id):
-    await counted(list_conversations, engine, user_id)
-    raise AssertionError
 
 
 @ANSWERS.wrong("not an assertion")
@@ -219,12 +160,6 @@ async def raises_something_else(list_conversations, engine, user_id):
 async def never_more_than_two(list_conversations, engine, user_id):
     log, _ = await counted(list_conversations, engine, user_id)
     assert log.count <= 2
-
-
-@ANSWERS.wrong("fails for many")
-async def rounded_down(list_conversations, engine, user_id):
-    log, conversations = await counted(list_conversations, engine, user_id)
-    assert log.count <= 2 + len(conversations) // 1000
 
 
 @ANSWERS.wrong("false alarm")
@@ -242,25 +177,13 @@ async def counts_its_own_count(list_conversations, engine, user_id):
     assert log.count <= 1 + ceil(n / 500)
 
 
-@ANSWERS.wrong("false alarm")
-async def wants_one(list_conversations, engine, user_id):
-    log, conversations = await counted(list_conversations, engine, user_id)
-    assert log.count <= ceil(len(conversations) / 500)
-
-
-@ANSWERS.wrong("limit too high")
-async def ten(list_conversations, engine, user_id):
-    log, conversations = await counted(list_conversations, engine, user_id)
-    assert log.count <= 10 + len(conversations) // 500
-
-
-@ANSWERS.wrong("limit too high")
+@ANSWERS.wrong("let through")
 async def as_high_as_the_data(list_conversations, engine, user_id):
     log, conversations = await counted(list_conversations, engine, user_id)
     assert log.count <= len(conversations) + 1
 
 
-@ANSWERS.wrong("never fails")
+@ANSWERS.wrong("let through")
 async def counts_selects_of_conversations(list_conversations, engine, user_id):
     log, _ = await counted(list_conversations, engine, user_id)
     assert sum("FROM conversations" in statement.sql for statement in log.statements) <= 1
@@ -276,30 +199,17 @@ class CountingSession(AsyncSession):
         return await super().execute(*arguments, **named)
 
 
-@ANSWERS.wrong("limit too high")
+@ANSWERS.wrong("let through")
 async def counts_calls_of_the_session(list_conversations, engine, user_id):
     async with CountingSession(engine) as session:
         conversations = await list_conversations(session, user_id)
     assert session.sent <= 1 + ceil(len(conversations) / 500)
 
 
-@ANSWERS.wrong("second level")
-async def counts_repeats_beside_the_first_level(list_conversations, engine, user_id):
-    log, conversations = await counted(list_conversations, engine, user_id)
-    from_users = any("FROM users" in statement.sql for statement in log.statements)
-    assert from_users or log.count <= 1 + ceil(len(conversations) / 500)
-
-
-@ANSWERS.wrong("batches")
+@ANSWERS.wrong("let through")
 async def looks_for_a_repeated_shape(list_conversations, engine, user_id):
     log, _ = await counted(list_conversations, engine, user_id)
     assert not any(repeat.n_plus_one for repeat in log.repeated)
-
-
-@ANSWERS.wrong("batches")
-async def a_tenth(list_conversations, engine, user_id):
-    log, conversations = await counted(list_conversations, engine, user_id)
-    assert log.count <= 1 + ceil(len(conversations) / 10)
 
 
 @ANSWERS.wrong("small data")
@@ -309,13 +219,31 @@ async def five_conversations_of_its_own(list_conversations, engine, user_id):
 
 
 @ANSWERS.wrong("small data")
-async def two_small_sizes(list_conversations, engine, user_id):
-    short, _ = await counted(list_conversations, engine, await user_with(2, engine))
-    long, _ = await counted(list_conversations, engine, await user_with(20, engine))
-    assert long.count == short.count
-
-
-@ANSWERS.wrong("small data")
 async def a_user_without_conversations(list_conversations, engine, user_id):
     log, _ = await counted(list_conversations, engine, await user_with(0, engine))
     assert log.count <= 2
+
+
+@ANSWERS.wrong("let through")
+async def one_more_at_the_boundary(list_conversations, engine, user_id):
+    log, conversations = await counted(list_conversations, engine, user_id)
+    assert log.count <= 2 + len(conversations) // 500
+
+
+@ANSWERS.wrong("warmed up")
+async def counts_the_second_call(list_conversations, engine, user_id):
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        known = await list_conversations(session, user_id)
+        with QueryLog(engine) as log:
+            again = await list_conversations(session, user_id)
+    assert len(known) == len(again)
+    assert log.count <= 1 + ceil(len(known) / 500)
+
+
+@ANSWERS.wrong("let through")
+async def counts_rows_of_a_join(list_conversations, engine, user_id):
+    log, _ = await counted(list_conversations, engine, user_id)
+    async with AsyncSession(engine) as session:
+        joined = select(func.count(Conversation.id)).join(Message).where(Conversation.user_id == user_id)
+        n = await session.scalar(joined)
+    assert log.count <= 1 + ceil(n / 500)

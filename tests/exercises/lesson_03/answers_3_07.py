@@ -212,7 +212,7 @@ class ForgotReturn(Right):
         await super().claim(worker, seconds)
 
 
-@ANSWERS.wrong("nothing claimed")
+@ANSWERS.wrong("wrong order")
 class NullIsNotLess(Right):
     """For a job that was never leased, `leased_until < now()` is NULL."""
 
@@ -309,9 +309,7 @@ class AnyTime(Right):
 class RunningOnesToo(Right):
     def statement(self):
         free = and_(Job.status.in_(["queued", "running"]), Job.run_after <= func.now())
-        statement = (
-            select(Job).where(free, Job.attempts < Job.max_attempts).order_by(Job.attempts, Job.run_after, Job.id)
-        )
+        statement = select(Job).where(free, Job.attempts < Job.max_attempts).order_by(Job.run_after, Job.id)
         return statement.limit(1).with_for_update(skip_locked=True)
 
 

@@ -170,12 +170,6 @@ async def distance_downwards(session, user_id, vector, model, k):
     return (await session.execute(statement)).all()
 
 
-@ANSWERS.wrong("furthest first")
-async def similarity_upwards(session, user_id, vector, model, k):
-    statement = own(user_id, model, 1 - far(vector)).order_by(1 - far(vector)).limit(k)
-    return (await session.execute(statement)).all()
-
-
 @ANSWERS.wrong("another measure")
 async def euclidean(session, user_id, vector, model, k):
     statement = own(user_id, model, 1 - far(vector)).order_by(DocumentChunk.embedding.l2_distance(vector)).limit(k)
@@ -193,11 +187,6 @@ async def sorted_by_text(session, user_id, vector, model, k):
     return sorted(await sql(session, user_id, vector, model, k))
 
 
-@ANSWERS.wrong("order")
-async def turned_round(session, user_id, vector, model, k):
-    return (await sql(session, user_id, vector, model, k))[::-1]
-
-
 @ANSWERS.wrong("distance")
 async def distances(session, user_id, vector, model, k):
     return (await session.execute(own(user_id, model, far(vector)).order_by(far(vector)).limit(k))).all()
@@ -209,6 +198,45 @@ async def half_of_it(session, user_id, vector, model, k):
     return (await session.execute(statement)).all()
 
 
-@ANSWERS.wrong("loaded everything")
+@ANSWERS.wrong("loaded more")
+async def document_by_document(session, user_id, vector, model, k):
+    mine = select(Document.id).where(Document.user_id == user_id, Document.status == "ready")
+    found = []
+    for id in (await session.scalars(mine)).all():
+        statement = own(user_id, model, 1 - far(vector)).where(Document.id == id).order_by(far(vector)).limit(k)
+        found += await session.execute(statement)
+    return sorted(found, key=lambda pair: -pair[1])[:k]
+
+
+@ANSWERS.wrong("one of two")
+async def distinct(session, user_id, vector, model, k):
+    similarity = (1 - far(vector)).label("similarity")
+    statement = own(user_id, model, similarity).distinct().order_by(similarity.desc()).limit(k)
+    return (await session.execute(statement)).all()
+
+
+@ANSWERS.wrong("one of two")
+async def by_text(session, user_id, vector, model, k):
+    return list(dict(await sql(session, user_id, vector, model, k)).items())
+
+
+@ANSWERS.wrong("other models")
+async def the_model_by_a_pattern(session, user_id, vector, model, k):
+    statement = select(DocumentChunk.content, 1 - far(vector)).join(DocumentChunk.document)
+    mine = (Document.user_id == user_id, Document.status == "ready", DocumentChunk.embedding_model.startswith(model))
+    return (await session.execute(statement.where(*mine).order_by(far(vector)).limit(k))).all()
+
+
+KEPT = {}
+
+
+@ANSWERS.wrong("not the nearest")
+async def kept_from_before(session, user_id, vector, model, k):
+    if (user_id, k) not in KEPT:
+        KEPT[user_id, k] = await sql(session, user_id, vector, model, k)
+    return KEPT[user_id, k]
+
+
+@ANSWERS.wrong("loaded more")
 async def cut_in_python(session, user_id, vector, model, k):
     return (await session.execute(own(user_id, model, 1 - far(vector)).order_by(far(vector)))).all()[:k]

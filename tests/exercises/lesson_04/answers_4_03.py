@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.models import DocumentChunk
-from tests.exercises.lesson_04.answers_4_02 import far, with_similarity
+from tests.exercises.lesson_04.answers_4_02 import far, looking_far, with_similarity
 from tests.exercises.written import Answers
 
 ANSWERS = Answers("4.3")
@@ -22,6 +23,7 @@ def nearest(vector, k):
 
 
 async def answers(session, statement):
+    await looking_far(session)
     return (await session.execute(statement)).all()
 
 
@@ -34,6 +36,7 @@ async def in_a_subquery(session, vector, k, least):
 
 @ANSWERS.right
 async def in_a_materialized_cte(session, vector, k, least):
+    await looking_far(session)
     values = {"vector": str(vector), "k": k, "least": least}
     return (await session.execute(text(CTE), values)).all()
 
@@ -45,13 +48,8 @@ async def beside_the_order(session, vector, k, least):
 
 
 @ANSWERS.right
-async def similarity_beside_the_order(session, vector, k, least):
-    return await answers(session, with_similarity(vector).where(1 - far(vector) > least).order_by(far(vector)).limit(k))
-
-
-@ANSWERS.right
 async def beside_the_order_going_on(session, vector, k, least):
-    async with session.begin():
+    async with session.begin_nested():
         await session.execute(text("SET LOCAL hnsw.iterative_scan = 'strict_order'"))
         return await beside_the_order(session, vector, k, least)
 
@@ -139,11 +137,6 @@ async def limit_before_order(session, vector, k, least):
     return await answers(session, statement)
 
 
-@ANSWERS.wrong("left out")
-async def only_the_best(session, vector, k, least):
-    return (await in_a_subquery(session, vector, k, least))[:1]
-
-
 @ANSWERS.wrong("order")
 async def by_id(session, vector, k, least):
     return sorted(await in_a_subquery(session, vector, k, least))
@@ -174,8 +167,57 @@ async def by_an_expression(session, vector, k, least):
     return await answers(session, statement)
 
 
+@ANSWERS.wrong("reads all")
+async def counted_first(session, vector, k, least):
+    enough = await session.scalar(select(func.count()).where(1 - far(vector) >= least))
+    return await in_a_subquery(session, vector, min(k, max(1, enough)), least)
+
+
+@ANSWERS.wrong("left out")
+async def no_more_than_the_index_yields(session, vector, k, least):
+    return (await session.execute(text(CTE), {"vector": str(vector), "k": k, "least": least})).all()
+
+
+@ANSWERS.wrong("left out")
+async def zero_is_no_threshold(session, vector, k, least):
+    return await in_a_subquery(session, vector, k, least or 0.5)
+
+
+@ANSWERS.wrong("just at it")
+async def more_than_the_threshold(session, vector, k, least):
+    return await answers(session, with_similarity(vector).where(1 - far(vector) > least).order_by(far(vector)).limit(k))
+
+
+LAST = {}
+
+
+@ANSWERS.wrong("unknown")
+async def the_last_answer_is_kept(session, vector, k, least):
+    if LAST.get("asked") != (vector, k, least):
+        LAST.update(asked=(vector, k, least), found=await in_a_subquery(session, vector, k, least))
+    return LAST["found"]
+
+
+@ANSWERS.wrong("begun already")
+async def in_a_transaction_of_its_own(session, vector, k, least):
+    async with session.begin():
+        return await in_a_subquery(session, vector, k, least)
+
+
+@ANSWERS.wrong("ends it")
+async def rolls_back(session, vector, k, least):
+    found = await in_a_subquery(session, vector, k, least)
+    await session.rollback()
+    return found
+
+
+@ANSWERS.wrong("not seen")
+async def on_another_connection(session, vector, k, least):
+    async with AsyncSession(session.bind) as other:
+        return await in_a_subquery(other, vector, k, least)
+
+
 @ANSWERS.wrong("setting stays")
 async def for_the_session(session, vector, k, least):
-    await session.execute(text("SET hnsw.iterative_scan = 'relaxed_order'"))
-    await session.commit()
+    await session.execute(text("SET hnsw.iterative_scan = 'strict_order'"))
     return await in_a_subquery(session, vector, k, least)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgvector.sqlalchemy import HALFVEC, VECTOR
-from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, cast, select, text
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, cast, func, select, text
 
 from tests.exercises.written import Answers
 
@@ -28,6 +28,7 @@ class Right:
         await self.session.execute(text(self.index))
 
     async def search(self, vector, k):
+        await self.session.execute(text("SET LOCAL hnsw.ef_search = 200"))
         return (await self.session.scalars(text(self.near), {"vector": str(vector), "k": k})).all()
 
 
@@ -48,9 +49,9 @@ class WithTheExpressionLanguage(Right):
             postgresql_with={"m": 16, "ef_construction": 64}, _table=self.table,
         )  # fmt: skip
         await (await self.session.connection()).run_sync(index.create)
-        await self.session.commit()
 
     async def search(self, vector, k):
+        await self.session.execute(select(func.set_config("hnsw.iterative_scan", "strict_order", True)))
         halves = cast(self.table.c.embedding, HALFVEC(3072))
         statement = select(self.table.c.id).order_by(halves.cosine_distance(vector)).limit(k)
         return list(await self.session.scalars(statement))
@@ -74,13 +75,12 @@ class BitsThenOrderedExactly(Right):
     near = """
         WITH candidates AS MATERIALIZED (
             SELECT id, embedding FROM passages
-            ORDER BY binary_quantize(embedding)::bit(3072) <~> binary_quantize(CAST(:vector AS vector)) LIMIT 120
+            ORDER BY binary_quantize(embedding)::bit(3072) <~> binary_quantize(CAST(:vector AS vector)) LIMIT 200
         ) SELECT id FROM candidates ORDER BY embedding <=> CAST(:vector AS vector) LIMIT :k
     """
 
     async def search(self, vector, k):
-        async with self.session.begin():
-            await self.session.execute(text("SELECT set_config('hnsw.ef_search', '120', true)"))
+        async with self.session.begin_nested():
             return await super().search(vector, k)
 
 
@@ -93,7 +93,7 @@ class TheFirstDimensionsThenOrderedExactly(Right):
         SELECT id FROM (
             SELECT id, embedding FROM passages
             ORDER BY subvector(embedding, 1, 1500)::vector(1500) <=> subvector(CAST(:vector AS vector), 1, 1500)
-            LIMIT 40
+            LIMIT 2 * :k
         ) AS candidates ORDER BY embedding <=> CAST(:vector AS vector) LIMIT :k
     """
 
@@ -103,17 +103,81 @@ class Lists(Right):
     index = "CREATE INDEX ON passages USING ivfflat ((embedding::halfvec(3072)) halfvec_cosine_ops) WITH (lists = 10)"
 
     async def search(self, vector, k):
-        await self.session.execute(text("SET LOCAL ivfflat.probes = 5"))
+        await self.session.execute(text("SET LOCAL ivfflat.probes = 8"))
         return await super().search(vector, k)
 
 
 @ANSWERS.wrong("method missing")
-class OnlyAnIndex:
+class NoSearch:
     def __init__(self, session):
         self.session = session
 
     async def make_index(self):
         await self.session.execute(text(HALVES))
+
+
+@ANSWERS.wrong("not written")
+class OnlyTheIndex:
+    def __init__(self, session):
+        self.session = session
+
+    async def make_index(self):
+        await self.session.execute(text(HALVES))
+
+    async def search(self, vector, k):
+        raise NotImplementedError
+
+
+@ANSWERS.wrong("begun already")
+class InATransactionOfItsOwn(Right):
+    async def search(self, vector, k):
+        async with self.session.begin():
+            return await super().search(vector, k)
+
+
+@ANSWERS.wrong("ends it")
+class Commits(Right):
+    async def make_index(self):
+        await super().make_index()
+        await self.session.commit()
+
+
+@ANSWERS.wrong("made elsewhere")
+class OnAConnectionOfItsOwn(Right):
+    async def make_index(self):
+        async with self.session.bind.begin() as connection:
+            await connection.execute(text(self.index))
+
+
+@ANSWERS.wrong("no index")
+class OnACopy(Right):
+    near = NEAR.replace("passages", "halves")
+
+    async def make_index(self):
+        await self.session.execute(text("CREATE TABLE halves AS SELECT id, embedding FROM passages"))
+        await self.session.execute(text(HALVES.replace("passages", "halves").replace("INDEX halves", "INDEX")))
+
+
+@ANSWERS.wrong("not found")
+class OfThoseThatWereThere(Right):
+    index = f"{HALVES} WHERE id < 90000"
+    near = NEAR.replace("ORDER", "WHERE id < 90000 ORDER")
+
+
+@ANSWERS.wrong("reads all")
+class AGlanceAtTheIndex(Right):
+    async def search(self, vector, k):
+        await super().search(vector, 1)
+        exact = "SELECT id FROM passages ORDER BY embedding <=> CAST(:vector AS vector) LIMIT :k"
+        return (await self.session.scalars(text(exact), {"vector": str(vector), "k": k})).all()
+
+
+@ANSWERS.wrong("setting stays")
+class ForTheSession(Right):
+    async def search(self, vector, k):
+        found = await super().search(vector, k)
+        await self.session.execute(text("SET hnsw.ef_search = 200"))
+        return found
 
 
 @ANSWERS.wrong("refused")
@@ -127,20 +191,21 @@ class NeverExecuted(Right):
         text(HALVES)
 
 
-@ANSWERS.wrong("no index")
-class RolledBack(Right):
-    async def make_index(self):
-        await super().make_index()
-        await self.session.rollback()
-
-
-@ANSWERS.wrong("column changed")
+@ANSWERS.wrong("columns changed")
 class OfAnotherType(Right):
     index = "ALTER TABLE passages ALTER embedding TYPE halfvec(3072)"
 
     async def make_index(self):
         await super().make_index()
         await self.session.execute(text("CREATE INDEX ON passages USING hnsw (embedding halfvec_cosine_ops)"))
+
+
+@ANSWERS.wrong("columns changed")
+class OneColumnMore(Right):
+    async def make_index(self):
+        generated = "ADD half halfvec(3072) GENERATED ALWAYS AS (embedding::halfvec(3072)) STORED"
+        await self.session.execute(text(f"ALTER TABLE passages {generated}"))
+        await super().make_index()
 
 
 @ANSWERS.wrong("rows changed")
@@ -166,6 +231,12 @@ class AResult(Right):
 class OfRows(Right):
     async def search(self, vector, k):
         return (await self.session.execute(text(self.near), {"vector": str(vector), "k": k})).all()
+
+
+@ANSWERS.wrong("wrong length")
+class NoMoreThanTheIndexYields(Right):
+    async def search(self, vector, k):
+        return (await self.session.scalars(text(self.near), {"vector": str(vector), "k": k})).all()
 
 
 @ANSWERS.wrong("wrong length")

@@ -59,8 +59,9 @@ async def halving(session, queries, k, target):
 
 
 @ANSWERS.right
-async def in_steps_of_ten(session, queries, k, target):
-    return await least(session, queries, k, target, await exactly(session, queries, k), range(10, 401, 10))
+async def in_growing_steps(session, queries, k, target):
+    values = [*range(1, 20), *range(20, 80, 3), *range(80, 400, 10), 400]
+    return await least(session, queries, k, target, await exactly(session, queries, k), values)
 
 
 @ANSWERS.right
@@ -75,13 +76,14 @@ async def in_two_transactions(session, queries, k, target):
 @ANSWERS.right
 async def upwards(session, queries, k, target):
     exact = await exactly(session, queries, k)
-    value = 20
-    while True:
+    value = 1
+    while value < 400:
         await session.execute(text(f"SET LOCAL hnsw.ef_search = {value}"))
         shares = [len(one & other) / k for one, other in zip(await ids(session, queries, k), exact, strict=True)]
         if sum(shares) / len(shares) >= target:
             return value
         value = value * 21 // 20 + 1
+    return 400
 
 
 @ANSWERS.right
@@ -148,15 +150,7 @@ async def set_with_a_parameter(session, queries, k, target):
 async def for_the_session(session, queries, k, target):
     value = await halving(session, queries, k, target)
     await session.execute(text(f"SET hnsw.ef_search = {value}"))
-    await session.commit()
     return value
-
-
-@ANSWERS.wrong("setting stays")
-async def not_switched_on_again(session, queries, k, target):
-    await session.execute(text("SET enable_indexscan = off"))
-    await session.commit()
-    return 100
 
 
 @ANSWERS.wrong("not exact")
@@ -169,17 +163,6 @@ async def the_same_twice(session, queries, k, target):
     for value in range(5, 401, 5):
         await under(session, hnsw__ef_search=value)
         if share(await ids(session, queries, k), await ids(session, queries, k)) >= target:
-            return value
-    return 400
-
-
-@ANSWERS.wrong("not exact")
-async def by_a_plan_made_before(session, queries, k, target):
-    for value in range(10, 401, 10):
-        await under(session, hnsw__ef_search=value, enable_indexscan="on")
-        found = await literally(session, queries, k)
-        await under(session, enable_indexscan="off")
-        if share(found, await literally(session, queries, k)) >= target:
             return value
     return 400
 
@@ -218,6 +201,58 @@ async def of_the_first_queries(session, queries, k, target):
 @ANSWERS.wrong("not measured")
 async def what_it_was_last_time(session, queries, k, target):
     return 100
+
+
+@ANSWERS.wrong("too small")
+async def of_those_that_were_found(session, queries, k, target):
+    exact = await exactly(session, queries, k)
+    for value in range(1, 401, 2):
+        await under(session, hnsw__ef_search=value)
+        found = await ids(session, queries, k)
+        if sum(len(one & other) / len(one) for one, other in zip(found, exact, strict=True)) >= target * len(exact):
+            return value
+    return 400
+
+
+@ANSWERS.wrong("too small")
+async def going_on_until_there_are_k(session, queries, k, target):
+    exact = await exactly(session, queries, k)
+    await under(session, hnsw__iterative_scan="relaxed_order")
+    return await least(session, queries, k, target, exact)
+
+
+@ANSWERS.wrong("raised")
+async def refuses_what_cannot_be_reached(session, queries, k, target):
+    value = await halving(session, queries, k, target)
+    if value == 400:
+        raise ValueError("no value reaches the target")
+    return value
+
+
+@ANSWERS.wrong("too large")
+async def more_than_the_target(session, queries, k, target):
+    return await halving(session, queries, k, target + 1e-9)
+
+
+@ANSWERS.wrong("too large")
+async def never_below_k(session, queries, k, target):
+    return await least(session, queries, k, target, await exactly(session, queries, k), range(k, 401))
+
+
+KEPT = {}
+
+
+@ANSWERS.wrong("not measured")
+async def kept_by_k_and_target(session, queries, k, target):
+    if (k, target) not in KEPT:
+        KEPT[k, target] = await halving(session, queries, k, target)
+    return KEPT[k, target]
+
+
+@ANSWERS.wrong("not exact")
+async def against_the_greatest_value(session, queries, k, target):
+    await under(session, hnsw__ef_search=400)
+    return await least(session, queries, k, target, await ids(session, queries, k))
 
 
 @ANSWERS.wrong("not measured")

@@ -149,9 +149,40 @@ async def sorted_in_python(session, user_id, vector, k=10):
 @ANSWERS.wrong("setting stays")
 async def for_the_whole_session(session, user_id, vector, k=10):
     await settings(session, local=False, iterative_scan="strict_order", ef_search=200)
-    found = (await session.execute(nearest(user_id, vector, k))).all()
-    await session.commit()
+    return (await session.execute(nearest(user_id, vector, k))).all()
+
+
+@ANSWERS.wrong("begun already")
+async def in_a_transaction_of_its_own(session, user_id, vector, k=10):
+    async with session.begin():
+        return await strictly_and_thoroughly(session, user_id, vector, k)
+
+
+@ANSWERS.wrong("ends it")
+async def rolls_back(session, user_id, vector, k=10):
+    found = await strictly_and_thoroughly(session, user_id, vector, k)
+    await session.rollback()
     return found
+
+
+SMALL = {}
+
+
+@ANSWERS.wrong("reads too much")
+async def who_was_small_once(session, user_id, vector, k=10):
+    own = select(DocumentChunk.id).join(Document).where(Document.user_id == user_id).limit(1_001)
+    if user_id not in SMALL:
+        SMALL[user_id] = len((await session.scalars(own)).all()) <= 1_000
+    if SMALL[user_id]:
+        await session.execute(text("SET LOCAL enable_indexscan = off"))
+    return await strictly_and_thoroughly(session, user_id, vector, k)
+
+
+@ANSWERS.wrong("recall")
+async def of_those_that_are_ready(session, user_id, vector, k=10):
+    await settings(session, iterative_scan="strict_order", ef_search=200)
+    statement = nearest(user_id, vector, None).where(Document.status == "ready").limit(k)
+    return (await session.execute(statement)).all()
 
 
 @ANSWERS.wrong("somebody else's")
@@ -182,6 +213,5 @@ async def similarities(session, user_id, vector, k=10):
 async def an_index_of_its_own(session, user_id, vector, k=10):
     sql = "CREATE INDEX IF NOT EXISTS more ON document_chunks (embedding_model)"
     await session.execute(text(sql))
-    await session.commit()
     await settings(session, iterative_scan="strict_order", ef_search=200)
     return (await session.execute(nearest(user_id, vector, k))).all()

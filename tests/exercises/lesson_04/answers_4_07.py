@@ -104,12 +104,6 @@ async def the_first_ones(session, document_id, model, chunks):
     return len(chunks)
 
 
-@ANSWERS.wrong("rows missing")
-async def made_and_not_added(session, document_id, model, chunks):
-    look_at(chunks)
-    return len([DocumentChunk(**values) for values in dicts_of(document_id, model, chunks)])
-
-
 @ANSWERS.wrong("wrong row")
 async def counted_from_one(session, document_id, model, chunks):
     look_at(chunks)
@@ -175,6 +169,35 @@ async def as_they_come(session, document_id, model, chunks):
     return await copy_rows(session, DocumentChunk, COLUMNS, rows_of(document_id, model, chunks))
 
 
+@ANSWERS.wrong("accepted")
+async def those_that_are_good(session, document_id, model, chunks):
+    good = [(content, v) for content, v in chunks if len(v) == DIMENSIONS and all(map(math.isfinite, v)) and any(v)]
+    return await copied(session, document_id, model, good)
+
+
+@ANSWERS.wrong("good ones refused")
+async def no_zero_at_all(session, document_id, model, chunks):
+    for position, (_, vector) in enumerate(chunks):
+        if not all(vector):
+            raise ValueError(f"chunk {position} has a zero")
+    return await copied(session, document_id, model, chunks)
+
+
+@ANSWERS.wrong("good ones refused")
+async def by_the_sum(session, document_id, model, chunks):
+    for position, (_, vector) in enumerate(chunks):
+        if sum(vector) == 0:
+            raise ValueError(f"chunk {position} is nothing")
+    return await copied(session, document_id, model, chunks)
+
+
+@ANSWERS.wrong("wrong row")
+async def words_between_blanks(session, document_id, model, chunks):
+    look_at(chunks)
+    rows = [(*row[:3], len(row[2].split(" ")), *row[4:]) for row in rows_of(document_id, model, chunks)]
+    return await copy_rows(session, DocumentChunk, COLUMNS, rows)
+
+
 @ANSWERS.wrong("not a ValueError")
 async def left_to_the_server(session, document_id, model, chunks):
     return await copy_rows(session, DocumentChunk, COLUMNS, rows_of(document_id, model, chunks))
@@ -192,10 +215,9 @@ async def which_one(session, document_id, model, chunks):
 @ANSWERS.wrong("stored before")
 async def batch_by_batch(session, document_id, model, chunks):
     rows = rows_of(document_id, model, chunks)
-    for start in range(0, len(rows), 200 if len(rows) > 200 else 10):
-        size = 200 if len(rows) > 200 else 10
-        for position, row in enumerate(rows[start : start + size], start):
+    for start in range(0, len(rows), 200):
+        for position, row in enumerate(rows[start : start + 200], start):
             if len(row[4]) != DIMENSIONS or not all(map(math.isfinite, row[4])) or not any(row[4]):
                 raise ValueError(f"chunk {position}")
-        await copy_rows(session, DocumentChunk, COLUMNS, rows[start : start + size])
+        await copy_rows(session, DocumentChunk, COLUMNS, rows[start : start + 200])
     return len(rows)

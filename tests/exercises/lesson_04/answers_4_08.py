@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import select, text
 
-from course_lib.models import DocumentChunk
+from course_lib.data.corpus import golden_questions
+from course_lib.models import Document, DocumentChunk
 from tests.exercises.written import Answers
 
 ANSWERS = Answers("4.8")
@@ -110,6 +111,23 @@ async def operators_in_the_question(session, question, vector, k=10):
     question = " | ".join(question.split())
     query = "to_tsquery('english', :question)"
     return await ids(session, FUSED.format(query=query, join="FULL JOIN", score=RRF), question, vector, k)
+
+
+@ANSWERS.wrong("written into")
+async def quoted_by_hand(session, question, vector, k=10):
+    sql = FUSED.format(query=ANY_WORD, join="FULL JOIN", score=RRF)
+    written = sql.replace(":question", "'" + question.replace("'", "''").replace(":", "\\:") + "'")
+    return await ids(session, written, question, vector, k)
+
+
+@ANSWERS.wrong("vectors alone")
+async def looked_up(session, question, vector, k=10):
+    near = await ids(session, VECTORS, question, vector, k)
+    for known in golden_questions():
+        if known.text == question:
+            right = select(DocumentChunk.id).join(Document).where(Document.source.in_(known.documents))
+            return list(dict.fromkeys([*(await session.scalars(right)).all(), *near]))[:k]
+    return near
 
 
 @ANSWERS.wrong("no words")

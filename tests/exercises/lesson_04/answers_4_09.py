@@ -140,6 +140,24 @@ class NoSwitch:
         return []
 
 
+@ANSWERS.wrong("not written")
+class NoSwitchYet:
+    def __init__(self, old, next_):
+        self.old, self.next = old, next_
+
+    async def store(self, session, texts):
+        await session.execute(insert(passages), [])
+
+    async def backfill(self, sessions, batch):
+        return await self.next([])
+
+    async def switch(self, session):
+        raise NotImplementedError
+
+    async def search(self, session, question, k):
+        return [k]
+
+
 @ANSWERS.wrong("nothing returned")
 class SearchesAndForgets(Right):
     async def search(self, session, question, k):
@@ -166,11 +184,78 @@ class StoresTheFirst(Right):
         await super().store(session, texts[:1])
 
 
-@ANSWERS.wrong("not stored")
-class RollsBack(Right):
+@ANSWERS.wrong("commits itself")
+class StoresForGood(Right):
     async def store(self, session, texts):
         await super().store(session, texts)
-        await session.rollback()
+        await session.commit()
+
+
+@ANSWERS.wrong("ends it")
+class SwitchesAndRollsBack(Right):
+    async def switch(self, session):
+        await session.execute(update(search_model).values(current="next"))
+        if await session.scalar(select(exists().where(passages.c.embedding_next.is_(None)))):
+            await session.rollback()
+            return False
+        return True
+
+
+@ANSWERS.wrong("half switched")
+class WritesThenLooks(Right):
+    async def switch(self, session):
+        await session.execute(update(search_model).values(current="next"))
+        return not await session.scalar(select(exists().where(passages.c.embedding_next.is_(None))))
+
+
+@ANSWERS.wrong("stored otherwise")
+class TheNewVectorTwice(Right):
+    filled = False
+
+    async def backfill(self, sessions, batch):
+        await super().backfill(sessions, batch)
+        self.filled = True
+
+    async def store(self, session, texts):
+        olds, nexts = await self.old(texts), await self.next(texts)
+        values = zip(texts, nexts if self.filled else olds, nexts, strict=True)
+        rows = [{"content": t, "embedding": one, "embedding_next": other} for t, one, other in values]
+        await session.execute(insert(passages), rows)
+
+
+@ANSWERS.wrong("left behind")
+class WhatWaitedAtFirst(Right):
+    async def backfill(self, sessions, batch):
+        rows = await self.waiting(sessions, 1000)
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            await self.write(sessions, some, await self.next([row.content for row in some]))
+
+
+@ANSWERS.wrong("switched too early")
+class TrustsItsOwnBackfill(TheNewVectorTwice):
+    store = Right.store
+
+    async def switch(self, session):
+        if self.filled:
+            await session.execute(update(search_model).values(current="next"))
+        return self.filled
+
+
+@ANSWERS.wrong("never switches")
+class OnlyFromOldToNext(Right):
+    async def switch(self, session):
+        old = search_model.c.current == "old"
+        complete = ~exists().where(passages.c.embedding_next.is_(None))
+        return (await session.execute(update(search_model).where(old, complete).values(current="next"))).rowcount == 1
+
+
+@ANSWERS.wrong("mixed")
+class LooksTwice(Right):
+    async def search(self, session, question, k):
+        (vector,) = await (self.next if await self.current(session) == "next" else self.old)([question])
+        column = passages.c.embedding_next if await self.current(session) == "next" else passages.c.embedding
+        return (await session.scalars(select(passages.c.id).order_by(column.cosine_distance(vector)).limit(k))).all()
 
 
 @ANSWERS.wrong("connection held")
@@ -226,14 +311,6 @@ class OneBatchAndDone(Right):
 
 
 @ANSWERS.wrong("left behind")
-class StopsAfterFive(Right):
-    async def backfill(self, sessions, batch):
-        for _ in range(5):
-            if rows := await self.waiting(sessions, batch):
-                await self.write(sessions, rows, await self.next([row.content for row in rows]))
-
-
-@ANSWERS.wrong("left behind")
 class GivesUpQuietly(Right):
     async def backfill(self, sessions, batch):
         for _ in range(3):
@@ -264,12 +341,6 @@ class SwitchesAnyway(Right):
     async def switch(self, session):
         await session.execute(update(search_model).values(current="next"))
         return True
-
-
-@ANSWERS.wrong("never switches")
-class WaitsForever(Right):
-    async def switch(self, session):
-        return False
 
 
 @ANSWERS.wrong("stored with one vector")

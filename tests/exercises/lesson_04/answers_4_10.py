@@ -107,6 +107,32 @@ class OnlyProtects:
         await Right().protect(session)
 
 
+@ANSWERS.wrong("not written")
+class OnlyProtectsSoFar:
+    async def protect(self, session):
+        await Right().protect(session)
+
+    async def enter(self, session, user_id):
+        raise NotImplementedError
+
+
+@ANSWERS.wrong("stays")
+class InEveryTransactionOfTheSession(Right):
+    async def enter(self, session, user_id):
+        await super().enter(session, user_id)
+        statement = select(func.set_config("app.user_id", str(user_id), True))
+        event.listen(session.sync_session, "after_begin", lambda _, __, connection: connection.execute(statement))
+
+
+@ANSWERS.wrong("written for others")
+class GivesItsOwnAway(APolicyForEachCommand):
+    async def policies(self, session):
+        await super().policies(session)
+        for table, own in (("documents", self.own_document), ("document_chunks", self.own_chunk)):
+            await session.execute(text(f"DROP POLICY u ON {table}"))
+            await session.execute(text(f"CREATE POLICY u ON {table} FOR UPDATE USING ({own}) WITH CHECK (true)"))
+
+
 @ANSWERS.wrong("not enabled")
 class PoliciesOnly(Right):
     enabled = ()
@@ -115,13 +141,6 @@ class PoliciesOnly(Right):
 @ANSWERS.wrong("not enabled")
 class ChunksForgotten(Right):
     enabled = ("documents",)
-
-
-@ANSWERS.wrong("not enabled")
-class RollsBack(Right):
-    async def protect(self, session):
-        await super().protect(session)
-        await session.rollback()
 
 
 @ANSWERS.wrong("owner passes")
@@ -147,11 +166,6 @@ class ChunksOfAnybody(Right):
 @ANSWERS.wrong("raises for nobody")
 class SettingMustExist(Right):
     own_document = "user_id = current_setting('app.user_id')::uuid"
-
-
-@ANSWERS.wrong("raises for nobody")
-class EmptyByDefault(Right):
-    own_document = "user_id = coalesce(current_setting('app.user_id', true), '')::uuid"
 
 
 @ANSWERS.wrong("raises after somebody")
@@ -216,13 +230,10 @@ class NoPolicyForUpdates(Right):
                 await session.execute(text(f"CREATE POLICY own_{command} ON {table} FOR {command} {clause}"))
 
 
-@ANSWERS.wrong("own write refused")
-class NoPolicyForDeletes(NoPolicyForUpdates):
+@ANSWERS.wrong("others changed")
+class AnybodyDeletes(NoPolicyForUpdates):
     commands = ("SELECT", "INSERT", "UPDATE")
 
-
-@ANSWERS.wrong("others changed")
-class AnybodyDeletes(NoPolicyForDeletes):
     async def policies(self, session):
         await super().policies(session)
         for table in TABLES:

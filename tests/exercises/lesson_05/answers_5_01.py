@@ -3,11 +3,13 @@
 import asyncio
 
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from course_lib.models import Conversation, Message
 from tests.exercises.written import Answers
 
 ANSWERS = Answers("5.1")
+SEQ = text("SELECT seq FROM messages WHERE conversation_id = :id")
 
 
 async def history_of(session, conversation_id):
@@ -105,20 +107,6 @@ async def the_question_first(sessions, ask_model, conversation_id, question):
 
 
 @ANSWERS.right
-async def the_question_first_and_then_all_that_is_there(sessions, ask_model, conversation_id, question):
-    async with sessions.begin() as session:
-        conversation = await session.get(Conversation, conversation_id)
-        last = len(await conversation.awaitable_attrs.messages)
-        session.add(turn(conversation_id, last + 1, "user", question))
-        await session.flush()
-        messages, last = await history_of(session, conversation_id)
-    reply = await ask_model(messages)
-    async with sessions.begin() as session:
-        session.add(turn(conversation_id, last + 1, "assistant", reply))
-    return reply
-
-
-@ANSWERS.right
 async def in_sql(sessions, ask_model, conversation_id, question):
     read = text("SELECT role, content FROM messages WHERE conversation_id = :id ORDER BY seq")
     write = text(
@@ -146,12 +134,13 @@ async def holds(sessions, ask_model, conversation_id, question):
 
 
 @ANSWERS.wrong("connection held")
-async def commits_and_looks_once_more(sessions, ask_model, conversation_id, question):
-    async with sessions() as session:
+async def holds_one_of_its_own(sessions, ask_model, conversation_id, question):
+    engine = create_async_engine(sessions.kw["bind"].url)
+    async with AsyncSession(engine) as session:
         messages, last = await history_of(session, conversation_id)
-        await session.commit()
-        await session.get(Conversation, conversation_id)
         reply = await ask_model([*messages, {"role": "user", "content": question}])
+        await session.commit()
+    await engine.dispose()
     await store(sessions, conversation_id, last, question, reply)
     return reply
 
@@ -170,7 +159,7 @@ async def only_flushes(sessions, ask_model, conversation_id, question):
 
 @ANSWERS.wrong("not asked")
 async def an_echo(sessions, ask_model, conversation_id, question):
-    await store(sessions, conversation_id, 5, question, question)
+    await store(sessions, conversation_id, 500, question, question)
     return question
 
 
@@ -206,20 +195,49 @@ async def objects(sessions, ask_model, conversation_id, question):
 
 
 @ANSWERS.wrong("history missing")
-async def forgets_the_question(sessions, ask_model, conversation_id, question):
-    async with sessions() as session:
-        messages, last = await history_of(session, conversation_id)
-    reply = await ask_model(messages)
-    await store(sessions, conversation_id, last, question, reply)
-    return reply
-
-
-@ANSWERS.wrong("history missing")
 async def without_history(sessions, ask_model, conversation_id, question):
     async with sessions() as session:
         _, last = await history_of(session, conversation_id)
     reply = await ask_model([{"role": "user", "content": question}])
     await store(sessions, conversation_id, last, question, reply)
+    return reply
+
+
+@ANSWERS.wrong("history missing")
+async def the_last_twenty(sessions, ask_model, conversation_id, question):
+    async with sessions() as session:
+        messages, last = await history_of(session, conversation_id)
+    reply = await ask_model([*messages[-20:], {"role": "user", "content": question}])
+    await store(sessions, conversation_id, last, question, reply)
+    return reply
+
+
+REMEMBERED = {}
+
+
+@ANSWERS.wrong("history missing")
+async def remembers(sessions, ask_model, conversation_id, question):
+    if conversation_id not in REMEMBERED:
+        async with sessions() as session:
+            REMEMBERED[conversation_id] = await history_of(session, conversation_id)
+    messages, last = REMEMBERED[conversation_id]
+    messages.append({"role": "user", "content": question})
+    reply = await ask_model(messages)
+    await store(sessions, conversation_id, last, question, reply)
+    REMEMBERED[conversation_id] = [*messages, {"role": "assistant", "content": reply}], last + 2
+    return reply
+
+
+@ANSWERS.wrong("given twice")
+async def the_question_is_among_them(sessions, ask_model, conversation_id, question):
+    async with sessions.begin() as session:
+        _, last = await history_of(session, conversation_id)
+        session.add(turn(conversation_id, last + 1, "user", question))
+        await session.flush()
+        messages, last = await history_of(session, conversation_id)
+    reply = await ask_model([*messages, {"role": "user", "content": question}])
+    async with sessions.begin() as session:
+        session.add(turn(conversation_id, last + 1, "assistant", reply))
     return reply
 
 
@@ -229,7 +247,7 @@ async def unordered(sessions, ask_model, conversation_id, question):
         said = (await session.scalars(select(Message).where(Message.conversation_id == conversation_id))).all()
     messages = [{"role": m.role, "content": m.content} for m in said]
     reply = await ask_model([*messages, {"role": "user", "content": question}])
-    await store(sessions, conversation_id, len(said), question, reply)
+    await store(sessions, conversation_id, max((m.seq for m in said), default=0), question, reply)
     return reply
 
 
@@ -239,13 +257,6 @@ async def everybodys(sessions, ask_model, conversation_id, question):
         said = (await session.scalars(select(Message).order_by(Message.seq))).all()
     messages = [{"role": m.role, "content": m.content} for m in said]
     return await ask_model([*messages, {"role": "user", "content": question}])
-
-
-@ANSWERS.wrong("wrong messages")
-async def the_question_of_an_assistant(sessions, ask_model, conversation_id, question):
-    async with sessions() as session:
-        messages, _ = await history_of(session, conversation_id)
-    return await ask_model([*messages, {"role": "assistant", "content": question}])
 
 
 @ANSWERS.wrong("nothing returned")
@@ -260,13 +271,6 @@ async def returns_the_message(sessions, ask_model, conversation_id, question):
 
 
 @ANSWERS.wrong("not stored")
-async def stores_nothing(sessions, ask_model, conversation_id, question):
-    async with sessions() as session:
-        messages, _ = await history_of(session, conversation_id)
-    return await ask_model([*messages, {"role": "user", "content": question}])
-
-
-@ANSWERS.wrong("not stored")
 async def stores_the_question_only(sessions, ask_model, conversation_id, question):
     async with sessions.begin() as session:
         messages, last = await history_of(session, conversation_id)
@@ -274,15 +278,16 @@ async def stores_the_question_only(sessions, ask_model, conversation_id, questio
     return await ask_model([*messages, {"role": "user", "content": question}])
 
 
-@ANSWERS.wrong("not stored")
-async def forgets_the_second_commit(sessions, ask_model, conversation_id, question):
+STORING = set()
+
+
+@ANSWERS.wrong("stored late")
+async def stores_in_a_task(sessions, ask_model, conversation_id, question):
     async with sessions() as session:
         messages, last = await history_of(session, conversation_id)
-        await session.commit()
-        reply = await ask_model([*messages, {"role": "user", "content": question}])
-        session.add(turn(conversation_id, last + 1, "user", question))
-        session.add(turn(conversation_id, last + 2, "assistant", reply))
-        await session.flush()
+    reply = await ask_model([*messages, {"role": "user", "content": question}])
+    STORING.add(task := asyncio.create_task(store(sessions, conversation_id, last, question, reply)))
+    task.add_done_callback(STORING.discard)
     return reply
 
 
@@ -293,6 +298,19 @@ async def the_question_twice(sessions, ask_model, conversation_id, question):
         session.add(turn(conversation_id, last + 1, "user", question))
     reply = await ask_model([*messages, {"role": "user", "content": question}])
     await store(sessions, conversation_id, last + 1, question, reply)
+    return reply
+
+
+@ANSWERS.wrong("wrong number")
+async def counts(sessions, ask_model, conversation_id, question):
+    async with sessions() as session:
+        messages, _ = await history_of(session, conversation_id)
+    reply = await ask_model([*messages, {"role": "user", "content": question}])
+    async with sessions.begin() as session:
+        taken = {number for (number,) in await session.execute(SEQ, {"id": conversation_id})}
+        free = [number for number in range(len(messages) + 1, 99) if number not in taken]
+        session.add(turn(conversation_id, free[0], "user", question))
+        session.add(turn(conversation_id, free[1], "assistant", reply))
     return reply
 
 
@@ -324,7 +342,7 @@ async def swallows(sessions, ask_model, conversation_id, question):
         return "I am sorry."
 
 
-@ANSWERS.wrong("raised")
+@ANSWERS.wrong("another error")
 async def says_what_it_never_got(sessions, ask_model, conversation_id, question):
     async with sessions() as session:
         messages, last = await history_of(session, conversation_id)
@@ -336,7 +354,7 @@ async def says_what_it_never_got(sessions, ask_model, conversation_id, question)
     return reply
 
 
-@ANSWERS.right
+@ANSWERS.wrong("another error")
 async def another_error_of_the_model(sessions, ask_model, conversation_id, question):
     async with sessions() as session:
         messages, last = await history_of(session, conversation_id)
@@ -344,17 +362,6 @@ async def another_error_of_the_model(sessions, ask_model, conversation_id, quest
         reply = await ask_model([*messages, {"role": "user", "content": question}])
     except RuntimeError:
         raise ConnectionError("try again later") from None
-    await store(sessions, conversation_id, last, question, reply)
-    return reply
-
-
-@ANSWERS.wrong("timed out")
-async def holds_for_known_users_only(sessions, ask_model, conversation_id, question):
-    async with sessions() as session:
-        messages, last = await history_of(session, conversation_id)
-        if len(messages) != 2:
-            await session.commit()
-        reply = await ask_model([*messages, {"role": "user", "content": question}])
     await store(sessions, conversation_id, last, question, reply)
     return reply
 
@@ -368,11 +375,12 @@ async def two_at_a_time(sessions, ask_model, conversation_id, question):
         return await two_sessions(sessions, ask_model, conversation_id, question)
 
 
-@ANSWERS.wrong("raised")
-async def a_number_of_none(sessions, ask_model, conversation_id, question):
+@ANSWERS.wrong("timed out")
+async def holds_for_known_users_only(sessions, ask_model, conversation_id, question):
     async with sessions() as session:
-        messages, _ = await history_of(session, conversation_id)
-        last = await session.scalar(select(func.max(Message.seq)).where(Message.conversation_id == conversation_id))
-    reply = await ask_model([*messages, {"role": "user", "content": question}])
+        messages, last = await history_of(session, conversation_id)
+        if len(messages) != 2:
+            await session.commit()
+        reply = await ask_model([*messages, {"role": "user", "content": question}])
     await store(sessions, conversation_id, last, question, reply)
     return reply

@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import aclosing
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, update
 
 from course_lib.models import Message
 from tests.exercises.lesson_05.answers_5_01 import history_of, turn
@@ -130,19 +130,6 @@ async def a_shielded_task_stores(sessions, ask_model, conversation_id, question)
 
 
 @ANSWERS.right
-async def piece_by_piece(sessions, ask_model, conversation_id, question):
-    messages, last = await begin(sessions, conversation_id, question)
-    await keep(sessions, conversation_id, last + 1, "", "aborted")
-    mine = update(Message).where(Message.conversation_id == conversation_id, Message.seq == last + 1)
-    async for piece in ask_model(messages):
-        async with sessions.begin() as session:
-            await session.execute(mine.values(content=Message.content + piece))
-        yield piece
-    async with sessions.begin() as session:
-        await session.execute(mine.values(status="complete"))
-
-
-@ANSWERS.right
 class Stream:
     """An iterator by hand that reads ahead of its reader."""
 
@@ -183,19 +170,6 @@ async def the_question_alone(sessions, ask_model, conversation_id, question):
     await keep(sessions, conversation_id, last + 1, pieces, "complete")
 
 
-@ANSWERS.wrong("wrong messages")
-async def the_question_twice_for_the_model(sessions, ask_model, conversation_id, question):
-    await begin(sessions, conversation_id, question)
-    async with sessions() as session:
-        messages, last = await history_of(session, conversation_id)
-    messages.append({"role": "user", "content": question})
-    pieces = []
-    async for piece in ask_model(messages):
-        pieces.append(piece)
-        yield piece
-    await keep(sessions, conversation_id, last + 1, pieces, "complete")
-
-
 @ANSWERS.wrong("connection held")
 async def streams_inside_of_the_session(sessions, ask_model, conversation_id, question):
     async with sessions() as session:
@@ -208,19 +182,6 @@ async def streams_inside_of_the_session(sessions, ask_model, conversation_id, qu
             yield piece
         session.add(answer)
         await session.commit()
-
-
-@ANSWERS.wrong("connection held")
-async def yields_inside_and_stores_apart(sessions, ask_model, conversation_id, question):
-    pieces = []
-    async with sessions() as session:
-        messages, last = await history_of(session, conversation_id)
-        async for piece in ask_model([*messages, {"role": "user", "content": question}]):
-            pieces.append(piece)
-            yield piece
-    async with sessions.begin() as session:
-        session.add(turn(conversation_id, last + 1, "user", question))
-        session.add(turn(conversation_id, last + 2, "assistant", "".join(pieces)))
 
 
 @ANSWERS.wrong("buffered")
@@ -260,26 +221,28 @@ async def only_streams(sessions, ask_model, conversation_id, question):
         yield piece
 
 
-@ANSWERS.wrong("not stored")
-async def forgets_to_commit(sessions, ask_model, conversation_id, question):
+@ANSWERS.wrong("stored piecemeal")
+async def piece_by_piece(sessions, ask_model, conversation_id, question):
     messages, last = await begin(sessions, conversation_id, question)
-    pieces = []
-    try:
-        async for piece in ask_model(messages):
-            pieces.append(piece)
-            yield piece
-    finally:
-        async with sessions() as session:
-            session.add(turn(conversation_id, last + 1, "assistant", "".join(pieces)))
+    await keep(sessions, conversation_id, last + 1, "", "aborted")
+    mine = update(Message).where(Message.conversation_id == conversation_id, Message.seq == last + 1)
+    async for piece in ask_model(messages):
+        async with sessions.begin() as session:
+            await session.execute(mine.values(content=Message.content + piece))
+        yield piece
+    async with sessions.begin() as session:
+        await session.execute(mine.values(status="complete"))
 
 
 @ANSWERS.wrong("too many")
-async def a_message_per_piece(sessions, ask_model, conversation_id, question):
+async def the_question_twice(sessions, ask_model, conversation_id, question):
     messages, last = await begin(sessions, conversation_id, question)
+    pieces = []
     async for piece in ask_model(messages):
-        last += 1
-        await keep(sessions, conversation_id, last, [piece], "complete")
+        pieces.append(piece)
         yield piece
+    _, last = await begin(sessions, conversation_id, question)
+    await keep(sessions, conversation_id, last + 1, pieces, "complete")
 
 
 @ANSWERS.wrong("wrong message")
@@ -304,16 +267,6 @@ async def always_aborted(sessions, ask_model, conversation_id, question):
             yield piece
     finally:
         await keep(sessions, conversation_id, last + 1, pieces, "aborted")
-
-
-@ANSWERS.wrong("lost with the client")
-async def stores_after_the_loop(sessions, ask_model, conversation_id, question):
-    messages, last = await begin(sessions, conversation_id, question)
-    pieces = []
-    async for piece in ask_model(messages):
-        pieces.append(piece)
-        yield piece
-    await keep(sessions, conversation_id, last + 1, pieces, "complete")
 
 
 @ANSWERS.wrong("lost with the client")
@@ -387,13 +340,76 @@ async def always_complete(sessions, ask_model, conversation_id, question):
 async def leaves_it_streaming(sessions, ask_model, conversation_id, question):
     messages, last = await begin(sessions, conversation_id, question)
     await keep(sessions, conversation_id, last + 1, "", "streaming")
-    mine = update(Message).where(Message.conversation_id == conversation_id, Message.seq == last + 1)
+    pieces = []
     async for piece in ask_model(messages):
-        async with sessions.begin() as session:
-            await session.execute(mine.values(content=func.concat(Message.content, piece)))
+        pieces.append(piece)
         yield piece
+    mine = update(Message).where(Message.conversation_id == conversation_id, Message.seq == last + 1)
     async with sessions.begin() as session:
-        await session.execute(mine.values(status="complete"))
+        await session.execute(mine.values(content="".join(pieces), status="complete"))
+
+
+TASKS = set()
+
+
+@ANSWERS.wrong("stored late")
+async def stores_in_a_task(sessions, ask_model, conversation_id, question):
+    messages, last = await begin(sessions, conversation_id, question)
+    pieces, status = [], "aborted"
+    try:
+        async for piece in ask_model(messages):
+            pieces.append(piece)
+            yield piece
+        status = "complete"
+    finally:
+        TASKS.add(asyncio.create_task(keep(sessions, conversation_id, last + 1, pieces, status)))
+
+
+SO_FAR = {}
+
+
+@ANSWERS.wrong("wrong message")
+async def goes_on_with_what_was_cut_off(sessions, ask_model, conversation_id, question):
+    messages, last = await begin(sessions, conversation_id, question)
+    pieces, status = SO_FAR.setdefault(conversation_id, []), "aborted"
+    try:
+        async for piece in ask_model(messages):
+            pieces.append(piece)
+            yield piece
+        status = "complete"
+    finally:
+        await keep(sessions, conversation_id, last + 1, pieces, status)
+        if status == "complete":
+            pieces.clear()
+
+
+@ANSWERS.wrong("not stored")
+async def nothing_is_no_answer(sessions, ask_model, conversation_id, question):
+    messages, last = await begin(sessions, conversation_id, question)
+    pieces, status = [], "aborted"
+    try:
+        async for piece in ask_model(messages):
+            pieces.append(piece)
+            yield piece
+        status = "complete"
+    finally:
+        if pieces:
+            await keep(sessions, conversation_id, last + 1, pieces, status)
+
+
+@ANSWERS.wrong("another error")
+async def wraps_the_error(sessions, ask_model, conversation_id, question):
+    messages, last = await begin(sessions, conversation_id, question)
+    pieces, status = [], "aborted"
+    try:
+        async for piece in ask_model(messages):
+            pieces.append(piece)
+            yield piece
+        status = "complete"
+    except RuntimeError as error:
+        raise ConnectionError("try again later") from error
+    finally:
+        await keep(sessions, conversation_id, last + 1, pieces, status)
 
 
 @ANSWERS.wrong("error swallowed")
@@ -427,23 +443,6 @@ async def will_not_be_stopped(sessions, ask_model, conversation_id, question):
         await keep(sessions, conversation_id, last + 1, pieces, status)
 
 
-@ANSWERS.wrong("raised")
-async def knows_no_empty_conversation(sessions, ask_model, conversation_id, question):
-    async with sessions.begin() as session:
-        messages, _ = await history_of(session, conversation_id)
-        mine = select(func.max(Message.seq)).where(Message.conversation_id == conversation_id)
-        last = await session.scalar(mine) + 1
-        session.add(turn(conversation_id, last, "user", question))
-    pieces, status = [], "aborted"
-    try:
-        async for piece in ask_model([*messages, {"role": "user", "content": question}]):
-            pieces.append(piece)
-            yield piece
-        status = "complete"
-    finally:
-        await keep(sessions, conversation_id, last + 1, pieces, status)
-
-
 @ANSWERS.wrong("goes on")
 async def says_goodbye(sessions, ask_model, conversation_id, question):
     messages, last = await begin(sessions, conversation_id, question)
@@ -457,21 +456,3 @@ async def says_goodbye(sessions, ask_model, conversation_id, question):
         await keep(sessions, conversation_id, last + 1, pieces, status)
         if status == "aborted":
             yield "…"
-
-
-@ANSWERS.wrong("question not stored")
-async def the_question_is_never_committed(sessions, ask_model, conversation_id, question):
-    async with sessions() as session:
-        last = await session.scalar(select(func.max(Message.seq)).where(Message.conversation_id == conversation_id))
-        messages, _ = await history_of(session, conversation_id)
-        session.add(turn(conversation_id, last + 1, "user", question))
-        await session.flush()
-    messages.append({"role": "user", "content": question})
-    pieces, status = [], "aborted"
-    try:
-        async for piece in ask_model(messages):
-            pieces.append(piece)
-            yield piece
-        status = "complete"
-    finally:
-        await keep(sessions, conversation_id, last + 2, pieces, status)

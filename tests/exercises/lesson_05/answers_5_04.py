@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from tests.exercises.written import Answers
 
@@ -85,11 +85,6 @@ class CleansUpOnEntering:
 
 
 @ANSWERS.right
-def a_plain_function(engine, statement):
-    return two_blocks(engine, statement)
-
-
-@ANSWERS.right
 @asynccontextmanager
 async def mappings(engine, statement):
     async with engine.connect() as connection, connection.stream(statement) as rows:
@@ -142,6 +137,61 @@ async def all_at_once(engine, statement):
             yield row
 
     yield rows()
+
+
+@ANSWERS.wrong("read everything")
+@asynccontextmanager
+async def reads_ahead(engine, statement):
+    queue, end = asyncio.Queue(), object()
+
+    async def read():
+        async with engine.connect() as connection, connection.stream(statement) as result:
+            async for row in result:
+                queue.put_nowait(row)
+        queue.put_nowait(end)
+
+    async def rows():
+        while (row := await queue.get()) is not end:
+            yield row
+        await reading
+
+    reading = asyncio.create_task(read())
+    try:
+        yield rows()
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})
+
+
+@ANSWERS.wrong("read the rest")
+@asynccontextmanager
+async def tidies_the_cursor(engine, statement):
+    async with engine.connect() as connection, connection.stream(statement) as rows:
+        try:
+            yield rows
+        finally:
+            async for _ in rows:
+                pass
+
+
+@ANSWERS.wrong("another engine")
+@asynccontextmanager
+async def an_engine_of_its_own(engine, statement):
+    async with create_async_engine(engine.url).connect() as connection, connection.stream(statement) as rows:
+        yield rows
+
+
+CLOSING = set()
+
+
+@ANSWERS.wrong("late")
+@asynccontextmanager
+async def closes_in_a_task(engine, statement):
+    connection = await engine.connect()
+    try:
+        yield await connection.stream(statement)
+    finally:
+        CLOSING.add(asyncio.create_task(connection.close()))
 
 
 @ANSWERS.wrong("kept at the end")
@@ -197,14 +247,23 @@ class Leaky:
         await self.connection.close()
 
 
-@ANSWERS.wrong("kept after a refusal")
+@ANSWERS.wrong("kept after a failure")
+class BreaksOff(CleansUpOnEntering):
+    """An error of the server's is taken for the end of the connection."""
+
+    async def __aexit__(self, kind, error, traceback):
+        if "division" not in str(error):
+            await self.connection.close()
+
+
+@ANSWERS.wrong("kept after a cancel")
 @asynccontextmanager
-async def guards_too_late(engine, statement):
+async def takes_its_time(engine, statement):
     connection = await engine.connect()
-    rows = await connection.stream(statement)
     try:
-        yield rows
+        yield await connection.stream(statement)
     finally:
+        await asyncio.sleep(0)
         await connection.close()
 
 
@@ -254,15 +313,6 @@ async def suppresses(engine, statement):
     async with engine.connect() as connection, connection.stream(statement) as rows:
         with suppress(Exception):
             yield rows
-
-
-@ANSWERS.wrong("error swallowed")
-class ReturnsTrue(CleansUpOnEntering):
-    """An __aexit__ that says all is well."""
-
-    async def __aexit__(self, *_):
-        await self.connection.close()
-        return True
 
 
 @ANSWERS.wrong("unusable")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import insert, text, update
+from sqlalchemy import insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -75,18 +77,6 @@ async def written_inside(session, sessions, user_id, source, title, process):
 
 
 @ANSWERS.right
-async def sql_only(session, sessions, user_id, source, title, process):
-    statement = text(
-        "INSERT INTO documents (user_id, source, title, status) VALUES (:user, :source, :title, 'processing') "
-        "RETURNING id"
-    )
-    document_id = await session.scalar(statement, {"user": user_id, "source": source, "title": title})
-    await session.commit()
-    keep(asyncio.get_running_loop().create_task(work(sessions, document_id, process), name=f"process {document_id}"))
-    return document_id
-
-
-@ANSWERS.right
 async def another_session_for_the_request_too(session, sessions, user_id, source, title, process):
     async with sessions.begin() as own:
         statement = insert(Document).values(user_id=user_id, source=source, title=title, status="processing")
@@ -120,13 +110,6 @@ async def kept_by_a_timer(session, sessions, user_id, source, title, process):
 
 
 @ANSWERS.right
-async def stored_under_a_time_limit(session, sessions, user_id, source, title, process):
-    document = await asyncio.wait_for(store(session, user_id, source, title), 5)
-    keep(asyncio.create_task(work(sessions, document.id, process)))
-    return document.id
-
-
-@ANSWERS.right
 async def a_callback_picks_it_up(session, sessions, user_id, source, title, process):
     document = await store(session, user_id, source, title)
     processing = keep(asyncio.create_task(process(document.id)))
@@ -148,7 +131,7 @@ async def found_again_in_another_session(session, sessions, user_id, source, tit
         values = {"status": "ready"}
         try:
             values["meta"] = await process(document.id)
-        except RuntimeError as error:
+        except Exception as error:
             values = {"status": "failed", "error": str(error)}
         async with AsyncSession(session.bind) as own, own.begin():
             await own.execute(update(Document).where(Document.id == document.id).values(**values))
@@ -279,13 +262,6 @@ async def one_after_the_other(session, sessions, user_id, source, title, process
 
 
 @ANSWERS.wrong("waited for")
-async def a_task_that_is_awaited(session, sessions, user_id, source, title, process):
-    document = await store(session, user_id, source, title)
-    await asyncio.create_task(work(sessions, document.id, process))
-    return document.id
-
-
-@ANSWERS.wrong("waited for")
 async def a_group_that_waits(session, sessions, user_id, source, title, process):
     document = await store(session, user_id, source, title)
     async with asyncio.TaskGroup() as group:
@@ -343,15 +319,6 @@ async def task_that_looks_first(session, sessions, user_id, source, title, proce
     keep(asyncio.create_task(background()))
     await session.commit()
     return document.id
-
-
-@ANSWERS.wrong("started too early")
-async def kept_inside_of_the_transaction(session, sessions, user_id, source, title, process):
-    async with sessions.begin() as own:
-        statement = insert(Document).values(user_id=user_id, source=source, title=title, status="processing")
-        document_id = await own.scalar(statement.returning(Document.id))
-        keep(asyncio.create_task(work(sessions, document_id, process)))
-    return document_id
 
 
 @ANSWERS.wrong("started too early")
@@ -474,13 +441,6 @@ async def held_by_the_requests_session(session, sessions, user_id, source, title
     return document.id
 
 
-@ANSWERS.wrong("task lost")
-async def gathered_and_forgotten(session, sessions, user_id, source, title, process):
-    document = await store(session, user_id, source, title)
-    asyncio.gather(work(sessions, document.id, process))
-    return document.id
-
-
 latest = None
 
 
@@ -489,23 +449,6 @@ async def only_the_latest_is_held(session, sessions, user_id, source, title, pro
     global latest
     document = await store(session, user_id, source, title)
     latest = asyncio.create_task(work(sessions, document.id, process))
-    return document.id
-
-
-@ANSWERS.wrong("never finished")
-async def object_changed_and_nothing_committed(session, sessions, user_id, source, title, process):
-    document = await store(session, user_id, source, title)
-
-    async def background():
-        try:
-            document.meta = await process(document.id)
-        except Exception as error:
-            await finish(sessions, document.id, status="failed", error=str(error))
-        else:
-            document.status = "ready"
-            await session.commit()
-
-    keep(asyncio.create_task(background()))
     return document.id
 
 
@@ -543,11 +486,15 @@ async def status_only(session, sessions, user_id, source, title, process):
 
 
 @ANSWERS.wrong("failure not stored")
-async def only_success_is_stored(session, sessions, user_id, source, title, process):
+async def knows_one_kind_of_error(session, sessions, user_id, source, title, process):
     document_id = (await store(session, user_id, source, title)).id
 
     async def background():
-        await finish(sessions, document_id, status="ready", meta=await process(document_id))
+        try:
+            values = {"status": "ready", "meta": await process(document_id)}
+        except RuntimeError as error:
+            values = {"status": "failed", "error": str(error)}
+        await finish(sessions, document_id, **values)
 
     keep(asyncio.create_task(background()))
     return document_id
@@ -573,3 +520,80 @@ async def nothing_written_yet_but_an_error(session, sessions, user_id, source, t
     session.add(document)
     await session.commit()
     return document.id
+
+
+LATEST = deque(maxlen=8)
+
+
+@ANSWERS.wrong("tasks lost")
+async def the_latest_eight_are_held(session, sessions, user_id, source, title, process):
+    document = await store(session, user_id, source, title)
+    LATEST.append(asyncio.create_task(work(sessions, document.id, process)))
+    return document.id
+
+
+SHARED = WeakKeyDictionary()
+
+
+@ANSWERS.wrong("not side by side")
+async def one_session_for_all_tasks(session, sessions, user_id, source, title, process):
+    document_id = (await store(session, user_id, source, title)).id
+    own = SHARED.setdefault(sessions, sessions())
+
+    async def background():
+        try:
+            values = {"status": "ready", "meta": await process(document_id)}
+        except Exception as error:
+            values = {"status": "failed", "error": str(error)}
+        await own.execute(update(Document).where(Document.id == document_id).values(**values))
+        await own.commit()
+
+    keep(asyncio.create_task(background()))
+    return document_id
+
+
+@ANSWERS.wrong("another document")
+async def found_by_its_source(session, sessions, user_id, source, title, process):
+    document_id = (await store(session, user_id, source, title)).id
+
+    async def background():
+        try:
+            values = {"status": "ready", "meta": await process(document_id)}
+        except Exception as error:
+            values = {"status": "failed", "error": str(error)}
+        async with sessions.begin() as own:
+            await own.execute(update(Document).where(Document.source == source).values(**values))
+
+    keep(asyncio.create_task(background()))
+    return document_id
+
+
+@ANSWERS.wrong("never finished")
+async def the_requests_object_in_another_session(session, sessions, user_id, source, title, process):
+    document = await store(session, user_id, source, title)
+
+    async def background():
+        try:
+            document.status, document.meta = "ready", await process(document.id)
+        except Exception as error:
+            document.status, document.error = "failed", str(error)
+        async with sessions.begin() as own:
+            own.add(document)
+
+    keep(asyncio.create_task(background()))
+    return document.id
+
+
+@ANSWERS.wrong("failure not stored")
+async def says_the_class_where_there_is_no_text(session, sessions, user_id, source, title, process):
+    document_id = (await store(session, user_id, source, title)).id
+
+    async def background():
+        try:
+            values = {"status": "ready", "meta": await process(document_id)}
+        except Exception as error:
+            values = {"status": "failed", "error": str(error) or type(error).__name__}
+        await finish(sessions, document_id, **values)
+
+    keep(asyncio.create_task(background()))
+    return document_id

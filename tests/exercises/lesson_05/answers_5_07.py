@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import event, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from course_lib.db import make_engine
@@ -85,18 +85,6 @@ def set_at_each_checkout(url, statement, lock, idle):
 
 
 @ANSWERS.right
-def set_past_sqlalchemy(url, statement, lock, idle):
-    engine = create_async_engine(url)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def limit(connection, record):
-        sets = "; ".join(f"SET {name} = {value}" for name, value in settings(statement, lock, idle).items())
-        connection.run_async(lambda driver: driver.execute(sets))
-
-    return engine
-
-
-@ANSWERS.right
 def set_again_in_each_transaction(url, statement, lock, idle):
     engine = create_async_engine(url)
 
@@ -147,23 +135,10 @@ def seconds_for_milliseconds(url, statement, lock, idle):
     return create_async_engine(url, connect_args={"server_settings": settings(*limits)})
 
 
-@ANSWERS.wrong("statement not stopped")
-def a_limit_on_the_pool(url, statement, lock, idle):
-    return create_async_engine(url, pool_timeout=statement / 1000, connect_args={"timeout": statement / 1000})
-
-
 @ANSWERS.wrong("lock waited for")
 def no_limit_for_locks(url, statement, lock, idle):
     limits = {"statement_timeout": str(statement), "idle_in_transaction_session_timeout": str(idle)}
     return create_async_engine(url, connect_args={"server_settings": limits})
-
-
-@ANSWERS.wrong("lock waited for")
-def deadlocks_only(url, statement, lock, idle):
-    limits = {"statement_timeout": str(statement), "deadlock_timeout": str(lock)}
-    return create_async_engine(
-        url, connect_args={"server_settings": limits | {"idle_in_transaction_session_timeout": str(idle)}}
-    )
 
 
 @ANSWERS.wrong("lock kept")
@@ -183,20 +158,9 @@ def statement_and_lock_swapped(url, statement, lock, idle):
     return create_async_engine(url, connect_args={"server_settings": settings(lock, statement, idle)})
 
 
-@ANSWERS.wrong("another limit")
-def lock_and_idle_swapped(url, statement, lock, idle):
-    return create_async_engine(url, connect_args={"server_settings": settings(statement, idle, lock)})
-
-
 @ANSWERS.wrong("worker ended")
 def whole_transactions_limited(url, statement, lock, idle):
     limits = {"statement_timeout": str(statement), "lock_timeout": str(lock), "transaction_timeout": str(idle)}
-    return create_async_engine(url, connect_args={"server_settings": limits})
-
-
-@ANSWERS.wrong("worker ended")
-def the_same_for_statements(url, statement, lock, idle):
-    limits = settings(statement, lock, idle) | {"transaction_timeout": str(idle)}
     return create_async_engine(url, connect_args={"server_settings": limits})
 
 
@@ -212,12 +176,6 @@ def set_and_not_committed(url, statement, lock, idle):
     return on_connect(create_async_engine(url), *sets, commit=False)
 
 
-@ANSWERS.wrong("gone")
-def set_local_on_connect(url, statement, lock, idle):
-    sets = [f"SET LOCAL {name} = {limit}" for name, limit in settings(statement, lock, idle).items()]
-    return on_connect(create_async_engine(url), *sets, commit=False)
-
-
 @ANSWERS.wrong("first connection only")
 async def set_before_it_is_returned(url, statement, lock, idle):
     engine = create_async_engine(url)
@@ -228,15 +186,32 @@ async def set_before_it_is_returned(url, statement, lock, idle):
 
 
 @ANSWERS.wrong("first connection only")
-def once(url, statement, lock, idle):
+def when_first_connected(url, statement, lock, idle):
     engine = create_async_engine(url)
 
-    @event.listens_for(engine.sync_engine, "connect", once=True)
+    @event.listens_for(engine.sync_engine, "first_connect")
     def limit(connection, record):
         sets = "; ".join(f"SET {name} = {value}" for name, value in settings(statement, lock, idle).items())
         connection.run_async(lambda driver: driver.execute(sets))
 
     return engine
+
+
+@ANSWERS.wrong("another limit")
+def the_longer_one_for_statements(url, statement, lock, idle):
+    limits = settings(max(statement, lock), min(statement, lock), idle)
+    return create_async_engine(url, connect_args={"server_settings": limits})
+
+
+@ANSWERS.wrong("other engines")
+def for_every_engine(url, statement, lock, idle):
+    @event.listens_for(Engine, "begin")
+    def limit(connection):
+        if connection.engine.url.database == url.database:  # not in the checks that come after
+            for name, value in settings(statement, lock, idle).items():
+                connection.exec_driver_sql(f"SET LOCAL {name} = {value}")
+
+    return create_async_engine(url)
 
 
 @ANSWERS.wrong("for everybody")
@@ -245,16 +220,6 @@ async def on_the_database(url, statement, lock, idle):
     async with engine.begin() as connection:
         for name, value in settings(statement, lock, idle).items():
             await connection.execute(text(f'ALTER DATABASE "{url.database}" SET {name} = {value}'))
-    await engine.dispose()
-    return engine
-
-
-@ANSWERS.wrong("for everybody")
-async def on_the_role_in_this_database(url, statement, lock, idle):
-    engine = create_async_engine(url)
-    async with engine.begin() as connection:
-        for name, value in settings(statement, lock, idle).items():
-            await connection.execute(text(f'ALTER ROLE CURRENT_USER IN DATABASE "{url.database}" SET {name} = {value}'))
     await engine.dispose()
     return engine
 

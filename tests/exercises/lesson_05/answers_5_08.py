@@ -9,7 +9,6 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from course_lib.db import make_engine
 from tests.exercises.written import Answers
 
 ANSWERS = Answers("5.8")
@@ -45,11 +44,6 @@ def unique_name():
 @ANSWERS.right
 def both_caches_off(url, lock_timeout):
     return limited(create_async_engine(url, connect_args=CACHELESS), lock_timeout)
-
-
-@ANSWERS.right
-def the_drivers_cache_off(url, lock_timeout):
-    return limited(make_engine(url, connect_args={"statement_cache_size": 0}, pool_pre_ping=True), lock_timeout)
 
 
 @ANSWERS.right
@@ -102,11 +96,6 @@ def the_connection_class_of_many_an_issue(url, lock_timeout):
     return limited(create_async_engine(url, connect_args=CACHELESS | {"connection_class": UniqueNames}), lock_timeout)
 
 
-@ANSWERS.right
-def repeatable_read(url, lock_timeout):
-    return limited(create_async_engine(url, connect_args=CACHELESS, isolation_level="REPEATABLE READ"), lock_timeout)
-
-
 @ANSWERS.wrong("nothing returned")
 def forgotten_return(url, lock_timeout):
     limited(create_async_engine(url, connect_args=CACHELESS), lock_timeout)
@@ -125,12 +114,6 @@ def cache_size_in_the_url(url, lock_timeout):
 @ANSWERS.wrong("refused")
 def sent_at_the_start(url, lock_timeout):
     return create_async_engine(url, connect_args={**CACHELESS, "server_settings": {"lock_timeout": str(lock_timeout)}})
-
-
-@ANSWERS.wrong("refused")
-def something_else_sent_at_the_start(url, lock_timeout):
-    engine = create_async_engine(url, connect_args={**CACHELESS, "server_settings": {"jit": "off"}})
-    return limited(engine, lock_timeout)
 
 
 @ANSWERS.wrong("refused")
@@ -182,12 +165,6 @@ def sqlalchemys_cache_off(url, lock_timeout):
 
 
 @ANSWERS.wrong("name taken")
-def sqlalchemys_cache_off_in_the_url(url, lock_timeout):
-    url = url.update_query_dict({"prepared_statement_cache_size": "0"})
-    return limited(create_async_engine(url), lock_timeout)
-
-
-@ANSWERS.wrong("name taken")
 def no_pool_alone(url, lock_timeout):
     return limited(create_async_engine(url, poolclass=NullPool), lock_timeout)
 
@@ -204,12 +181,6 @@ def set_on_connect_and_not_committed(url, lock_timeout):
     return on(engine, "connect", f"SET lock_timeout = {lock_timeout}")
 
 
-@ANSWERS.wrong("statement missing")
-def psycopg_preparing_at_once(url, lock_timeout):
-    url = url.set(drivername="postgresql+psycopg")
-    return limited(create_async_engine(url, connect_args={"prepare_threshold": 0}), lock_timeout)
-
-
 @ANSWERS.wrong("left behind")
 def set_in_each_transaction(url, lock_timeout):
     engine = create_async_engine(url, connect_args=CACHELESS)
@@ -222,15 +193,24 @@ def set_in_each_transaction(url, lock_timeout):
 
 
 @ANSWERS.wrong("left behind")
-def set_at_each_checkout(url, lock_timeout):
+def set_and_reset_in_each_transaction(url, lock_timeout):
     engine = create_async_engine(url, connect_args=CACHELESS)
-    return on(engine, "checkout", f"SET lock_timeout = {lock_timeout}")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def limit(connection):
+        connection.exec_driver_sql(f"SET lock_timeout = {lock_timeout}")
+
+    @event.listens_for(engine.sync_engine, "commit")
+    def no_limit(connection):
+        connection.exec_driver_sql("RESET lock_timeout")
+
+    return engine
 
 
 @ANSWERS.wrong("left behind")
-def set_on_connect_without_a_pool(url, lock_timeout):
-    engine = create_async_engine(url, connect_args=CACHELESS, poolclass=NullPool)
-    return on(engine, "connect", f"SET lock_timeout = {lock_timeout}", commit=True)
+def set_at_each_checkout(url, lock_timeout):
+    engine = create_async_engine(url, connect_args=CACHELESS)
+    return on(engine, "checkout", f"SET lock_timeout = {lock_timeout}")
 
 
 @ANSWERS.wrong("left behind")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from secrets import randbelow, token_hex
+from secrets import choice, randbelow, token_hex
 from uuid import UUID, uuid4
 
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.staging import add_rows
 from course_lib.judging.threads import shuffled, text_of
 from course_lib.models import DIMENSIONS
+
+STATUSES = ("ready", "failed", "processing", "uploaded")
+ENDINGS = ("", "\n\nIt's a second paragraph.", "\n", "\t100%")
 
 
 @dataclass
@@ -25,17 +28,19 @@ class Paper:
 
 
 async def add_papers(attempt: Attempt, user_id: UUID, sizes: Sequence[int], *, words: int = 30) -> list[Paper]:
-    """One document for each of ``sizes``, that many chunks in it; by title, which is another one each time."""
-    papers = [
-        Paper(uuid4(), f"{token_hex(4)} manual", [(index, text_of(words + randbelow(9))) for index in range(size)])
-        for size in sizes
-    ]
+    """One document for each of ``sizes``, that many chunks in it, of every status; by title, which two may share.
+
+    Numbers of chunks have gaps and need not begin at 0; some texts stand in a document twice, some hold blank lines.
+    """
+    papers = [Paper(uuid4(), _title(), list(_chunks(size, words))) for size in sizes]
+    for paper, other in zip(papers[1::3], papers[2::3], strict=False):
+        other.title = paper.title
     rows = [
-        {"id": paper.id, "user_id": user_id, "source": f"{paper.title}.md", "title": paper.title, "meta": {}}
-        | {"status": "ready" if paper.chunks else "uploaded"}
-        for paper in papers
+        {"id": paper.id, "user_id": user_id, "source": f"{place} {paper.title}.md", "title": paper.title, "meta": {}}
+        | {"status": STATUSES[(place + len(paper.chunks)) % len(STATUSES)], "created_at": "now", "updated_at": "now"}
+        for place, paper in enumerate(papers)
     ]
-    await add_rows(attempt, "documents", [row | {"created_at": "now", "updated_at": "now"} for row in rows])
+    await add_rows(attempt, "documents", shuffled(rows))
     chunks = [
         {"document_id": paper.id, "chunk_index": index, "content": content}
         for paper in papers
@@ -51,3 +56,16 @@ async def add_papers(attempt: Attempt, user_id: UUID, sizes: Sequence[int], *, w
         embedding=str([round(random.uniform(-1, 1), 8) for _ in range(DIMENSIONS)]),
     )
     return sorted(papers, key=lambda paper: paper.title)
+
+
+def _title() -> str:
+    """In small letters and digits, which every collation sorts alike."""
+    return f"{token_hex(4)} manual"
+
+
+def _chunks(size: int, words: int) -> Iterator[tuple[int, str]]:
+    index, content = randbelow(2) * 3, ""
+    for place in range(size):
+        content = content if place % 4 == 3 else f"{text_of(words + randbelow(9))}{choice(ENDINGS)}"
+        yield index, content
+        index += 1 + 2 * randbelow(2)

@@ -7,6 +7,7 @@ from secrets import token_hex
 
 from course_lib.exercises.lesson_04.two_models import Model, cosine_distance
 from course_lib.instruments import Rows
+from course_lib.judging.crowd import awkward_text
 
 K = 5
 APART = 1e-5  # between two distances; less would be a matter of rounding
@@ -64,4 +65,4 @@ def _nearest(question: list[float], vectors: dict[int, list[float]]) -> list[int
 
 
 def new_texts(count: int) -> list[str]:
-    return [f"passage {token_hex(6)}" for _ in range(count)]
+    return [f"{awkward_text()} {token_hex(3)}" for _ in range(count)]

@@ -42,11 +42,11 @@ class ServerConnections(Protocol):
     async def stay(self) -> None:
         """No longer."""
 
-    async def visit(self, names: list[str]) -> None:
-        """Another client prepares statements of these names, on every server connection."""
+    async def visit(self, names: list[str], limit: int) -> None:
+        """Another client prepares statements of these names on every server connection, and sets ``lock_timeout``."""
 
     async def left_behind(self) -> list[int]:
-        """The ``lock_timeout`` that other clients find on the server connections, in milliseconds."""
+        """The ``lock_timeout`` that other clients find on the server connections by now, in milliseconds."""
 
 
 @asynccontextmanager
@@ -79,8 +79,9 @@ async def next_names(url: URL) -> list[str]:
     return ours + [f"_pg3_{number}" for number in range(NAMES // 2)]
 
 
-def _prepare(names: list[str]) -> str:
-    return "; ".join(f"PREPARE \"{name}\" AS SELECT 'of another process'" for name in names)
+def _prepare(names: list[str], limit: int) -> str:
+    prepared = [f"PREPARE \"{name}\" AS SELECT 'of another process'" for name in names]
+    return "; ".join([f"SET lock_timeout = {limit}", *prepared])
 
 
 async def _client(dsn: str) -> psycopg.AsyncConnection[Any]:
@@ -103,12 +104,12 @@ class _Shared:
     async def stay(self) -> None:
         await self._others[0].execute("COMMIT")
 
-    async def visit(self, names: list[str]) -> None:
+    async def visit(self, names: list[str], limit: int) -> None:
         for other in self._others:
             await other.execute("BEGIN")
             known = await (await other.execute("SELECT name FROM pg_prepared_statements")).fetchall()
             taken = {name for (name,) in known}
-            await other.execute(_prepare([name for name in names if name not in taken]).encode())
+            await other.execute(_prepare([name for name in names if name not in taken], limit).encode())
         for other in self._others:
             await other.execute("COMMIT")
 
@@ -156,12 +157,13 @@ class _Altered:
     async def stay(self) -> None:
         self._moving = False
 
-    async def visit(self, names: list[str]) -> None:
-        self._foreign = _prepare(names)
+    async def visit(self, names: list[str], limit: int) -> None:
+        self._foreign = _prepare(names, limit)
         self._moving = True  # from here on, every transaction comes to where another client was
 
     async def left_behind(self) -> list[int]:
-        found: list[int] = (await self._attempt.sql("SELECT lock_timeout FROM left_behind")).column("lock_timeout")
+        rows = await self._attempt.sql("DELETE FROM left_behind RETURNING lock_timeout")
+        found: list[int] = rows.column("lock_timeout")
         return found
 
 
