@@ -173,7 +173,7 @@ class _Stage:
         await _use_the_offline_model(attempt)
         questions = [question for number, question in enumerate(golden_questions()) if number % 3 != 2]
         vectors = _embed([question.text for question in questions])
-        sources = dict(await attempt.sql(SOURCES))
+        sources: dict[UUID, str] = dict(await attempt.sql(SOURCES))
         await attempt.sql(HIDE_SOURCES)  # nothing can be looked up by them
         return cls(questions, vectors, sources)
 

@@ -93,8 +93,8 @@ class LoadChunks(Exercise):
         "COMMIT. | SQLAlchemy sends BEGIN with its first statement. What came before it on the driver's connection?",
         "caller's work lost": "What the caller had done before the call was gone after the commit. "
         "| `session.rollback()` ends a transaction that is not yours.",
-        "accepted": "For a vector with {what} at position {position} no error came, and {count} of {n} chunks were stored. "
-        "| Such a vector can never be found, or breaks a search: refuse all of the list. Look before you send.",
+        "accepted": "For a vector with {what} at position {position} no error came, and {count} of {n} chunks were "
+        "stored. | Such a vector can never be found, or breaks a search: refuse all of the list. Look before you send.",
         "good ones refused": "`load_chunks` raised {error} for vectors that are all good: {said}. "
         "| Some have a single zero, some add up to 0; only nothing but zeros is no direction.",
         "not a ValueError": "For a vector with {what}, `load_chunks` raised {error}. "

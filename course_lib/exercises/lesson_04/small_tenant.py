@@ -112,7 +112,9 @@ class SmallTenant(Exercise):
         await attempt.sql("ANALYZE documents")
         indexes = await attempt.value(INDEXES)
         library = await _Library.of(attempt)
-        users = dict(await attempt.sql("SELECT name, id FROM users WHERE name = ANY(:names)", names=list(ASKED)))
+        users: dict[str, UUID] = dict(
+            await attempt.sql("SELECT name, id FROM users WHERE name = ANY(:names)", names=list(ASKED))
+        )
         heir = await add_user(attempt)
         await self._ask(attempt, library, "nobody", heir, 0, 10)
         done = {owner: await self._search_for(attempt, library, owner, users[owner], ASKED[owner]) for owner in ASKED}
@@ -199,7 +201,7 @@ class _Library:
     async def of(cls, attempt: Attempt) -> _Library:
         if not _PLACES:  # they are the same in every database of this recipe
             _PLACES.extend(tuple(row) for row in await attempt.sql(PLACES, model=MODEL))
-        owners = dict(await attempt.sql(OWNERS))
+        owners: dict[UUID, str] = dict(await attempt.sql(OWNERS))
         ids = [id for id, _ in _PLACES]
         places = {id: place for place, id in enumerate(ids)}
         queries, distances = _queries_and_distances()

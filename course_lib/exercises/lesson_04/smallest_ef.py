@@ -88,8 +88,8 @@ class SmallestEf(Exercise):
         "{target} was to be reached. | How many of the k truly nearest came back, over all queries together? And is "
         "it the plain search that was measured?",
         "too large": "For {n} queries and k = {k}, hnsw.ef_search = {value} reaches {target}, and so does {smaller}. "
-        "| Is the value asked for these queries? Try smaller steps, from 1 on, or halve the range until nothing is left "
-        "of it.",
+        "| Was it measured with these queries? Try smaller steps, from 1 on, or halve the range until nothing is "
+        "left of it.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:

@@ -411,7 +411,7 @@ class OldForever(Right):
         return "old"
 
 
-@ANSWERS.wrong("remembered")
+@ANSWERS.wrong("kept in memory")
 class InMemory(Right):
     in_use = "old"
 

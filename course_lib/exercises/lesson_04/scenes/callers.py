@@ -44,7 +44,7 @@ def setting_without_parameters(attempt: Attempt) -> Iterator[None]:
     except Wrong as wrong:
         error = wrong.__cause__
         statement = one_line(str(getattr(error, "statement", "")), 80)
-        if sqlstate_of(error) == SYNTAX_ERROR and statement.upper().startswith("SET ") and "$1" in statement:
+        if error and sqlstate_of(error) == SYNTAX_ERROR and statement.upper().startswith("SET ") and "$1" in statement:
             raise attempt.wrong("no parameters", statement=statement, said=message_of(error)) from error
         raise
 

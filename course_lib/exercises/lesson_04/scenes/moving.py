@@ -64,7 +64,7 @@ class Move:
         try:
             await self._search("After the switch", self.other)
         except Wrong as wrong:
-            raise self.attempt.wrong("remembered") if wrong.mistake == "still old" else wrong from None
+            raise self.attempt.wrong("kept in memory") if wrong.mistake == "still old" else wrong from None
         await self._switch(self.other, "when everything had been switched already")
 
     async def _program(self) -> Any:
