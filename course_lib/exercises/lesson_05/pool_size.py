@@ -123,15 +123,15 @@ class PoolFor(Exercise):
         "nothing returned": "`pool_for` returned None. | Did you forget `return`?",
         "not a pair": "`pool_for` returned {kind}. | A tuple: `pool_size`, `max_overflow`.",
         "not whole": "`pool_for` returned {said}. | Two whole numbers: `math.ceil` makes one, upwards.",
-        "without a bound": "For {per_second} requests a second it returned {said}, and a pool with a bound has a size "
-        "of at least 1 and an overflow of at least 0. "
-        "| `pool_size=0` and `max_overflow=-1` mean: as many as anybody asks for.",
         "too large": "With {said}, one process may open {total} connections, and {in_use:.2f} are in use on average. "
         "| The mean hold, the share of one process, and four times what comes out at the most, rounded up then.",
         "too small": "With {said}, one process may open {total} connection(s), and {in_use:.2f} are in use on average. "
         "| Requests per second, times the mean hold, and half as much again, rounded up.",
         "mostly overflow": "With {said}, {in_use:.2f} connections are in use on average, and the pool keeps {size}. "
         "| Overflow is closed when it comes back. What is in use all the time belongs into `pool_size`.",
+        "without a bound": "For {per_second} requests a second it returned {said}, and a pool with a bound has a size "
+        "of at least 1 and an overflow of at least 0. "
+        "| `pool_size=0` and `max_overflow=-1` mean: as many as anybody asks for.",
         "refused": "{processes} process(es), {per_second} requests a second, holds of {mean:.3f} s on average, a "
         "server of {server} with {others} for others: it raised {error}. "
         "| The smallest pool that the task allows fits there. What does one process need, and what is its share?",
