@@ -49,7 +49,7 @@ class Nearest(Exercise):
         "| `(await session.scalars(…)).all()` is a list.",
         "rows, not texts": "The list holds {kind}, not texts. | Select `DocumentChunk.content`, use `scalars`.",
         "not passages": "{count} of the texts are not the content of any passage. | Which column is asked for?",
-        "strangers": "{count} of the passages are in nobody's documents but other users'. "
+        "strangers": "{count} of the passages are in documents of other users. "
         "| Is it this user, and nobody else, whose they are?",
         "too many": "{count} passages came back for n = {n}. | `n` is the limit.",
         "too few": "{count} passages came back for n = {n}, and the user has {total}. "

@@ -94,7 +94,7 @@ class AddUser(Exercise):
         now = defaults["now"]
         for column in ("created_at", "updated_at"):
             near = now <= row[column] <= row["now"]
-            attempt.expect(near, "another moment", column=column, stored=f"{row[column]:%c}", now=f"{now:%c}")
+            attempt.expect(near, "another moment", column=column, stored=str(row[column]), now=str(now))
 
     async def _refuses_a_taken_address(self, attempt: Attempt, email: str) -> None:
         before = await other_rows(attempt, "users", "email", "")

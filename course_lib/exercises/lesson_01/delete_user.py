@@ -19,7 +19,7 @@ from course_lib.judging.staging import add_user, new_email, other_rows
 
 STATEMENTS = 8
 ROWS = 10
-MESSAGES = 4000  # a DELETE of five hundred at a time is over the budget
+MESSAGES = 2500  # a DELETE of five hundred at a time is over the budget
 SEEDED = ("bruno", "chidi", "emeka", "farah", "goran")  # who have rows in every table
 OWNED = {
     "users": "t.id = :id",
@@ -67,7 +67,7 @@ class DeleteUser(Exercise):
         "| What makes it last?",
         "left behind": "{count} rows of theirs are still there: {tables}. "
         "| What refers to a user, directly or through another table?",
-        "others deleted": "{count} rows of other users are gone. | Is the owner a condition of every DELETE?",
+        "others deleted": "{count} rows that were not theirs are gone. | Is the owner a condition of every DELETE?",
         "counted too late": "It said that nothing was there, but something was. | Count before you delete.",
         "wrong counts": "It said {said}, and that is not what was there. "
         "| Joining several tables multiplies their rows, and the last number is not how many there are. "

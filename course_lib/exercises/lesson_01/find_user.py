@@ -47,9 +47,9 @@ class FindUser(Exercise):
         "somebody else": "Asked for {email}, it returned the user with {found}. "
         "| Is the e-mail a condition of the query?",
         "case": "It finds {email}, but not {typed}. | The table keeps lower case. Make the argument lower case too.",
-        "raises for nobody": "For {email}, which nobody has, it raised {error}. "
+        "raises for nobody": "For {email!r}, which nobody has, it raised {error}. "
         "| None was asked for: `one` insists on a row, `one_or_none` and `scalar` do not; `==` takes any text.",
-        "invented": "For {email}, which nobody has, it returned the user with {found}. "
+        "invented": "For {email!r}, which nobody has, it returned the user with {found}. "
         "| Is the whole e-mail compared, as it was typed, and nothing but this e-mail?",
         "remembered": "The user with {email} got another e-mail, and was still found by the old one. "
         "| Ask the database each time.",

@@ -62,7 +62,8 @@ class SpendTokens(Exercise):
         "decided too early": "While another session spent from the same account, it raised {error}. "
         "| Decide and change in one UPDATE at READ COMMITTED: it waits, and looks at the newest row.",
         "lost update": "{times} sessions spent {n} each while another one spent {other}: {yes} were told True, "
-        "and `tokens_used` moved by {moved}. | The number it decided on was old. Decide and change in the same UPDATE.",
+        "and `tokens_used` moved by {moved}. "
+        "| Decide and change in one UPDATE: it waits for the row and looks at its newest state.",
         "swallowed": SWALLOWED,
         "two statements": "It is right, in {count} statements, and one was asked for. "
         "| RETURNING or `rowcount` tells what the UPDATE did.",

@@ -40,6 +40,8 @@ class TagDocument(Exercise):
         "row would have to be locked (`with_for_update`) and the dict set anew: the session does not see inside of it."
     )
     follow_up = 'Tags become something people search by. Which index serves `meta @> \'{"status": "reviewed"}\'`?'
+    _known: dict[str, Any]
+    """The document's ``meta`` as it was seen last."""
     mistakes: ClassVar = {
         "nothing returned": "`tag_document` returned None. | Did you forget `return`?",
         "not a bool": "`tag_document` returned {kind}, and True or False was asked for. "
@@ -78,6 +80,7 @@ class TagDocument(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         id = await _add_documents(attempt)
+        self._known = await _meta(attempt, id)
         others, rest = await other_rows(attempt, "documents", "id", id), await _all_but_meta(attempt, id)
         key, mark = f"{choice(('topic', 'source', 'team'))}_{token_hex(2)}", token_hex(2)
         for value in (f"value {mark}", {"year": 2000}, {"by": mark}, [1, "two"], [3 + randbelow(9)], "42", 2.5):
@@ -98,9 +101,9 @@ class TagDocument(Exercise):
         await expect_errors_to_rise(attempt, "documents", id, "topic", "x")
 
     async def _tags(self, attempt: Attempt, id: UUID, key: str, value: Any) -> None:
-        before = await _meta(attempt, id)
+        before = self._known
         said = await self._ask(attempt, id, key, value)
-        meta = await _meta(attempt, id)
+        meta = self._known = await _meta(attempt, id)
         if meta == before and key in before:
             raise attempt.wrong("old value kept", key=key, stored=before[key])
         if meta == before:

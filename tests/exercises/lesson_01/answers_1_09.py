@@ -315,15 +315,15 @@ async def counts_what_returning_brings(session, email):
 
 
 @ANSWERS.wrong("too many statements")
-async def a_thousand_at_a_time(session, email):
+async def five_hundred_at_a_time(session, email):
     user_id = await id_of(session, email)
     if user_id is None:
         return None
     counts = await counts_of(session, user_id)
     theirs = select(Conversation.id).where(Conversation.user_id == user_id)
-    some = select(Message.id).where(Message.conversation_id.in_(theirs)).limit(1000)
+    some = select(Message.id).where(Message.conversation_id.in_(theirs)).limit(500)
     off = {"synchronize_session": False}
-    while (await session.execute(delete(Message).where(Message.id.in_(some)), execution_options=off)).rowcount == 1000:
+    while (await session.execute(delete(Message).where(Message.id.in_(some)), execution_options=off)).rowcount == 500:
         pass
     await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
