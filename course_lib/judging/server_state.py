@@ -1,8 +1,8 @@
 """What an answer does to roles and to the server's settings outlives its database: it is looked at, and put back.
 
-The role's own settings are always looked at. What else belongs to the server is touched only where the wire saw a
-statement of the answer's that can have changed it, since others use the server meanwhile: on the course's own server
-all that differs, elsewhere only roles that such a statement names.
+It is touched only where the wire saw a statement of the answer's that can have changed it, since others use the server
+meanwhile: on the course's own server all that differs, elsewhere the role's own settings and roles that such a
+statement names.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ async def put_back(connection: Connection, embedded: bool, before: State, said: 
         before: what ``look_at_server`` said.
         said: the texts of all statements of the answer.
     """
+    if CAN_CHANGE.search(said) is None:
+        return []
     now = await look_at_server(connection, embedded)
-    can_change = CAN_CHANGE.search(said) is not None
 
     def may_touch(role: str) -> bool:
-        return role == before["me"] or (can_change and (embedded or role in said))
+        return embedded or role == before["me"] or role in said
 
     undone = []
-    if can_change:
-        for what, statement in (*_roles(before, now, may_touch, said), *_system(before, now)):
-            await connection.execute(statement)
-            undone.append(what)
+    for what, statement in (*_roles(before, now, may_touch, said), *_system(before, now)):
+        await connection.execute(statement)
+        undone.append(what)
     return undone + await _settings(connection, before, now, may_touch)
 
 

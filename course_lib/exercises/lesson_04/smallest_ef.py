@@ -17,12 +17,12 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 
-QUERIES, K = 11, 10
-TARGETS = (0.93, 0.95)  # of 110 rows neither is a whole number, so rounding decides nothing
+QUERIES, K = 9, 10
+TARGETS = (0.93, 0.95)  # of 90 rows neither is a whole number, so rounding decides nothing
 MOST = 400
 DEFAULT, GREAT = 40, 320  # the task is to find a value between them
-EASY = 3  # queries for which the default is enough
-FEW_OF_MANY = (20, 0.4)  # k and target: half of k candidates are nearly enough
+EASY = 2  # queries for which the default is enough
+FEW_OF_MANY = (60, 0.25)  # k and target: a third of k candidates is enough
 ALL = (3, 1.0)  # reached by a value that is not the greatest
 NEVER = (100, 1.0)  # by none
 DRAWS = 10  # of queries; the first will nearly always do
@@ -117,16 +117,17 @@ class SmallestEf(Exercise):
         for _ in range(DRAWS):
             truth = await Truth.of(attempt, some_queries(QUERIES))
             default, great = [await truth.shares(K, value) for value in (DEFAULT, GREAT)]
-            easy = truth.only(sorted(range(QUERIES), key=lambda n: -default[n])[:EASY])
+            easiest = sorted(range(QUERIES), key=lambda n: -default[n])
+            easy = truth.only(easiest[:EASY])
             found = await truth.shares(three, GREAT // 2)
             lost = await truth.shares(many, MOST)
-            sure = [n for n in range(QUERIES) if found[n] == 1][:2]
-            hard = [n for n in range(QUERIES) if lost[n] < 1][:2]
+            sure = [n for n in range(QUERIES) if found[n] == 1][:1]
+            hard = [n for n in range(QUERIES) if lost[n] < 1][:1]
             enough = sum(default) < target * QUERIES <= sum(great) and bool(sure and hard)
             if enough and await easy.recall(K, DEFAULT) >= target:
                 break
         return [
-            Task(truth, K, target), Task(easy, K, target), Task(truth.only([0, 1, 2]), few, little),
+            Task(truth.only(easiest), K, target), Task(easy, K, target), Task(truth.only([0, 1]), few, little),
             Task(truth.only(sure), three, all_of_them), Task(truth.only(hard), many, never),
         ]  # fmt: skip
 
