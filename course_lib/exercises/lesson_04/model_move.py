@@ -82,13 +82,8 @@ class ModelMove(Exercise):
         "not by the row": "{when}, `search` goes by the new vectors. "
         "| All passages have them by now, and still it is the row in `search_model` that says which are in use.",
         "still old": "After the switch, `search` goes by the old vectors. | Where does it learn that things changed?",
-<<<<<<< HEAD
-        "kept in memory": "After the switch, the program that switched searches by the new vectors, and another one "
-        "by the old. | What decides has to be read from the database, each time.",
-=======
         "kept in memory": "After the switch, the program that switched searches by the new vectors, and another one by "
         "the old. | What decides has to be read from the database, each time.",
->>>>>>> wt-l04
         "wrong passages": "{when}, {count} passages came, and {right} of them are among the nearest {n}. "
         "| By `cosine_distance`, nearest first, `limit(k)`.",
     }  # fmt: skip
