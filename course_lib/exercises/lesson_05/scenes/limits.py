@@ -64,6 +64,9 @@ class Trial:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
+            name = NAMES[3]
+            found, usual = used[0].first[name], before[name]
+            self.attempt.expect(found == usual, "whole transactions", name=name, found=found, before=usual)
             await self._holds_everywhere(used[0])
             await self._takes_any()
             await self._spares_others(before)
