@@ -59,6 +59,8 @@ class GuardRails(Exercise):
         "| `SHOW statement_timeout` says {found} there. Each limit has a setting of its own.",
         "worker ended": "With idle={limit}, a transaction was ended after a statement that took {took} ms: {error}. "
         "| It was at work and not idle. A limit on whole transactions is another one.",
+        "whole transactions": "In a transaction of the engine `{name}` is {found}, and without the engine {before}. "
+        "| A transaction that is at work is left alone, however long it takes all in all.",
         "not by the server": "A statement that was too slow ended in {error}, which the server never said. "
         "| A limit in the client does nothing for a client that stalls. Set it on the server.",
         "another limit": "With {argument}={limit}, `{name}` is {found} in a transaction. "

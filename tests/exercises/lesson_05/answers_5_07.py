@@ -96,7 +96,7 @@ def set_again_in_each_transaction(url, statement, lock, idle):
     return engine
 
 
-@ANSWERS.right
+@ANSWERS.wrong("whole transactions")
 def one_more_limit(url, statement, lock, idle):
     more = {"transaction_timeout": "30s"}
     return create_async_engine(url, connect_args={"server_settings": settings(statement, lock, idle) | more})

@@ -67,6 +67,9 @@ class Trial:
             await self._holds_everywhere(used[0])
             await self._takes_any()
             await self._spares_others(before)
+            name = NAMES[3]
+            found, usual = used[0].first[name], before[name]
+            self.attempt.expect(found == usual, "whole transactions", name=name, found=found, before=usual)
 
     async def _spares_others(self, before: dict[str, int]) -> None:
         for name, now in await seen_by_others(self.attempt, LIMITS):
