@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from course_lib.cli.checks import server_in_memory
 from course_lib.exercises import judge_answer, manifest
 from course_lib.exercises.book import solution_answer
 
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("ids", nargs="*", help="exercises, for example 3.7; all by default")
     parser.add_argument("--times", type=int, default=50)
     arguments = parser.parse_args()
-    with a_busy_core():
+    with server_in_memory(), a_busy_core():
         refused = asyncio.run(soak(arguments.ids, arguments.times))
     sys.exit(f"{refused} right answers were refused." if refused else 0)
 
