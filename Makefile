@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 UV     := $(shell command -v uv 2>/dev/null)
 ARGS   ?=
 
-.PHONY: lab test lint notebooks exercises bench mutants compare doctor clean lock setup
+.PHONY: lab test lint notebooks exercises bench mutants soak compare doctor clean lock setup
 
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
@@ -29,6 +29,9 @@ bench: $(READY)      ## measure, and write bench-results/
 
 mutants: $(READY)    ## change right answers by machine and judge them: a score by exercise (ARGS="--lesson 03 --jobs 2")
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+soak: $(READY)       ## judge every solution fifty times while a core is busy (ARGS="3.7 --times 10")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 compare: $(READY)    ## install the engines that bench sets beside pgvector
 ifneq ($(UV),)

@@ -1,0 +1,60 @@
+"""Every solution judged again and again while a core is kept busy: a right answer is never refused. ``make soak``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from course_lib.cli.checks import server_in_memory
+from course_lib.exercises import judge_answer, manifest
+from course_lib.exercises.book import solution_answer
+
+
+@contextmanager
+def a_busy_core() -> Iterator[None]:
+    """Something else computes meanwhile."""
+    burner = multiprocessing.get_context("spawn").Process(target=_burn, daemon=True)
+    burner.start()
+    try:
+        yield
+    finally:
+        burner.terminate()
+
+
+def _burn() -> None:
+    while True:
+        pass
+
+
+async def soak(ids: list[str], times: int) -> int:
+    """Judge the solutions of these exercises, of all without ids; how many verdicts were not full."""
+    refused = 0
+    for exercise in manifest():
+        if ids and exercise.id not in ids:
+            continue
+        answer = solution_answer(exercise)
+        verdicts = [await judge_answer(exercise, answer) for _ in range(times)]
+        wrong = [verdict for verdict in verdicts if not verdict.passed]
+        refused += len(wrong)
+        print(
+            f"{exercise.id:5} {times - len(wrong)} of {times}", *sorted({str(verdict) for verdict in wrong}), sep="\n  "
+        )
+    return refused
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("ids", nargs="*", help="exercises, for example 3.7; all by default")
+    parser.add_argument("--times", type=int, default=50)
+    arguments = parser.parse_args()
+    with server_in_memory(), a_busy_core():
+        refused = asyncio.run(soak(arguments.ids, arguments.times))
+    sys.exit(f"{refused} right answers were refused." if refused else 0)
+
+
+if __name__ == "__main__":
+    main()
