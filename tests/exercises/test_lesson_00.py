@@ -130,6 +130,10 @@ class Titles:
             statement = select(func.array_agg(aggregate_order_by(Document.title, Document.title))).join(User)
             return await session.scalar(statement.where(User.email == email))
 
+        async def no_documents(session, email):
+            statement = select(Document.title).select_from(User).outerjoin(Document).where(User.email == email)
+            return (await session.scalars(statement.order_by(Document.title))).all()
+
         async def loaded_everything(session, email):
             documents = await session.execute(select(Document.title, User.email).join(User))
             return sorted(title for title, owner in documents if owner == email)

@@ -42,7 +42,8 @@ class CountUsers(Exercise):
         before = await self._ask(attempt)
         added = MANY + randbelow(50)
         await attempt.sql(
-            "INSERT INTO users (email, name) SELECT :mark || n || '@example.org', 'New' FROM generate_series(1, :n) n",
+            "INSERT INTO users (email, name, created_at) SELECT :mark || n || '@example.org', 'New', "
+            "now() - n * interval '1 day' FROM generate_series(1, :n) n",
             mark=f"new{token_hex(3)}.", n=added,
         )  # fmt: skip
         after = await self._ask(attempt)

@@ -14,7 +14,7 @@ from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article, quoted
-from course_lib.judging.staging import add_rows, new_email
+from course_lib.judging.staging import add_rows, add_user, new_email
 from course_lib.judging.threads import shuffled
 
 DOCUMENTS = 101
@@ -55,6 +55,8 @@ class TitlesOf(Exercise):
         "| Ask the database each time.",
         "unknown user": "For {email}, whom nobody knows, it {did}. "
         "| An empty list was asked for; `one` insists on a row, `all` does not.",
+        "no documents": "For {email}, who has no document, it {did}. "
+        "| An empty list was asked for: an outer join gives a row to who has nothing.",
         "injection": "For {email} it raised {error}, and for an e-mail without quotation mark and colon it did not. "
         "| Pass the e-mail as a value, never inside the SQL text.",
         "loaded everything": "{rows} rows were fetched for {count} titles. | Let the server filter: `where`.",
@@ -68,7 +70,10 @@ class TitlesOf(Exercise):
         rows = fetched(attempt.log)
         await _change(attempt, owners.plain)
         await self._finds(attempt, owners.plain, before)
-        await self._knows_nobody(attempt)
+        await self._gives_nothing(attempt, new_email("nobody"), "unknown user")
+        new = new_email("newcomer")
+        await add_user(attempt, new)
+        await self._gives_nothing(attempt, new, "no documents")
         with calling_it(attempt, "injection", email=owners.quoted.email):
             await self._finds(attempt, owners.quoted)
         attempt.expect(rows <= len(before) + MORE_ROWS, "loaded everything", rows=rows, count=len(before))
@@ -81,12 +86,11 @@ class TitlesOf(Exercise):
             self._tell_what_differs(attempt, titles, library)
         return titles
 
-    async def _knows_nobody(self, attempt: Attempt) -> None:
-        email = new_email("nobody")
-        with calling_it(attempt, "unknown user", email=email, did="raised an error"):
+    async def _gives_nothing(self, attempt: Attempt, email: str, mistake: str) -> None:
+        with calling_it(attempt, mistake, email=email, did="raised an error"):
             said = await ask(attempt, email)
         empty = isinstance(said, list | tuple) and not said
-        attempt.expect(empty, "unknown user", email=email, did=f"returned {quoted(said)}")
+        attempt.expect(empty, mistake, email=email, did=f"returned {quoted(said)}")
 
     def _titles(self, attempt: Attempt, titles: Any) -> list[str]:
         attempt.expect(titles is not None, "nothing returned")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from secrets import token_hex
+from datetime import timedelta
+from secrets import randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -15,6 +16,14 @@ from course_lib.judging.quoting import article
 from course_lib.judging.staging import new_email, new_name, other_rows
 
 COLUMNS = "id, email, name, tier, token_limit, tokens_used, created_at, updated_at, clock_timestamp() AS now"
+
+AHEAD = timedelta(hours=26)
+OTHER_DEFAULTS = """
+    ALTER TABLE users ALTER token_limit SET DEFAULT {limit}, ALTER tier SET DEFAULT 'pro',
+        ALTER created_at SET DEFAULT now() + interval '26 hours',
+        ALTER updated_at SET DEFAULT now() + interval '26 hours'
+"""
+"""So that it shows who left a column to the table, and who wrote down what stands there today."""
 
 
 class AddUser(Exercise):
@@ -45,8 +54,8 @@ class AddUser(Exercise):
         "| Each argument goes into its own column, as it comes.",
         "not the default": "Of the new user `{column}` is {stored!r}; left to the table it would be {default!r}. "
         "| What is not given is left to the table.",
-        "another moment": "`{column}` of the new user is {stored}, and the call was made around {now}. "
-        "| The table stamps a row when it is inserted.",
+        "another moment": "`{column}` of the new user is {stored}, and left to the table it would be {now} or a moment "
+        "later. | What is not given is left to the table.",
         "wrong id": "The id that came back, {said}, is not that of the row that was stored. "
         "| The server makes the id: read it from the object or from RETURNING.",
         "injection": "It stored {first!r}, and for {user!r} it raised {error}. "
@@ -57,6 +66,7 @@ class AddUser(Exercise):
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
+        await attempt.sql(OTHER_DEFAULTS.format(limit=1000 + randbelow(9000)))
         first = new_name()
         await self._sign_up(attempt, new_email(), first)
         name = f'Maeve van der O\'{token_hex(2).capitalize()}-McKay, "100%" \\ :x %s Ærøskøbing of the long road'
@@ -91,9 +101,9 @@ class AddUser(Exercise):
         for column in ("tier", "token_limit", "tokens_used"):
             stored, default = row[column], defaults[column]
             attempt.expect(stored == default, "not the default", column=column, stored=stored, default=default)
-        now = defaults["now"]
+        now = defaults["now"] + AHEAD
         for column in ("created_at", "updated_at"):
-            near = now <= row[column] <= row["now"]
+            near = now <= row[column] <= row["now"] + AHEAD
             attempt.expect(near, "another moment", column=column, stored=str(row[column]), now=str(now))
 
     async def _refuses_a_taken_address(self, attempt: Attempt, email: str) -> None:
@@ -113,7 +123,7 @@ async def _add_namesake(attempt: Attempt, name: str) -> dict[str, Any]:
     rows = await attempt.sql(
         """
         INSERT INTO users (email, name, created_at)
-        VALUES (:first, :name, now() - interval '1 day'), (:second, :name, now() + interval '1 day')
+        VALUES (:first, :name, now() - interval '1 day'), (:second, :name, now() + interval '2 days')
         RETURNING tier, token_limit, tokens_used, clock_timestamp() AS now
         """,
         first=new_email("older"), second=new_email("newer"), name=name,

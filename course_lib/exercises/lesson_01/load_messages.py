@@ -19,7 +19,7 @@ from course_lib.judging.staging import add_rows, add_user, other_rows
 
 MANY = 5000  # times eight columns: more than the 32,767 parameters that one statement can carry
 FEW = 70
-SOME = 1500  # more than SQLAlchemy puts into one statement by itself
+SOME = 2600  # more than SQLAlchemy puts into one statement by itself
 STATEMENTS = 10
 Turns = list[dict[str, Any]]
 

@@ -16,7 +16,7 @@ from course_lib.judging.quoting import article
 from course_lib.judging.staging import add_rows, add_user
 from course_lib.models import Conversation
 
-CONVERSATIONS = 40
+CONVERSATIONS = 110
 
 
 class RecentConversations(Exercise):

@@ -139,9 +139,8 @@ def _entries(kind: str, count: int) -> Batch:
 async def _large_batch(attempt: Attempt, user_id: UUID) -> Batch:
     """As many entries as may come: one with the title it has, sources that are nearly alike, some sources twice."""
     same = {"source": "known/it's 7.md", "title": await attempt.value(TITLE, user_id=user_id)}
-    alike = [
-        {"source": source, "title": token_hex(3)} for source in ("FRESH/It's 1.md", " fresh/it's 1.md", "fresh/it")
-    ]
+    nearly = ("FRESH/It's 1.md", " fresh/it's 1.md", "fresh/it", "é.md", "e\u0301.md")
+    alike = [{"source": source, "title": token_hex(3)} for source in nearly]
     some = [same, *_entries("known", 5), *_entries("fresh", 9), *alike]
     again = [*_entries("large", 4), *_entries("known", 2)]
     return [*some, *_entries("large", ENTRIES - len(some) - len(again)), *again]

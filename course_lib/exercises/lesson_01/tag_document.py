@@ -83,7 +83,7 @@ class TagDocument(Exercise):
         self._known = await _meta(attempt, id)
         others, rest = await other_rows(attempt, "documents", "id", id), await _all_but_meta(attempt, id)
         key, mark = f"{choice(('topic', 'source', 'team'))}_{token_hex(2)}", token_hex(2)
-        for value in (f"value {mark}", {"year": 2000}, {"by": mark}, [1, "two"], [3 + randbelow(9)], "42", 2.5):
+        for value in (f"value {mark}", {"year": 2000}, {"by": mark}, {}, [1, "two"], [], "42", "", 0, 2.5):
             await self._tags(attempt, id, key, value)
         await self._tags(attempt, id, "pages", 100 + randbelow(900))
         attempt.expect(await other_rows(attempt, "documents", "id", id) == others, "other documents")
@@ -111,7 +111,7 @@ class TagDocument(Exercise):
             raise attempt.wrong("not committed" if sent else "not noticed")
         attempt.expect(key in meta, "key missing", key=key)
         attempt.expect(_same(meta[key], value), "wrong value", value=value, stored=meta[key])
-        lost = [other for other in before if other != key and meta.get(other) != before[other]]
+        lost = [other for other in before if other != key and (other not in meta or meta[other] != before[other])]
         attempt.expect(not lost, "others lost", count=len(lost))
         attempt.expect(said, "refused")
 
@@ -152,7 +152,7 @@ async def _add_documents(attempt: Attempt) -> UUID:
         "language": choice(("en", "de", "pt")),
         "pages": randbelow(99),
     }
-    meta["nested"] = {"by": token_hex(2)}
+    meta |= {"nested": {"by": token_hex(2), "at": None}, "reviewer": None}
     fields = {"user_id": user_id, "title": "Notes", "status": "ready", "meta": meta}
     fields |= {"created_at": "2026-03-01T10:00Z", "updated_at": "2026-03-01T10:00Z"}
     await add_rows(

@@ -180,7 +180,7 @@ async def who_is_there_is_renamed(session, email, name):
 @ANSWERS.wrong("others changed")
 async def everybody_is_touched(session, email, name):
     user_id = await core_returning(session, email, name)
-    await session.execute(update(User).values(updated_at=func.now()))
+    await session.execute(update(User).where(User.id != user_id).values(updated_at=func.now()))
     await session.commit()
     return user_id
 
