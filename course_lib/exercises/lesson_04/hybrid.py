@@ -122,7 +122,8 @@ class Hybrid(Exercise):
         mark: str = "",
     ) -> list[UUID]:  # fmt: skip
         try:
-            found = expect_list(attempt, await ask(attempt, question, vector, k))
+            depth = () if question == WORDLESS and k == K else (k,)  # ten is what the signature says
+            found = expect_list(attempt, await ask(attempt, question, vector, *depth))
         except Wrong as wrong:
             self._look_for_marks(attempt, mark)
             error = wrong.__cause__

@@ -61,6 +61,10 @@ class ModelMove(Exercise):
         "batch too large": "The model was asked for {count} texts at once, with batch={batch}. | `limit(batch)`.",
         "nothing kept": "When `backfill` had asked for {count} vectors and wanted more, others could see none of them. "
         "| Commit each batch before the next is begun.",
+        "asked twice": "In one call of `{method}` {count} texts were embedded that had been embedded before. "
+        "| What is asked for is written before the next batch is read.",
+        "lost": "The model failed in `store`, no error came through, and the passage is not there. "
+        "| Whoever stores something has to hear that it was not.",
         "starts over": "The model failed, `backfill` was called again, and {count} texts that had their vector were "
         "embedded once more. | Ask for those that are without one.",
         "left behind": "`backfill` came to its end, and {count} passages have no second vector. "

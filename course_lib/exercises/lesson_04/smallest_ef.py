@@ -23,7 +23,7 @@ MOST = 400
 DEFAULT, GREAT = 40, 320  # the task is to find a value between them
 EASY = 2  # queries for which the default is enough
 FEW_OF_MANY = (60, 0.25)  # k and target: a third of k candidates is enough
-ALL = (3, 1.0)  # reached by a value that is not the greatest
+ALL = (1, 1.0)  # reached by the least value there is
 NEVER = (100, 1.0)  # by none
 DRAWS = 10  # of queries; the first will nearly always do
 SMALLER = (0.9, 0.8)  # shares of the value that must not all do: recall does not grow evenly
@@ -113,13 +113,13 @@ class SmallestEf(Exercise):
 
     async def _tasks(self, attempt: Attempt) -> list[Task]:
         """Queries for which neither the default nor the greatest value is the answer, as rarely it is, and others."""
-        target, (few, little), (three, all_of_them), (many, never) = choice(TARGETS), FEW_OF_MANY, ALL, NEVER
+        target, (few, little), (one, all_of_it), (many, never) = choice(TARGETS), FEW_OF_MANY, ALL, NEVER
         for _ in range(DRAWS):
             truth = await Truth.of(attempt, some_queries(QUERIES))
             default, great = [await truth.shares(K, value) for value in (DEFAULT, GREAT)]
             easiest = sorted(range(QUERIES), key=lambda n: -default[n])
             easy = truth.only(easiest[:EASY])
-            found = await truth.shares(three, GREAT // 2)
+            found = await truth.shares(one, 1)
             lost = await truth.shares(many, MOST)
             sure = [n for n in range(QUERIES) if found[n] == 1][:1]
             hard = [n for n in range(QUERIES) if lost[n] < 1][:1]
@@ -128,7 +128,7 @@ class SmallestEf(Exercise):
                 break
         return [
             Task(truth.only(easiest), K, target), Task(easy, K, target), Task(truth.only([0, 1]), few, little),
-            Task(truth.only(sure), three, all_of_them), Task(truth.only(hard), many, never),
+            Task(truth.only(sure), one, all_of_it), Task(truth.only(hard), many, never),
         ]  # fmt: skip
 
     async def _measure(self, attempt: Attempt, task: Task, value: int, before: Counts, after: Counts) -> None:

@@ -127,9 +127,8 @@ class WideVectors(Exercise):
         "| ORDER BY the indexed expression, cast for cast, by the operator of the index's operator class, with LIMIT.",
         "reads all": "All searches went through the index, and {count} times the whole table was read as well. "
         "| Which statement does that?",
-        "recall": "Of the nearest by cosine {share:.0%} came back, in the mean over {n} search(es) of about the "
-        "same k. "
-        "Is it the cosine? What does the index look at, and how far does it look?",
+        "recall": "Of the nearest by cosine {share:.0%} came back, in the mean over {n} search(es) of about the same "
+        "k. | Is it the cosine? What does the index look at, and how far does it look?",
         "order": "The passages that came are not in the order of their cosine distance, nearest first. "
         "| An outer query needs an ORDER BY of its own. An index on bits finds candidates: fetch more than k, order "
         "those by `<=>`, then cut.",

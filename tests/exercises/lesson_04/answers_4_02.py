@@ -217,5 +217,5 @@ async def relaxed(session, vector, k):
 
 @ANSWERS.wrong("setting stays")
 async def for_the_session(session, vector, k):
-    await session.execute(text("SET hnsw.ef_search = 100"))
+    await session.execute(select(func.set_config("hnsw.ef_search", str(max(40, k)), False)))
     return (await session.execute(with_similarity(vector).order_by(far(vector)).limit(k))).all()

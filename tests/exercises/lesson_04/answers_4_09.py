@@ -292,6 +292,21 @@ class WritesAtTheEnd(Right):
         await self.write(sessions, rows, vectors)
 
 
+@ANSWERS.wrong("asked twice")
+class OneOfEachBatch(Right):
+    async def write(self, sessions, rows, vectors):
+        await super().write(sessions, rows[:1], vectors[:1])
+
+
+@ANSWERS.wrong("lost")
+class KeepsTheErrorToItself(Right):
+    async def store(self, session, texts):
+        try:
+            await super().store(session, texts)
+        except RuntimeError:
+            return
+
+
 @ANSWERS.wrong("starts over")
 class FromTheBeginning(Right):
     async def backfill(self, sessions, batch):

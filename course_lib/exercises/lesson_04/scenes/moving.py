@@ -40,7 +40,7 @@ class Move:
         self.method = ""
         self.asked_for = 0  # texts, since `backfill` was called
         self.looked = self.failed = self.arrived = False
-        self.to_switch = False
+        self.to_switch = self.fails = False
         self.problem: Wrong | None = None  # found while the answer was running
 
     async def run(self) -> None:
@@ -51,6 +51,7 @@ class Move:
         await self._search("Before the move", self.one)
         await self._switch(self.one)
         await self._store(self.one, 1, keep=False)
+        await self._store_in_vain()
         await self._backfill()
         await self._search("Before the switch", self.other)
         await self._add_old_ones(new_texts(1))  # by a program that has not been told of the move
@@ -124,6 +125,8 @@ class Move:
 
     async def _watch_next(self, texts: Sequence[str]) -> None:
         await self._watch_old(texts)
+        if self.fails:
+            raise EmbeddingFailed("the service did not answer")
         if self.method != "backfill":
             return
         self._expect(len(texts) <= BATCH, "batch too large", count=len(texts), batch=BATCH)
@@ -160,6 +163,9 @@ class Move:
                     raise
             if self.failed == failed_before:
                 break  # it has come to its end, and nothing stood in its way
+        asked = self.next.embedded[began:]
+        twice = len(asked) - len(set(asked))
+        self.attempt.expect(not twice, "asked twice", count=twice, method="backfill")
         again = sum(text in done for text in self.next.embedded[began:])
         self.attempt.expect(not again, "starts over", count=again)
         waiting = await self.attempt.value(WAITING)
@@ -179,6 +185,22 @@ class Move:
         rows = await self.attempt.sql(OLD_VECTORS, texts=texts)
         other = [text for text, vector in rows if not _is_of(self.old, text, vector)]
         self._expect(not other, "stored otherwise", count=len(other))
+
+    async def _store_in_vain(self) -> None:
+        """The model does not answer: whoever wants something stored has to hear of it."""
+        self.fails = True
+        before = await self.attempt.value(COUNT)
+        try:
+            async with self.attempt.session() as session:
+                await self._call(self.one, "store", session, new_texts(1))
+                await session.commit()
+        except Wrong as wrong:
+            if not isinstance(wrong.__cause__, EmbeddingFailed):
+                raise
+            self.problem = None
+        else:
+            self.attempt.expect(await self.attempt.value(COUNT) > before, "lost")
+        self.fails = False
 
     async def _switch(self, program: Any, when: str = "", keep: bool = True) -> None:
         """``when``: it is to say True then. Without, it may say so only if no passage waits."""
