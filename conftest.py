@@ -7,12 +7,15 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from course_lib.settings import Settings, get_settings
 
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
     os.environ.pop(name, None)  # tests never use the network
 Settings.model_config["env_file"] = None
+SCATTERED = "tests/exercises/lesson_"
 _work = tempfile.TemporaryDirectory(prefix="course-work-")
 os.environ["COURSE_WORK"] = _work.name  # what solutions and tests solve is not the learner's progress
 
@@ -21,15 +24,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reverse-notebooks", action="store_true", help="Run the notebooks last to first.")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Lessons depend on nothing but themselves: any order must do. Tests of a file go to one worker, if not scattered.
+class ByFile(LoadScopeScheduling):
+    """Tests of a file go to one worker, but for those of lessons' answers, which are many and know nothing of another.
 
     Cells of one notebook share one kernel, and tests of one file a server of their own.
     """
-    for item in items:
-        if item.get_closest_marker("scattered") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(SCATTERED) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
+    """In the place of ``--dist=loadfile``."""
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Lessons depend on nothing but themselves: any order must do."""
     if not config.getoption("--reverse-notebooks"):
         return
     cells = [item for item in items if item.path.suffix == ".ipynb"]

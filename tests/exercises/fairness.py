@@ -46,7 +46,6 @@ def defined_by(source: str, exercise: Exercise, folder: Path) -> Any:
     return namespace[exercise.answer]
 
 
-@pytest.mark.scattered
 class FairJudging:
     """What is asked of every lesson's exercises. A subclass names the lesson."""
 
