@@ -60,6 +60,7 @@ class Attempt:
         engine: the learner's engine, a pool of five on that address.
         log: what passed on that address during the last ``call``; it can be read while the call runs.
         admin: the connection that made the database, to the server's own.
+        left_open: whether the answer still held connections when the attempt was closed.
         before: what was there before the answer was called, once the attempt is prepared.
         watchers: backends of the judge's own, those that have ended too.
     """
@@ -82,6 +83,7 @@ class Attempt:
         self._tasks = Tasks()
         self._short: list[BaseException] = []  # what the server said to be out of, to whomever
         self.before: Before | None = None
+        self.left_open = False
 
     # -- the learner's side --------------------------------------------------------------------------------
 
@@ -268,10 +270,13 @@ class Attempt:
         if event.contains(Engine, "handle_error", self._note):
             event.remove(Engine, "handle_error", self._note)
         await end(self._tasks)
+        held = self.engine.pool.checkedout()  # type: ignore[attr-defined]
         await self._hang_up()
         said = ""
         with suppress(CourseError):  # the relay may have lost track
             said = "\n".join(self.wire.traffic().texts)
+        with suppress(CourseError):
+            self.left_open = held > 0 or self.wire.connections() > 0
         self.wire.close()
         await self._observer.dispose()
         return await clear_away(self.database, self.admin, self.before, said)

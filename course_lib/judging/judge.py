@@ -59,6 +59,8 @@ async def _find(exercise: Exercise, attempt: Attempt, prepared: Callable[[Attemp
     with _own_garbage(), _own_loop(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         finding = await _judge(exercise, attempt, prepared)
+        if attempt.left_open:
+            gc.unfreeze()  # what holds them may hang on something older; to look through all takes a fifth of a second
         gc.collect()  # a coroutine that was never awaited says so when it is collected
     forgotten = [str(warning.message) for warning in caught if "never awaited" in str(warning.message)]
     if forgotten and finding.state == "wrong":

@@ -163,7 +163,7 @@ class PostMessage(Exercise):
             raise attempt.wrong("error swallowed", said=repr(said))
 
     async def _post(self, attempt: Attempt, id: UUID, role: str) -> int:
-        content = f"  {awkward_text()} "
+        content = f"  it's {awkward_text()} "
         seq = await attempt.call(sessions_of(attempt), id, role, content)
         attempt.expect(seq is not None, "nothing returned")
         attempt.expect(isinstance(seq, int) and not isinstance(seq, bool), "not a number", kind=article(seq))

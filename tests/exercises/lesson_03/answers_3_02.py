@@ -345,14 +345,13 @@ async def untitled(session, user_id, documents):
     for index, document in enumerate(documents):
         try:
             async with session.begin_nested():
-                session.add(
-                    Document(
-                        user_id=user_id,
-                        **{**document, "title": "Untitled" if document["title"] is None else document["title"]},
-                    )
-                )
+                session.add(Document(user_id=user_id, **document))
         except IntegrityError as error:
-            refused[index] = name_in(error)
+            try:
+                async with session.begin_nested():
+                    session.add(Document(user_id=user_id, **{**document, "title": document["title"] or "Untitled"}))
+            except IntegrityError:
+                refused[index] = name_in(error)
     return refused
 
 
