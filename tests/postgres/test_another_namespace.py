@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from course_lib.errors import CourseError
 from course_lib.postgres import find_server, stop_embedded
 from course_lib.settings import REPOSITORY
 from tests.postgres.conftest import course_home
-from tests.postgres.places import environment, run_course
+from tests.postgres.places import environment, run_course, wait_until
 
 LIVE = """
 import asyncio, sys
@@ -23,6 +24,10 @@ from course_lib.postgres import find_server
 for line in sys.stdin:
     print(asyncio.run(find_server()).started, flush=True)
 """
+
+
+def running() -> Iterator[psutil.Process]:
+    return psutil.process_iter(["cmdline"])
 
 
 class Container:
@@ -33,6 +38,7 @@ class Container:
         Args:
             private: a folder on which the container has a disk of its own, its temp folder.
         """
+        self.home, self.server = home, ""
         if sys.platform != "linux" or not shutil.which("unshare"):
             pytest.skip("only Linux has PID namespaces")
         if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"], check=False).returncode:
@@ -51,12 +57,16 @@ class Container:
         self.process.stdin.flush()
         line = self.process.stdout.readline().strip()
         assert line in ("True", "False"), "the container's opening failed"
+        if line == "True":
+            self.server = f"-D {self.home}"
         return line == "True"
 
     def end(self) -> None:
-        """Everything in a PID namespace is killed with its first process, the server too."""
+        """Everything in a PID namespace is killed with its first process, the server too, which takes a moment."""
         self.process.kill()
         self.process.communicate()
+        if self.server:
+            wait_until(lambda: not any(self.server in " ".join(each.info["cmdline"] or ()) for each in running()))
 
 
 @contextlib.contextmanager
