@@ -84,19 +84,6 @@ async def while_another_writes(
 
 
 @asynccontextmanager
-async def counting_bytes(attempt: Attempt) -> AsyncIterator[WireLog]:
-    """``bytes_received`` is what the server has sent to the learner's side since the block began.
-
-    A connection lies in the pool by then: its greeting is not counted.
-    """
-    async with attempt.engine.connect():
-        pass
-    with attempt.wire.log() as log:
-        yield log
-        attempt.look_for_held_connections()
-
-
-@asynccontextmanager
 async def small_pool(attempt: Attempt, size: int, patience: float = POOL["pool_timeout"]) -> AsyncIterator[None]:
     """Until the block ends, the learner's engine has so many connections and no more.
 

@@ -270,13 +270,12 @@ class Attempt:
         if event.contains(Engine, "handle_error", self._note):
             event.remove(Engine, "handle_error", self._note)
         await end(self._tasks)
-        held = self.engine.pool.checkedout()  # type: ignore[attr-defined]
+        self.left_open = self.engine.pool.checkedout() > 0  # type: ignore[attr-defined]
         await self._hang_up()
         said = ""
         with suppress(CourseError):  # the relay may have lost track
             said = "\n".join(self.wire.traffic().texts)
-        with suppress(CourseError):
-            self.left_open = held > 0 or self.wire.connections() > 0
+            self.left_open |= self.wire.connections() > 0
         self.wire.close()
         await self._observer.dispose()
         return await clear_away(self.database, self.admin, self.before, said)

@@ -56,16 +56,18 @@ async def look_at_server(connection: Connection, embedded: bool) -> State:
     return state
 
 
-async def put_back(connection: Connection, embedded: bool, before: State, said: str) -> list[str]:
+async def put_back(connection: Connection, embedded: bool, before: State, said: str | None) -> list[str]:
     """Undo what differs from ``before``; in words what that was.
 
     Args:
         connection: an administrative one, on which settings may be changed.
         embedded: whether it is the course's own server.
         before: what ``look_at_server`` said.
-        said: the texts of all statements of the answer.
+        said: the texts of all statements of the answer; None where they are not known.
     """
-    if CAN_CHANGE.search(said) is None:
+    if said is None:
+        said = ""
+    elif CAN_CHANGE.search(said) is None:
         return []
     now = await look_at_server(connection, embedded)
 

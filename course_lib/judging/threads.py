@@ -38,19 +38,9 @@ class Thread:
         return [message["content"] for message in self.messages]
 
 
-async def add_threads(
-    attempt: Attempt,
-    user_id: UUID,
-    sizes: Sequence[int],
-    *,
-    words: int = 4,
-    aborted: int = 0,
-    gap: int = 1,
-    tied: bool = True,
-    awkward: bool = False,
-) -> list[Thread]:
-    """``new_threads``, put on stage."""
-    threads = new_threads(user_id, sizes, words=words, aborted=aborted, gap=gap, tied=tied, awkward=awkward)
+async def add_threads(attempt: Attempt, user_id: UUID, sizes: Sequence[int], **kinds: Any) -> list[Thread]:
+    """``new_threads``, with its options, put on stage."""
+    threads = new_threads(user_id, sizes, **kinds)
     await insert_threads(attempt, threads)
     return threads
 

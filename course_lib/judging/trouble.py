@@ -173,7 +173,7 @@ async def look_before(database: FreshDatabase, admin: Connection) -> Before:
     return Before(oid, await look_at_server(admin, database.server.embedded))
 
 
-async def clear_away(database: FreshDatabase, admin: Connection, before: Before | None, said: str) -> list[str]:
+async def clear_away(database: FreshDatabase, admin: Connection, before: Before | None, said: str | None) -> list[str]:
     """Drop the database, whatever it is called now, and put back what is the server's; in words what that was.
 
     What cannot be dropped is left for a later sweep.
@@ -182,7 +182,7 @@ async def clear_away(database: FreshDatabase, admin: Connection, before: Before 
         database: the attempt's.
         admin: the connection that made it; another is opened where it has come to its end.
         before: None where the answer was never called.
-        said: the texts of all statements that the answer sent.
+        said: the texts of all statements that the answer sent; None where they are not known.
     """
     undone: list[str] = []
     with contextlib.suppress(CourseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):

@@ -9,11 +9,10 @@ from secrets import randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.lesson_00.scenes.owners import Owner, Owners, add_owners
+from course_lib.exercises.lesson_00.scenes.owners import Owner, Owners, add_owners, expect_texts
 from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article
 from course_lib.judging.staging import add_rows
 from course_lib.judging.threads import shuffled
 from course_lib.llm import EMBEDDING_MODEL
@@ -84,17 +83,10 @@ class Nearest(Exercise):
             vector=str(vector), id=owner.id,
         )  # fmt: skip
         mine = own.column("content")
-        found = self._texts(attempt, await ask(attempt, owner.email, list(vector), n))
+        found = expect_texts(attempt, await ask(attempt, owner.email, list(vector), n), "rows, not texts")
         if found != mine[:n]:
             await self._tell_what_differs(attempt, found, mine, n)
         return len(mine)
-
-    def _texts(self, attempt: Attempt, found: Any) -> list[str]:
-        attempt.expect(found is not None, "nothing returned")
-        attempt.expect(isinstance(found, list | tuple), "not a list", kind=article(found))
-        odd = next((text for text in found if not isinstance(text, str)), "")
-        attempt.expect(isinstance(odd, str), "rows, not texts", kind=article(odd))
-        return list(found)
 
     async def _tell_what_differs(self, attempt: Attempt, found: list[str], mine: list[str], n: int) -> None:
         foreign = [text for text in found if text not in mine]

@@ -9,11 +9,11 @@ from secrets import choice, token_hex
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from course_lib.exercises.lesson_00.scenes.owners import Owner, add_owners
+from course_lib.exercises.lesson_00.scenes.owners import Owner, add_owners, expect_texts
 from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article, quoted
+from course_lib.judging.quoting import quoted
 from course_lib.judging.staging import add_rows, add_user, new_email
 from course_lib.judging.threads import shuffled
 
@@ -79,7 +79,7 @@ class TitlesOf(Exercise):
         attempt.expect(rows <= len(before) + MORE_ROWS, "loaded everything", rows=rows, count=len(before))
 
     async def _finds(self, attempt: Attempt, owner: Owner, before: list[str] | None = None) -> list[str]:
-        titles = self._titles(attempt, await ask(attempt, owner.email))
+        titles = expect_texts(attempt, await ask(attempt, owner.email), "rows, not titles")
         library = await _library(attempt, owner)
         if not library.is_told_by(titles):
             attempt.expect(titles != before, "remembered")
@@ -91,13 +91,6 @@ class TitlesOf(Exercise):
             said = await ask(attempt, email)
         empty = isinstance(said, list | tuple) and not said
         attempt.expect(empty, mistake, email=email, did=f"returned {quoted(said)}")
-
-    def _titles(self, attempt: Attempt, titles: Any) -> list[str]:
-        attempt.expect(titles is not None, "nothing returned")
-        attempt.expect(isinstance(titles, list | tuple), "not a list", kind=article(titles))
-        odd = next((title for title in titles if not isinstance(title, str)), "")
-        attempt.expect(isinstance(odd, str), "rows, not titles", kind=article(odd))
-        return list(titles)
 
     def _tell_what_differs(self, attempt: Attempt, titles: list[str], library: _Library) -> None:
         mine = Counter(library.titles)

@@ -76,7 +76,8 @@ class MessageCounts(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
-        sizes = [(0, 0, 5, 5, 2, 2, 8, 8)[place % 8] for place in range(CONVERSATIONS)]  # neighbours may be equal lines
+        # Neighbours of one title: most are equal lines, 8 and 3 are two.
+        sizes = [(0, 0, 5, 5, 2, 2, 8, 3)[place % 8] for place in range(CONVERSATIONS)]
         threads = await add_threads(attempt, mine, sizes, words=WORDS, gap=3, awkward=True)
         await add_threads(attempt, stranger, [0, 7, 11, 4])
         await add_double(attempt, mine)

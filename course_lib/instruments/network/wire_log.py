@@ -13,7 +13,8 @@ from psycopg import errors
 from course_lib.errors import CourseError
 from course_lib.instruments.network.own_statements import asked_by_a_driver
 from course_lib.instruments.query_log import QueryLog
-from course_lib.instruments.query_log.statement import Repeat, Statement, is_control, repeats_of
+from course_lib.instruments.query_log.questions import StatementLog
+from course_lib.instruments.query_log.statement import Statement, is_control
 
 if TYPE_CHECKING:
     from course_lib.instruments.network.wire import Wire
@@ -72,7 +73,7 @@ class Traffic:
         self.bytes_sent, self.bytes_received = sent, received
 
 
-class WireLog:
+class WireLog(StatementLog):
     """Everything that passed while it was open, read anew at each question; after ``close`` it stays as it is.
 
     What drivers ask on their own is among the entries, ``by_driver``, and not among the statements.
@@ -114,11 +115,6 @@ class WireLog:
     # what was seen
 
     @property
-    def statements(self) -> list[Statement]:
-        """What clients asked for, in the order it was sent, without transaction control and drivers' own questions."""
-        return [entry for entry in self.entries if not (entry.is_control or entry.by_driver)]
-
-    @property
     def entries(self) -> list[Statement]:
         """All of it."""
         passed = [entry for entry in self._look()[0] if not entry.never_ran]
@@ -126,40 +122,9 @@ class WireLog:
         return [self._statement(entry, lines) for entry in passed]
 
     @property
-    def count(self) -> int:
-        """How many statements were sent."""
-        return len(self.statements)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __bool__(self) -> bool:
-        return True  # an empty log is a log
-
-    @property
-    def rows(self) -> int:
-        """Rows returned or changed."""
-        return sum(statement.rows or 0 for statement in self.statements)
-
-    @property
     def received(self) -> int:
         """Rows that came to clients, whatever brought them."""
         return sum(statement.received for statement in self.statements)
-
-    @property
-    def transactions(self) -> int:
-        """How many transactions that were begun something was sent in."""
-        return len({entry.transaction for entry in self.entries if entry.transaction is not None})
-
-    @property
-    def seconds(self) -> float:
-        """The time of all statements added up; those of several connections may have overlapped."""
-        return sum(statement.seconds or 0.0 for statement in self.statements)
-
-    @property
-    def repeated(self) -> list[Repeat]:
-        """Shapes that one place issued more than once, most first. See ``Repeat.n_plus_one``."""
-        return repeats_of(self.statements)
 
     @property
     def bytes_sent(self) -> int:

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from course_lib.errors import CourseError
 from course_lib.instruments.query_log.caller import issuing_line
 from course_lib.instruments.query_log.columns import tables_of
+from course_lib.instruments.query_log.questions import StatementLog
 from course_lib.instruments.query_log.rendering import render_html, render_text
-from course_lib.instruments.query_log.statement import Repeat, Statement, is_control, repeats_of
+from course_lib.instruments.query_log.statement import Statement, is_control
 from course_lib.instruments.query_log.streamed import CountedCursor
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _connection_numbers = count(1)
 
 
-class QueryLog:
+class QueryLog(StatementLog):
     """Every statement that an engine sends while the ``with`` block is open.
 
     ``with QueryLog(engine) as log:`` listens to one engine, ``QueryLog()`` to all of this process. Statements of all
@@ -84,45 +85,9 @@ class QueryLog:
     # what was seen
 
     @property
-    def statements(self) -> list[Statement]:
-        """The statements in the order they were sent, without transaction control."""
-        return [entry for entry in self.entries if not entry.is_control]
-
-    @property
     def entries(self) -> list[Statement]:
         """The statements with BEGIN, COMMIT, ROLLBACK and savepoints between them."""
         return list(self._entries.values())
-
-    @property
-    def count(self) -> int:
-        """How many statements were sent."""
-        return len(self.statements)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __bool__(self) -> bool:
-        return True  # an empty log is a log
-
-    @property
-    def rows(self) -> int:
-        """Rows returned or changed, as far as the driver tells."""
-        return sum(statement.rows or 0 for statement in self.statements)
-
-    @property
-    def transactions(self) -> int:
-        """How many transactions something was sent in."""
-        return len({entry.transaction for entry in self.entries if entry.transaction is not None})
-
-    @property
-    def seconds(self) -> float:
-        """The time of all statements added up; those of several connections may have overlapped."""
-        return sum(statement.seconds or 0.0 for statement in self.statements)
-
-    @property
-    def repeated(self) -> list[Repeat]:
-        """Shapes that one place issued more than once, most first. See ``Repeat.n_plus_one``."""
-        return repeats_of(self.statements)
 
     # what SQLAlchemy reports
 

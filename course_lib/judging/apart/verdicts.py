@@ -136,6 +136,6 @@ async def _clear_up(prepared: Mapping[str, Any] | None = None) -> list[str]:
             if prepared is not None and GENERATED_NAME.match(str(prepared["name"])):
                 database = FreshDatabase(server, str(prepared["name"]))
                 before = Before(int(prepared["oid"]), prepared["server"])
-                put_back = await clear_away(database, connection, before, "ALTER SYSTEM")  # what it said is not known
+                put_back = await clear_away(database, connection, before, said=None)
             await sweep(connection, server.embedded)
     return put_back

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from secrets import token_hex
+from typing import Any
 from uuid import UUID
 
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.quoting import article
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,19 @@ class Owners:
     plain: Owner
     lookalike: Owner
     quoted: Owner
+
+
+def expect_texts(attempt: Attempt, found: Any, other_items: str) -> list[str]:
+    """``found``, if the answer returned a list of texts.
+
+    Raises:
+        Wrong: "nothing returned", "not a list", or ``other_items``: the exercise's name for a list of something else.
+    """
+    attempt.expect(found is not None, "nothing returned")
+    attempt.expect(isinstance(found, list | tuple), "not a list", kind=article(found))
+    odd = next((text for text in found if not isinstance(text, str)), "")
+    attempt.expect(isinstance(odd, str), other_items, kind=article(odd))
+    return list(found)
 
 
 async def add_owners(attempt: Attempt) -> Owners:

@@ -13,9 +13,6 @@ from course_lib.judging.quoting import article, kind_of
 TOLERANCE = 1e-4  # vectors are stored in four bytes a number, and halves and sums of them are rounded
 Hits = list[tuple[Any, float]]
 
-NOTHING = "`{answer}` returned None. | Did you forget `return`?"
-NO_LIST = "`{answer}` returned {kind}, and a list was asked for. | `.all()` makes a list of a result."
-
 
 def read_pairs(attempt: Attempt, found: Any, kind: type) -> Hits:
     """``found`` as a list of (something of this kind, number).
