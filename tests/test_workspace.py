@@ -58,6 +58,15 @@ def test_lessons_are_copied_without_outputs(workspace: Workspace) -> None:
     assert [cell.id for cell in notebook.cells] == ["cell1", "cell2"]
 
 
+def test_links_between_lessons_and_exercises_lead_from_where_the_copies_lie(workspace: Workspace) -> None:
+    edit(workspace.repository / "notebooks" / "01_more.ipynb", "[on](../exercises/01_more.ipynb)")
+    edit(workspace.repository / "exercises" / "01_more.ipynb", "[back](../notebooks/01_more.ipynb)")
+    assert len(workspace.prepare()) == 2
+    assert sources(workspace.folder / "01_more.ipynb") == ["[on](exercises/01_more.ipynb)"]
+    assert sources(workspace.folder / "exercises" / "01_more.ipynb") == ["[back](../01_more.ipynb)"]
+    assert workspace.prepare() == []
+
+
 def test_preparing_again_writes_nothing(workspace: Workspace) -> None:
     before = {path: path.read_bytes() for path in workspace.folder.rglob("*.ipynb")}
     assert workspace.prepare() == [] and workspace.kept == []

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from course_lib.instruments.charts import spans as spans
     from course_lib.instruments.distances import distance_lanes as distance_lanes
     from course_lib.instruments.line_chart import curves as curves
+    from course_lib.instruments.measurement import Measured as Measured
+    from course_lib.instruments.measurement import measured as measured
     from course_lib.instruments.network import network_delay as network_delay
     from course_lib.instruments.plan import Plan as Plan
     from course_lib.instruments.plan import PlanNode as PlanNode
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from course_lib.instruments.vectors import vector_plane as vector_plane
 
 _HOMES = {
+    "Measured": "measurement",
     "Plan": "plan",
     "PlanNode": "plan",
     "PoolGauge": "pool",
@@ -50,6 +53,7 @@ _HOMES = {
     "distance_lanes": "distances",
     "draw_schema": "schema",
     "explain": "plan",
+    "measured": "measurement",
     "network_delay": "network",
     "page_walk": "charts",
     "panels": "side_by_side",

@@ -12,6 +12,8 @@ from typing import Any
 from course_lib.errors import CourseError
 
 FORMAT = 4
+MOVED = {"](../exercises/": "](exercises/", "](../notebooks/": "](../"}
+"""Where links lead in the repository, and where in ``work/``, whose lessons lie one folder higher."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,23 @@ def _cells(content: dict[str, Any]) -> list[Cell]:
     return [Cell(str(cell["cell_type"]), "".join(cell["source"])) for cell in content["cells"]]
 
 
+def at_work(source: str) -> str:
+    """A cell's source with the links that lead from ``work/``."""
+    for there, here in MOVED.items():
+        source = source.replace(there, here)
+    return source
+
+
 def digest(path: Path) -> str | None:
     """A hash of what a person can write in a notebook, its cells' sources; None where there is no readable one.
 
-    Running cells does not change it.
+    Running cells does not change it, and neither does copying the original to ``work/``.
     """
     try:
         if not path.is_file():  # reading from a pipe would wait for ever
             return None
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
-        sources = [[cell.kind, cell.source] for cell in _cells(content)]
+        sources = [[cell.kind, at_work(cell.source)] for cell in _cells(content)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return sha256(json.dumps(sources).encode()).hexdigest()

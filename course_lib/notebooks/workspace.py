@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from course_lib.errors import CourseError
 from course_lib.files import answering_for, put_aside, write_whole
-from course_lib.notebooks.reading import digest
+from course_lib.notebooks.reading import at_work, digest
 from course_lib.settings import REPOSITORY, get_settings
 
 SOURCES = {"notebooks": ".", "exercises": "exercises"}
@@ -131,7 +131,7 @@ class Workspace:
 
 
 def _clean(original: Path) -> str:
-    """The original without outputs, as text."""
+    """The original without outputs, as text, with links that lead where its copy will lie."""
     import nbformat  # brings schemas: most of a second, for those who copy
     from nbstripout import strip_output
 
@@ -140,5 +140,7 @@ def _clean(original: Path) -> str:
     except (OSError, ValueError, nbformat.ValidationError) as error:
         mend = f"Run: git checkout -- {original.parent.name}/{original.name}"
         raise CourseError(f"The original {original} cannot be read as a notebook.", mend) from error
+    for cell in notebook.cells:
+        cell.source = at_work(cell.source)
     text: str = nbformat.writes(strip_output(notebook, keep_output=False, keep_count=False, keep_id=True))
     return text + "\n"
