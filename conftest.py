@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ from course_lib.settings import Settings, get_settings
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
     os.environ.pop(name, None)  # tests never use the network
 Settings.model_config["env_file"] = None
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script; programs of tests inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 SCATTERED = "tests/exercises/lesson_"
 _work = tempfile.TemporaryDirectory(prefix="course-work-")
 os.environ["COURSE_WORK"] = _work.name  # what solutions and tests solve is not the learner's progress
