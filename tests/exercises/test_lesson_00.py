@@ -66,6 +66,13 @@ class Count:
         async def counted_in_Python(session):
             return len((await session.scalars(select(User))).all())
 
+        async def counted_in_Python__in_one_row(session):
+            return len(await session.scalar(text("SELECT array_agg(id) FROM users")) or [])
+
+        async def skipped(session):
+            free = select(User.id).with_for_update(skip_locked=True).subquery()
+            return await session.scalar(select(func.count()).select_from(free))
+
 
 class Titles:
     """Answers to 0.2."""
@@ -231,6 +238,16 @@ class Near:
 
         async def far(session, email, vector, n):
             return (await session.scalars(own(vector, email))).all()[-n:]
+
+        async def no_passages(session, email, vector, n):
+            found = (await session.scalars(own(vector, email).limit(n))).all()
+            return found or None
+
+        async def too_many__equally_near(session, email, vector, n):
+            return (await session.scalars(own(vector, email).fetch(n, with_ties=True))).all()
+
+        async def order__of_a_vector_cut_to_four_digits(session, email, vector, n):
+            return (await session.scalars(own([round(number, 4) for number in vector], email).limit(n))).all()
 
         async def order(session, email, vector, n):
             return (await session.scalars(own(vector, email).limit(n))).all()[::-1]

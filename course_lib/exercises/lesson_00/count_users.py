@@ -5,13 +5,15 @@ from __future__ import annotations
 from secrets import randbelow, token_hex
 from typing import ClassVar
 
-from course_lib.judging.asking import ask, fetched
+from course_lib.judging.asking import ask, fetched, while_another_writes
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 
 MANY = 1000
 ROWS = 10
+BYTES = 8000  # of which one number needs a few hundred; a thousand ids are 37,000
+LOCKED = "SELECT id FROM users LIMIT 1 FOR UPDATE"
 
 
 class CountUsers(Exercise):
@@ -35,7 +37,10 @@ class CountUsers(Exercise):
         "| Count the rows of `users`, anew each time.",
         "wrong number": "It said {said}, and that is not how many rows the table has. | Count rows of `users`.",
         "nobody": "When the table was empty, it {did}. | `count(*)` of no rows is 0; `sum` and `max` of none are NULL.",
-        "counted in Python": "{rows} rows were fetched in order to count users. | Let the server count: `count(*)`.",
+        "counted in Python": "{rows} rows, {bytes:,} bytes, were fetched in order to count users. "
+        "| Let the server count: `count(*)`.",
+        "skipped": "While another session had locked a user's row, it said {said}, and that row was not counted. "
+        "| Count without locks: no `FOR UPDATE`, no `SKIP LOCKED`.",
     }
 
     async def judge(self, attempt: Attempt) -> None:
@@ -47,10 +52,12 @@ class CountUsers(Exercise):
             mark=f"new{token_hex(3)}.", n=added,
         )  # fmt: skip
         after = await self._ask(attempt)
-        rows = fetched(attempt.log)
+        rows, received = fetched(attempt.log), attempt.log.bytes_received
         attempt.expect(after != before, "remembered", said=after, added=added)
         attempt.expect(after == await attempt.value("SELECT count(*) FROM users"), "wrong number", said=after)
-        attempt.expect(rows <= ROWS, "counted in Python", rows=rows)
+        attempt.expect(rows <= ROWS and received <= BYTES, "counted in Python", rows=rows, bytes=received)
+        locked = await while_another_writes(attempt, LOCKED, {}, lambda: self._ask(attempt))
+        attempt.expect(locked == after, "skipped", said=locked)
         await attempt.sql("DELETE FROM users")
         none = await ask(attempt)
         attempt.expect(type(none) is int and none == 0, "nobody", did=f"returned {none!r}")

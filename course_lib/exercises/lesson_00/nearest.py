@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from random import Random
-from secrets import randbelow, token_hex
+from secrets import choice, randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from course_lib.exercises.lesson_00.scenes.owners import Owner, Owners, add_owners, expect_texts
 from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.staging import add_rows
+from course_lib.judging.quoting import quoted
+from course_lib.judging.staging import add_rows, add_user, new_email
 from course_lib.judging.threads import shuffled
 from course_lib.llm import EMBEDDING_MODEL
 from course_lib.models.documents import DIMENSIONS
 
 PASSAGES = 36
+SINGLE = 3  # passages that are nearer than all others; from there on two are equally near
+DOCUMENTS = 12  # of one owner
+SCALE = 1_000_000  # a question's vector may be that much longer, or shorter, than an embedding
 STEP = 0.0004  # between one passage's cosine and the next one's: lost where distances are rounded
 FAR = (-0.2, -0.5)  # cosines of passages about something else, which are asked for all the same
-NEARER = 130  # passages of somebody else, all nearer than one's own
+NEARER = 40  # passages of each of some others, all nearer than one's own
 MORE_ROWS = 20  # than the passages of one's own: for those who look the owner and the documents up first
 ALL = 1000
 Vector = list[float]
@@ -53,6 +60,7 @@ class Nearest(Exercise):
         "too many": "{count} passages came back for n = {n}. | `n` is the limit.",
         "too few": "{count} passages came back for n = {n}, and the user has {total}. "
         "| Is something left out after the limit, or a limit fixed, or a filter too many?",
+        "no passages": "For {email}, who has no passage, it {did}. | An empty list was asked for.",
         "far": "The passages are the user's own, but nearer ones were left out. "
         "| Which distance is it, of which vectors, and is the smallest first?",
         "order": "The right passages came back, not nearest first. | Let the server sort by cosine distance.",
@@ -65,40 +73,65 @@ class Nearest(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         owners, vector = await add_owners(attempt), _vector(Random(randbelow(1 << 62)))
         await _stage(attempt, owners, vector)
-        await self._search(attempt, owners.plain, vector, 5 + randbelow(3))
-        await _add_passages(attempt, owners.plain, vector, [0.4])  # the nearest, from now on
+        n = SINGLE + choice((1, 3, 5))  # ends between two that are equally near
+        await self._search(attempt, owners.plain, vector, n)
+        await _add_passages(attempt, owners.plain, _at_cosines(vector, [0.4]))  # the nearest, from now on
         total = await self._search(attempt, owners.plain, vector, ALL)
         rows = fetched(attempt.log)
+        await self._search(attempt, owners.plain, [-SCALE * value for value in vector], n)
+        await self._gives_nothing(attempt, vector)
         with calling_it(attempt, "injection", email=owners.quoted.email):
-            await self._search(attempt, owners.quoted, vector, 1)
+            await self._search(attempt, owners.quoted, [value / SCALE for value in vector], 5)
         attempt.expect(rows <= total + MORE_ROWS, "loaded everything", rows=rows, total=total)
+
+    async def _gives_nothing(self, attempt: Attempt, vector: Vector) -> None:
+        email = new_email("newcomer")
+        await add_user(attempt, email)
+        with calling_it(attempt, "no passages", email=email, did="raised an error"):
+            said = await ask(attempt, email, list(vector), 3)
+        empty = isinstance(said, list | tuple) and not said
+        attempt.expect(empty, "no passages", email=email, did=f"returned {quoted(said)}")
 
     async def _search(self, attempt: Attempt, owner: Owner, vector: Vector, n: int) -> int:
         """How many passages the owner has."""
         own = await attempt.sql(
             """
-            SELECT content FROM document_chunks AS c JOIN documents AS d ON d.id = c.document_id
-            WHERE user_id = :id ORDER BY embedding <=> CAST(:vector AS vector)
+            SELECT content, embedding <=> CAST(:vector AS vector) AS distance
+            FROM document_chunks AS c JOIN documents AS d ON d.id = c.document_id WHERE user_id = :id ORDER BY distance
             """,
             vector=str(vector), id=owner.id,
         )  # fmt: skip
-        mine = own.column("content")
         found = expect_texts(attempt, await ask(attempt, owner.email, list(vector), n), "rows, not texts")
-        if found != mine[:n]:
-            await self._tell_what_differs(attempt, found, mine, n)
-        return len(mine)
+        if not _are_nearest(found, list(own), n):
+            await self._tell_what_differs(attempt, found, list(own), n)
+        return len(own)
 
-    async def _tell_what_differs(self, attempt: Attempt, found: list[str], mine: list[str], n: int) -> None:
-        foreign = [text for text in found if text not in mine]
+    async def _tell_what_differs(
+        self, attempt: Attempt, found: list[str], own: list[tuple[str, float]], n: int
+    ) -> None:
+        distances = dict(reversed(own))
+        foreign = [text for text in found if text not in distances]
         known = await attempt.sql("SELECT DISTINCT content FROM document_chunks")
         invented = len(set(foreign) - set(known.column("content")))
         attempt.expect(not invented, "not passages", count=invented)
         attempt.expect(not foreign, "strangers", count=len(foreign))
-        wanted = mine[:n]
-        attempt.expect(len(found) <= len(wanted), "too many", count=len(found), n=n)
-        attempt.expect(len(found) >= len(wanted), "too few", count=len(found), n=n, total=len(mine))
-        attempt.expect(sorted(found) == sorted(wanted), "far")
+        wanted = min(n, len(own))
+        attempt.expect(len(found) <= wanted, "too many", count=len(found), n=n)
+        attempt.expect(len(found) >= wanted, "too few", count=len(found), n=n, total=len(own))
+        attempt.expect(_are_nearest(sorted(found, key=distances.__getitem__), own, n), "far")
         raise attempt.wrong("order")
+
+
+def _are_nearest(found: list[str], own: list[tuple[str, float]], n: int) -> bool:
+    """Whether these texts are the first n of ``own``, of which those equally near may come in any order."""
+    place = 0
+    for _, group in groupby(own, lambda passage: passage[1]):
+        texts = Counter(text for text, _ in group)
+        told = found[place : min(place + texts.total(), n)]
+        if Counter(told) - texts or len(told) < min(texts.total(), n - place):
+            return False
+        place += len(told)
+    return len(found) == place
 
 
 def _vector(random: Random) -> Vector:
@@ -116,33 +149,42 @@ def _at_cosine(random: Random, vector: Vector, cosine: float) -> Vector:
     return [size * (cosine * a / length + sine * b / width) for a, b in zip(vector, across, strict=True)]
 
 
+def _at_cosines(vector: Vector, cosines: Iterable[float]) -> list[Vector]:
+    random = Random(randbelow(1 << 62))
+    return [_at_cosine(random, vector, cosine) for cosine in cosines]
+
+
 async def _stage(attempt: Attempt, owners: Owners, vector: Vector) -> None:
     near = 0.302 + randbelow(20) / 1000
-    await _add_passages(attempt, owners.plain, vector, [*(near - STEP * place for place in range(PASSAGES)), *FAR])
-    await _add_passages(attempt, owners.quoted, vector, [0.2, 0.1])
-    (document,) = await _add_documents(attempt, owners.lookalike, 1)
-    await attempt.sql(
-        """
-        INSERT INTO document_chunks (document_id, chunk_index, content, token_count, embedding, embedding_model)
-        SELECT :document, n, 'not yours ' || n, 1, CAST(:vector AS vector), :model FROM generate_series(1, :count) n
-        """,
-        document=document, vector=str(vector), model=EMBEDDING_MODEL, count=NEARER,
-    )  # fmt: skip
+    mine = _at_cosines(vector, (near - STEP * place for place in range(PASSAGES)))
+    for place in range(SINGLE + 1, PASSAGES, 2):
+        mine[place] = mine[place - 1]
+    await _add_passages(attempt, owners.plain, mine + _at_cosines(vector, FAR))
+    await _add_passages(attempt, owners.quoted, _at_cosines(vector, (0.5, 0.4, 0.3, 0.2, 0.1)))
+    for stranger in owners.lookalikes:
+        (document,) = await _add_documents(attempt, stranger, 1)
+        await attempt.sql(
+            """
+            INSERT INTO document_chunks (document_id, chunk_index, content, token_count, embedding, embedding_model)
+            SELECT :document, n, 'not yours ' || n, 1, CAST(:vector AS vector), :model FROM generate_series(1, :count) n
+            """,
+            document=document, vector=str(vector), model=EMBEDDING_MODEL, count=NEARER,
+        )  # fmt: skip
 
 
-async def _add_passages(attempt: Attempt, owner: Owner, vector: Vector, cosines: list[float]) -> None:
-    """Passages at these cosines, in three documents by turns; the second and the third have the same text."""
-    documents = await _add_documents(attempt, owner, min(3, len(cosines)))
-    await add_rows(attempt, "document_chunks", shuffled(list(_passages(documents, vector, cosines))))
+async def _add_passages(attempt: Attempt, owner: Owner, vectors: list[Vector]) -> None:
+    """Passages with these embeddings, in documents by turns; the second and the third have the same text."""
+    documents = await _add_documents(attempt, owner, min(DOCUMENTS, len(vectors)))
+    await add_rows(attempt, "document_chunks", shuffled(list(_passages(documents, vectors))))
 
 
-def _passages(documents: list[UUID], vector: Vector, cosines: list[float]) -> Iterator[dict[str, Any]]:
-    random, texts = Random(randbelow(1 << 62)), [f"It's passage {token_hex(3)}" for _ in cosines]
+def _passages(documents: list[UUID], vectors: list[Vector]) -> Iterator[dict[str, Any]]:
+    texts = [f"It's passage {token_hex(3)}\n\n{awkward_text() * (place % 20)}" for place in range(len(vectors))]
     texts[1:3] = texts[1:2] * len(texts[1:3])
-    for place, (text, cosine) in enumerate(zip(texts, cosines, strict=True)):
+    for place, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
         yield {
             "id": uuid4(), "document_id": documents[place % len(documents)], "chunk_index": place, "content": text,
-            "token_count": 3, "embedding": str(_at_cosine(random, vector, cosine)), "embedding_model": EMBEDDING_MODEL,
+            "token_count": 3, "embedding": str(vector), "embedding_model": EMBEDDING_MODEL,
         }  # fmt: skip
 
 
@@ -153,4 +195,5 @@ async def _add_documents(attempt: Attempt, owner: Owner, count: int) -> list[UUI
         id=owner.id, mark=f"{token_hex(4)}/", count=count,
     )  # fmt: skip
     ids: list[UUID] = rows.column("id")
+    Random(randbelow(1 << 62)).shuffle(ids)  # a plan that goes from document to document is in no order of distance
     return ids

@@ -12,12 +12,14 @@ from uuid import uuid4
 from course_lib.exercises.lesson_00.scenes.owners import Owner, add_owners, expect_texts
 from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import AWKWARD_TEXTS
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import quoted
 from course_lib.judging.staging import add_rows, add_user, new_email
 from course_lib.judging.threads import shuffled
 
 DOCUMENTS = 101
+ALIKE = 7  # titles of one name stand on both sides of whatever border between pages
 MORE_ROWS = 10  # than the titles: for those who look the owner up first
 STATUSES = ("ready", "uploaded", "processing", "failed")
 
@@ -64,7 +66,7 @@ class TitlesOf(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         owners = await add_owners(attempt)
-        await add_rows(attempt, "documents", shuffled([*_documents(owners.plain), *_few(owners.lookalike, "Q")]))
+        await add_rows(attempt, "documents", shuffled([*_documents(owners.plain), *_of(owners.lookalikes)]))
         await add_rows(attempt, "documents", [*_few(owners.quoted, "K")])
         before = await self._finds(attempt, owners.plain)
         rows = fetched(attempt.log)
@@ -126,10 +128,16 @@ async def _library(attempt: Attempt, owner: Owner) -> _Library:
 
 
 def _documents(owner: Owner) -> Iterator[dict[str, Any]]:
-    """Titles with commas, some of them twice, whose order is neither that of the sources nor of the ids."""
+    """Titles of every kind, many of them several times, whose order is neither that of the sources nor of the ids."""
+    odd = iter(["", "  two  blanks  in a row ", *AWKWARD_TEXTS])
     for place in range(DOCUMENTS):
-        title = "Handbook" if place < 3 else f"{choice('ABCFHKLPRTZ')} note, {token_hex(3)}"
-        yield _document(owner, title, STATUSES[place % len(STATUSES)])
+        title = f"{'BHRZ'[place // ALIKE % 4]} handbook" if place < 8 * ALIKE else f"{choice('ACFKLPT')}, {token_hex(3)}"
+        yield _document(owner, next(odd, title) if place % 3 == 0 else title, STATUSES[place % len(STATUSES)])
+
+
+def _of(owners: list[Owner]) -> Iterator[dict[str, Any]]:
+    for owner in owners:
+        yield from _few(owner, "Q")
 
 
 def _few(owner: Owner, letter: str) -> Iterator[dict[str, Any]]:
@@ -141,7 +149,7 @@ def _document(owner: Owner, title: str, status: str) -> dict[str, Any]:
     now = "2026-03-01T10:00Z"
     return {
         "id": uuid4(), "user_id": owner.id, "source": f"notes/{token_hex(4)}.md", "title": title, "status": status,
-        "meta": {}, "created_at": now, "updated_at": now,
+        "error": "it's broken" if status == "failed" else None, "meta": {}, "created_at": now, "updated_at": now,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Owners of documents: a plain address, one that a pattern takes for it, and one with a quotation mark in it."""
+"""Owners of documents: a plain address, some that a careless comparison takes for it, one with a quotation mark."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Owner:
 
 @dataclass(frozen=True)
 class Owners:
-    """To a pattern ``lookalike`` is ``plain``; ``quoted`` breaks SQL that is put together by hand."""
+    """To a pattern, or by their beginnings, ``lookalikes`` are ``plain``; ``quoted`` breaks SQL made by hand."""
 
     plain: Owner
-    lookalike: Owner
     quoted: Owner
+    lookalikes: list[Owner]
 
 
 def expect_texts(attempt: Attempt, found: Any, other_items: str) -> list[str]:
@@ -42,12 +42,14 @@ def expect_texts(attempt: Attempt, found: Any, other_items: str) -> list[str]:
 
 
 async def add_owners(attempt: Attempt) -> Owners:
-    """Three users without documents."""
+    """Users without documents."""
     mark = token_hex(3)
-    emails = [f"m_ra.{mark}@example.org", f"mara.{mark}@example.org", f"o'hara.{mark}:x@example.org"]
+    plain, quoted = f"m_ra.{mark}@example.org", f"o'hara.{mark}:x@example.org"
+    emails = [plain, quoted, f"mara.{mark}@example.org", f"{plain}.uk", plain.removesuffix("rg"), f"a{plain}"]
     rows = await attempt.sql(
         "INSERT INTO users (email, name) SELECT unnest(CAST(:emails AS text[])), 'Mara' RETURNING id, email",
         emails=emails,
     )
     ids = {email: id for id, email in rows}
-    return Owners(*(Owner(ids[email], email) for email in emails))
+    first, second, *others = (Owner(ids[email], email) for email in emails)
+    return Owners(first, second, others)
