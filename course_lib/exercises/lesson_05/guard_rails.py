@@ -72,7 +72,8 @@ class GuardRails(Exercise):
         "for everybody": "A connection that is not the engine's finds {now} in `{name}`, where it was {before}. "
         "| Migrations and psql come with the same role to the same database. Bind the engine only.",
         "other engines": "Another engine of this process finds {now} in `{name}`, where it was {before}. "
-        "| Listen at `engine.sync_engine`. At a class of SQLAlchemy's it is for every engine.",
+        "| Listen at `engine.sync_engine`. At a class of SQLAlchemy's it is for every engine, "
+        "until the kernel is restarted.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
