@@ -66,7 +66,7 @@ async def turn(engine: AsyncEngine) -> AsyncIterator[None]:
     """
     async with engine.connect() as guard:
         await guard.execution_options(isolation_level="AUTOCOMMIT")
-        while not await guard.scalar(select(func.pg_try_advisory_lock(LOCK))):
+        while not await guard.scalar(select(func.pg_try_advisory_lock(LOCK))):  # noqa: ASYNC110 - nothing tells us
             await asyncio.sleep(POLL_SECONDS)
         try:
             yield

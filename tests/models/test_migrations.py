@@ -207,7 +207,7 @@ async def test_who_waits_for_the_other_migrator_does_not_hold_up_its_index(empty
         pid = await first.scalar(text("SELECT pg_backend_pid()"))
         await first.execute(text("SELECT pg_advisory_lock(1202613)"))
         second = asyncio.create_task(migrate(empty_url))
-        while not await observer.scalar(waiting, {"first": pid}):
+        while not await observer.scalar(waiting, {"first": pid}):  # noqa: ASYNC110 - it is another backend
             await asyncio.sleep(0.05)
         await first.execute(text("SET statement_timeout = '5s'"))
         await first.execute(text("CREATE INDEX CONCURRENTLY ON theirs (id)"))
