@@ -21,6 +21,7 @@ from course_lib.data.corpus import FOLDER, CorpusDocument, CorpusUser, documents
 from course_lib.db import make_engine, migrate
 from course_lib.llm import EMBEDDING_MODEL
 from course_lib.models import ApiKey, Base, Conversation, Document, DocumentChunk, Job, Message, User
+from course_lib.models.documents import content_hash
 from course_lib.settings import REPOSITORY
 
 OPENING_DAY = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -112,7 +113,7 @@ class Rows:
         times = {"created_at": at, "updated_at": at + timedelta(seconds=20)}
         self.of[Document].append(
             {"id": identity, "user_id": self.ids[document.user], "source": document.source, "title": document.title}
-            | {"status": "ready", "content_hash": sha256("\n\n".join(document.chunks).encode()).digest(), **times}
+            | {"status": "ready", "content_hash": content_hash(document.chunks), **times}
             | {"meta": {"words": sum(len(chunk.split()) for chunk in document.chunks)}}
         )
         self.of[DocumentChunk] += [

@@ -13,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 from course_lib.db.vectors import speaks_binary
 from course_lib.errors import CourseError
+from course_lib.texts import check_list
 
 Row = Sequence[Any]
 Process = Callable[[Any], Any]
@@ -54,6 +55,7 @@ async def copy_rows(
 
 
 def _columns(model: type[DeclarativeBase], names: Sequence[str]) -> list[Column[Any]]:
+    check_list(names, "columns")
     known = inspect(model).columns
     for name in names:
         if name not in known:
@@ -123,6 +125,8 @@ class _Rows:
 
     def _ready(self, row: Row) -> Row:
         self.count += 1
+        if isinstance(row, str | bytes):
+            raise ValueError("it is a text, and COPY takes a tuple of values")
         if len(row) != self._width:  # asyncpg would drop what is too much without a word
             raise ValueError(f"{len(row)} values for {self._width} columns")
         if isinstance(row, dict):

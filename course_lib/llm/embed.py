@@ -9,6 +9,7 @@ import openai
 from numpy.typing import NDArray
 
 from course_lib.errors import CourseError
+from course_lib.texts import check_all_sendable
 
 from . import DIMENSIONS
 from .client import openai_client
@@ -25,6 +26,7 @@ async def embed_texts(texts: Sequence[str], *, client: openai.AsyncOpenAI | None
     Raises CourseError when the server returns another number of vectors than asked for or vectors of
     another length, and the SDK's own errors, such as ``openai.BadRequestError`` for an empty text.
     """
+    check_all_sendable(texts, "texts")
     client = client or openai_client()
     model = embedding_model()
     vectors = np.empty((len(texts), DIMENSIONS), dtype=np.float32)
