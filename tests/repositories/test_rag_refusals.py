@@ -72,12 +72,6 @@ def test_one_text_is_no_list_of_passages_either() -> None:
     assert missing_packages("nobody-has-this") == ["nobody-has-this"]  # which takes one name for one name
 
 
-async def test_a_row_that_is_a_text_is_not_spread_over_the_columns(sessions: async_sessionmaker[AsyncSession]) -> None:
-    async with sessions() as session:
-        with pytest.raises(Exception, match="row 1 cannot be sent: it is a text"):
-            await copy_rows(session, User, ["email", "name"], ["ab"])
-
-
 @pytest.mark.parametrize(
     ("source", "title", "texts", "where"),
     [
