@@ -47,7 +47,7 @@ def is_ours(item: object, name: str | None, kind: str, reflected: bool, counterp
 def migrate(**where: Any) -> None:
     context.configure(
         target_metadata=Base.metadata,
-        transaction_per_migration=True,  # what comes before an autocommit_block is committed with its version
+        transaction_per_migration=True,  # else one that fails takes back the versions of those before it
         compare_server_default=True,
         include_name=has_a_model,
         include_object=is_ours,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from course_lib.data.harvest import missing_packages
 from course_lib.db import copy_rows, make_session_factory
 from course_lib.errors import CourseError
-from course_lib.instruments import QueryLog
+from course_lib.instruments import QueryLog, Rows
 from course_lib.llm import embed_texts
 from course_lib.models import DocumentChunk, User
 from course_lib.models.documents import content_hash
@@ -69,6 +69,8 @@ def test_one_text_is_no_list_of_passages_either() -> None:
         NewDocument("ropes", "Ropes", "Ropes.", drawn(6))
     with pytest.raises(CourseError, match="letter by letter"):
         content_hash("Ropes.")
+    with pytest.raises(CourseError, match="letter by letter"):
+        Rows("name", [["Ada"]])
     assert missing_packages("nobody-has-this") == ["nobody-has-this"]  # which takes one name for one name
 
 
