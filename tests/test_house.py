@@ -13,7 +13,7 @@ import pytest
 from course_lib.settings import REPOSITORY
 
 FLOORS = [
-    {"errors", "files", "lazy", "masking", "settings"},
+    {"errors", "files", "lazy", "masking", "settings", "texts"},
     {"postgres", "llm"},
     {"models", "db"},
     {"repositories", "unit_of_work", "data"},
@@ -54,7 +54,7 @@ def test_a_room_imports_only_from_below(path: Path) -> None:
     for other in imported_rooms(path) - {here}:
         lower = floor(other) < floor(here)
         beside = {here, other} in (
-            {"errors", "settings"}, {"errors", "files"}, {"models", "db"},
+            {"errors", "settings"}, {"errors", "files"}, {"errors", "texts"}, {"models", "db"},
             {"repositories", "unit_of_work"}, {"bench", "cli"},
         )  # fmt: skip
         assert lower or beside, f"{here} imports {other}"

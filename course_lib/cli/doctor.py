@@ -28,6 +28,7 @@ from course_lib.postgres.templates import verify_templates
 from course_lib.postgres.watchdog import is_used
 from course_lib.settings import get_settings
 
+PATIENCE_SECONDS = 20  # a local server may have to load its model first
 INSTALL = "Run: make lab   (or: uv run course lab)"
 
 
@@ -163,9 +164,19 @@ def _language_model() -> str:
     settings = get_settings()
     if settings.offline:
         return "the offline model (OPENAI_API_KEY and OPENAI_BASE_URL are not set)"
+    asyncio.run(_ask_for_a_vector())
     address = settings.openai_base_url
     where = public_address(address.get_secret_value()) if address else "OpenAI"
-    return f"{where}, with {settings.embedding_model} and {settings.chat_model}; not called now"
+    return f"{where}, where {settings.embedding_model} gave a vector of 256; {settings.chat_model} was not asked"
+
+
+async def _ask_for_a_vector() -> None:
+    from course_lib.llm import embed_texts, openai_client  # brings the SDK
+    from course_lib.llm.compatible import explained
+
+    async with openai_client().with_options(timeout=PATIENCE_SECONDS, max_retries=0) as client:
+        with explained(client):
+            await embed_texts(["Is anybody there?"], client=client)
 
 
 def _pgbouncer() -> str:

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from course_lib.data.docstrings import source_chunks
+from course_lib.llm.names import embedding_space
 from course_lib.settings import get_settings
 
 # Everything here is pinned in requirements.lock on every platform; the standard library differs by Python version.
@@ -113,11 +114,11 @@ async def harvest_embedded(
     The vectors are the embedding model's of this process. The first call embeds, later ones read the cache. A real
     server's model would be paid for every chunk.
     """
-    from course_lib.llm import EMBEDDING_MODEL, embed_texts  # brings the SDK and the model
+    from course_lib.llm import embed_texts  # brings the SDK and the model
 
     chunks = harvest(limit, packages, code)
     texts = [chunk.content for chunk in chunks]
-    key = sha256(json.dumps([EMBEDDING_MODEL, texts]).encode()).hexdigest()[:16]
+    key = sha256(json.dumps([embedding_space(), texts]).encode()).hexdigest()[:16]
     cache = _folder() / f"{key}.npz"
     vectors = _read_vectors(cache, len(chunks))
     if vectors is None:

@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from course_lib.data.corpus import FOLDER, CorpusDocument, CorpusUser, documents, golden_questions, users
 from course_lib.db import make_engine, migrate
-from course_lib.llm import EMBEDDING_MODEL
+from course_lib.llm.names import embedding_model, embedding_space
 from course_lib.models import ApiKey, Base, Conversation, Document, DocumentChunk, Job, Message, User
+from course_lib.models.documents import content_hash
 from course_lib.settings import REPOSITORY
 
 OPENING_DAY = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -30,9 +31,10 @@ Row = dict[str, Any]
 
 
 def fingerprint() -> str:
-    """A hash of all that the seeded database depends on: migrations, corpus, this file, the embedding model."""
-    digest = sha256(EMBEDDING_MODEL.encode())
-    files = [*(REPOSITORY / "alembic").rglob("*.py"), *FOLDER.rglob("*.*"), Path(__file__)]
+    """A hash of all that the seeded database depends on: migrations, models, corpus, this file, whose vectors."""
+    digest = sha256(embedding_space().encode())
+    folders = [REPOSITORY / "alembic", REPOSITORY / "course_lib" / "models"]
+    files = [*(file for folder in folders for file in folder.rglob("*.py")), *FOLDER.rglob("*.*"), Path(__file__)]
     for file in sorted(files):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
@@ -48,16 +50,23 @@ async def build_base(url: URL) -> None:
 
 
 async def seed(connection: AsyncConnection) -> None:
-    """Insert the rows into a migrated, empty database."""
+    """Insert the rows into a migrated, empty database.
+
+    Raises:
+        CourseError: the configured server did not embed the texts.
+    """
     rows = Rows()
     for user in users():
         rows.add_user(user)
     for document in documents():
         rows.add_document(document)
     chunks = rows.of[DocumentChunk]
-    from course_lib.llm import embed_texts  # brings the SDK, which opening a lesson need not wait for
+    from course_lib.llm import embed_texts, openai_client  # brings the SDK, which opening a lesson need not wait for
+    from course_lib.llm.compatible import explained
 
-    vectors = await embed_texts([chunk["content"] for chunk in chunks])
+    client = openai_client()
+    with explained(client):
+        vectors = await embed_texts([chunk["content"] for chunk in chunks], client=client)
     for chunk, vector in zip(chunks, vectors, strict=True):
         chunk["embedding"] = vector
     rows.add_conversations()
@@ -112,7 +121,7 @@ class Rows:
         times = {"created_at": at, "updated_at": at + timedelta(seconds=20)}
         self.of[Document].append(
             {"id": identity, "user_id": self.ids[document.user], "source": document.source, "title": document.title}
-            | {"status": "ready", "content_hash": sha256("\n\n".join(document.chunks).encode()).digest(), **times}
+            | {"status": "ready", "content_hash": content_hash(document.chunks), **times}
             | {"meta": {"words": sum(len(chunk.split()) for chunk in document.chunks)}}
         )
         self.of[DocumentChunk] += [
@@ -120,7 +129,7 @@ class Rows:
             | {
                 "content": content,
                 "token_count": count_tokens(content),
-                "embedding_model": EMBEDDING_MODEL,
+                "embedding_model": embedding_model(),
             }
             for index, content in enumerate(document.chunks)
         ]

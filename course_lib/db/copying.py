@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
+from numbers import Number
 from typing import Any
 
 import asyncpg
-from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
-from sqlalchemy import Column, Dialect, event, inspect
+from pgvector import Bit, HalfVector, SparseVector, Vector
+from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
+from sqlalchemy import ARRAY, Column, Dialect, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeEngine
 
 from course_lib.db.vectors import speaks_binary
 from course_lib.errors import CourseError
+from course_lib.texts import check_list
 
 Row = Sequence[Any]
 Process = Callable[[Any], Any]
-_VECTORS = (VECTOR, HALFVEC, SPARSEVEC)
 _OPTION = "course_copied_rows"
 
 
@@ -54,6 +58,7 @@ async def copy_rows(
 
 
 def _columns(model: type[DeclarativeBase], names: Sequence[str]) -> list[Column[Any]]:
+    check_list(names, "columns")
     known = inspect(model).columns
     for name in names:
         if name not in known:
@@ -68,7 +73,7 @@ def _check(dialect: Dialect, columns: Sequence[Column[Any]]) -> None:
         raise CourseError(
             f"copy_rows sends through asyncpg, and this engine has {dialect.driver}.", "Use make_engine(lesson.url)"
         )
-    vectors = [column.name for column in columns if isinstance(column.type, _VECTORS)]
+    vectors = [column.name for column in columns if isinstance(_item_type(column), _VECTORS)]
     if vectors and not speaks_binary(dialect):
         raise CourseError(
             f"COPY sends {vectors[0]} in binary, and this engine sends vectors as text.",
@@ -76,11 +81,48 @@ def _check(dialect: Dialect, columns: Sequence[Column[Any]]) -> None:
         )
 
 
+def _item_type(column: Column[Any]) -> TypeEngine[Any]:
+    """The column's type, or that of its items where it holds arrays."""
+    return column.type.item_type if isinstance(column.type, ARRAY) else column.type
+
+
 def _process(column: Column[Any], dialect: Dialect) -> Process | None:
     """What the column's type does to a value before the driver gets it. Vectors are left to the driver's codec."""
     if isinstance(column.type, _VECTORS):
         return None
+    for kind, make in _MAKE.items():
+        if isinstance(_item_type(column), kind):
+            return partial(_each, make) if isinstance(column.type, ARRAY) else make
     return column.type.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _each(make: Process, values: Any) -> Any:
+    """An array's items, each made what the driver's codec takes. SQLAlchemy's ARRAY would look into the vectors too."""
+    return values if values is None else [_each(make, item) if _is_array(item) else make(item) for item in values]
+
+
+def _is_array(item: Any) -> bool:
+    """Whether an item of an array is an array in turn: it holds something else than a vector's numbers."""
+    if isinstance(item, list | tuple):
+        return bool(item) and not isinstance(item[0], Number)
+    return getattr(item, "ndim", 1) > 1
+
+
+def _bits(value: Any) -> asyncpg.BitString | None:
+    if value is None or isinstance(value, asyncpg.BitString):
+        return value
+    packed = (value if isinstance(value, Bit) else Bit(value)).to_binary()  # four bytes of length, then the bits
+    return asyncpg.BitString.frombytes(packed[4:], int.from_bytes(packed[:4]))
+
+
+def _made(kind: type[Any]) -> Process:
+    return lambda value: value if value is None or isinstance(value, kind) else kind(value)
+
+
+_MAKE: dict[type[TypeEngine[Any]], Process] = {
+    VECTOR: _made(Vector), HALFVEC: _made(HalfVector), SPARSEVEC: _made(SparseVector), BIT: _bits,
+}  # fmt: skip
+_VECTORS = (VECTOR, HALFVEC, SPARSEVEC)
 
 
 class _Rows:
@@ -123,6 +165,8 @@ class _Rows:
 
     def _ready(self, row: Row) -> Row:
         self.count += 1
+        if isinstance(row, str | bytes):
+            raise ValueError("it is a text, and COPY takes a tuple of values")
         if len(row) != self._width:  # asyncpg would drop what is too much without a word
             raise ValueError(f"{len(row)} values for {self._width} columns")
         if isinstance(row, dict):

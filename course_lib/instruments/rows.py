@@ -8,6 +8,8 @@ from typing import Any, overload
 
 from sqlalchemy import CursorResult
 
+from course_lib.texts import check_list
+
 SHOWN_ROWS = 20
 SHOWN_WIDTH = 60  # characters of one cell
 
@@ -19,6 +21,7 @@ class Rows(Sequence[tuple[Any, ...]]):
     """
 
     def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], affected: int | None = None) -> None:
+        check_list(columns, "columns")
         self.columns = list(columns)
         self._rows = [tuple(row) for row in rows]
         self.affected = affected

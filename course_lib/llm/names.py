@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from urllib.parse import urlsplit
+
 from course_lib.settings import get_settings
 
 OFFLINE_EMBEDDING_MODEL = "wordllama-l2-256"
 OFFLINE_CHAT_MODEL = "offline-extractive"
+OPENAI_URL = "https://api.openai.com/v1"
 
 
 def embedding_model() -> str:
@@ -18,3 +22,19 @@ def chat_model() -> str:
     """Name to write as ``model=`` for answers."""
     settings = get_settings()
     return OFFLINE_CHAT_MODEL if settings.offline else settings.chat_model
+
+
+def embedding_space() -> str:
+    """Whose vectors a process gets, for what is kept of them: the model, and the server that is asked for it.
+
+    Two servers may serve two models under one name. The address is in it as a hash, the same however it is spelled,
+    and without its account and query.
+    """
+    settings = get_settings()
+    if settings.offline:
+        return embedding_model()
+    address = settings.openai_base_url
+    parts = urlsplit(OPENAI_URL if address is None else address.get_secret_value())
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    place = f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
+    return f"{embedding_model()} {sha256(place.encode()).hexdigest()[:16]}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -10,11 +12,23 @@ from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from course_lib.models.base import Base, Identified, Timestamped
+from course_lib.texts import check_list
 
 if TYPE_CHECKING:
     from course_lib.models.accounts import User
 
 DIMENSIONS = 256
+
+
+def content_hash(chunks: Sequence[str]) -> bytes:
+    """For a document's ``content_hash``: 32 bytes, other ones for another text and for the same text cut elsewhere.
+
+    Raises:
+        CourseError: ``chunks`` is one text.
+        UnicodeEncodeError: a chunk has half a surrogate pair.
+    """
+    check_list(chunks, "chunks")
+    return sha256(b"".join(sha256(chunk.encode()).digest() for chunk in chunks)).digest()
 
 
 class Document(Identified, Timestamped, Base):

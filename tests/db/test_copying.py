@@ -9,8 +9,11 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import numpy as np
 import pytest
+from pgvector import Bit, SparseVector, Vector
+from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import ARRAY, URL, DateTime, String, Uuid, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -171,6 +174,73 @@ async def test_types_are_treated_as_in_an_insert(empty_url: URL) -> None:
     await engine.dispose()
 
 
+class Shape(Base):
+    """Every type of pgvector, alone and in an array."""
+
+    __tablename__ = "shapes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    many: Mapped[Any | None] = mapped_column(ARRAY(VECTOR(3)))
+    halves: Mapped[Any | None] = mapped_column(ARRAY(HALFVEC(3), dimensions=1))
+    sparse: Mapped[Any | None] = mapped_column(ARRAY(SPARSEVEC(3)))
+    bits: Mapped[Any | None] = mapped_column(BIT(5))
+    many_bits: Mapped[Any | None] = mapped_column(ARRAY(BIT(5)))
+
+
+TWO = '{"[1,2,3]","[4,5,6]"}'
+BITS = [True, False, True, False, True]
+SHAPES = {
+    "lists in a list": ("many", [[1, 2, 3], [4.0, 5.0, 6.0]], TWO),
+    "arrays in a list": ("many", [np.float32([1, 2, 3]), np.float64([4, 5, 6])], TWO),
+    "an array of two axes": ("many", np.float32([[1, 2, 3], [4, 5, 6]]), TWO),
+    "Vectors": ("many", (Vector([1, 2, 3]), Vector([4, 5, 6])), TWO),
+    "an array of arrays": ("many", [[[1, 2, 3]], [Vector([4, 5, 6])]], '{{"[1,2,3]"},{"[4,5,6]"}}'),
+    "none": ("many", [], "{}"),
+    "NULL in an array": ("many", [None, [1, 2, 3]], '{NULL,"[1,2,3]"}'),
+    "NULL": ("many", None, None),
+    "half vectors": ("halves", [[1, 2, 3], [4, 5, 6]], TWO),
+    "sparse vectors": ("sparse", [SparseVector({0: 1.5}, 3), [0, 0, 2]], '{"{1:1.5}/3","{3:2}/3"}'),
+    "bits as text": ("bits", "10101", "10101"),
+    "Bit": ("bits", Bit("10101"), "10101"),
+    "asyncpg's own": ("bits", asyncpg.BitString("10101"), "10101"),
+    "bits in a list": ("bits", BITS, "10101"),
+    "bits in an array": ("bits", np.array(BITS), "10101"),
+    "no bits": ("bits", None, None),
+    "Bits in a list": ("many_bits", [Bit("10101"), "00001", None, np.array(BITS)], "{10101,00001,NULL,10101}"),
+}
+
+
+@pytest.fixture
+async def shapes(empty_url: URL) -> AsyncIterator[URL]:
+    engine = make_engine(empty_url)
+    async with engine.begin() as connection:
+        await connection.run_sync(Shape.__table__.create)
+    await engine.dispose()
+    yield empty_url
+
+
+async def test_arrays_of_vectors_and_bits_are_sent_in_every_form(shapes: URL) -> None:
+    engine = make_engine(shapes, binary_vectors=True)
+    async with make_session_factory(engine)() as session:
+        for number, (column, value, stored) in enumerate(SHAPES.values()):
+            assert await copy_rows(session, Shape, ["id", column], [(number, value)]) == 1
+            found = await session.scalar(text(f"SELECT {column}::text FROM shapes WHERE id = :id"), {"id": number})
+            assert found == stored, value
+    await engine.dispose()
+
+
+async def test_bits_need_no_binary_engine_and_arrays_of_vectors_do(shapes: URL) -> None:
+    engine = make_engine(shapes)
+    async with make_session_factory(engine)() as session:
+        assert await copy_rows(session, Shape, ["id", "bits", "many_bits"], [(1, Bit("10101"), [Bit("00001")])]) == 1
+        for column in ("many", "halves", "sparse"):
+            with pytest.raises(CourseError, match=f"COPY sends {column} in binary"):
+                await copy_rows(session, Shape, ["id", column], [(2, [[1, 2, 3]])])
+        with pytest.raises(DBAPIError, match="row 1 cannot be sent: expected bit string"):
+            await copy_rows(session, Shape, ["id", "bits"], [(3, "10102")])
+    await engine.dispose()
+
+
 async def test_rows_may_come_from_a_generator_of_either_kind(
     sessions: async_sessionmaker[AsyncSession], document_id: UUID
 ) -> None:
@@ -223,7 +293,7 @@ async def test_what_is_refused_is_sqlalchemys_error_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("row", "says"),
     [((1,), "row 1 cannot be sent: 1 values for 6 columns"), ((1,) * 7, "row 1 cannot be sent: 7 values for 6 columns"),
-     (dict.fromkeys(COLUMNS), "row 1 cannot be sent: it is a dict")],
+     (dict.fromkeys(COLUMNS), "row 1 cannot be sent: it is a dict"), ("abcdef", "row 1 cannot be sent: it is a text")],
 )  # fmt: skip
 async def test_a_row_of_the_wrong_shape(row: Any, says: str, sessions: async_sessionmaker[AsyncSession]) -> None:
     async with sessions() as session:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,8 +26,21 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a server says in place of vectors: an object for JSON, or a text."""
+
+    status: int
+    said: Any
+
+
 class CompatibleServer(ThreadingHTTPServer):
-    """A little OpenAI-compatible server on 127.0.0.1 that remembers what it was asked."""
+    """A little OpenAI-compatible server on 127.0.0.1 that remembers what it was asked.
+
+    Its ways: ``home``, where its endpoints are, and what it answers ``elsewhere``; ``most`` texts at once, and what it
+    says of ``too_many``; what it says of ``dimensions``, unless it obeys; the length of its vectors, and what their
+    first number is for the first text; what it says to everybody.
+    """
 
     daemon_threads = True
 
@@ -34,7 +49,12 @@ class CompatibleServer(ThreadingHTTPServer):
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.encodings: list[str | None] = []
+        self.home, self.elsewhere = "/v1", Answer(404, "404 page not found")
+        self.most, self.too_many = 2048, Answer(413, "")
+        self.dimensions: Answer | None = None
         self.vector_length = 256
+        self.first = 0.0
+        self.always: Answer | None = None
 
     @property
     def url(self) -> str:
@@ -50,17 +70,28 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(body)
         self.server.keys.append(self.headers["authorization"])
         self.server.encodings.append(self.headers["accept-encoding"])
-        if self.path.partition("?")[0] == "/v1/embeddings":
-            self.send(embeddings(body, self.server.vector_length))
+        path = self.path.partition("?")[0]
+        if (refusal := self.refusal(path, body)) is not None:
+            self.send(refusal.said, refusal.status)
+        elif path.endswith("/embeddings"):
+            self.send(embeddings(body, self.server.vector_length, self.server.first))
         elif body.get("stream"):
             self.send_events(["one ", "two ", "three"])
         else:
             self.send(completion("an answer"))
 
-    def send(self, payload: dict[str, Any]) -> None:
-        content = json.dumps(payload).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
+    def refusal(self, path: str, body: dict[str, Any]) -> Answer | None:
+        server = self.server
+        if path.rpartition("/embeddings")[0] != server.home and path.endswith("/embeddings"):
+            return server.elsewhere
+        if server.dimensions is not None and "dimensions" in body:
+            return server.dimensions
+        return server.too_many if len(body.get("input", [])) > server.most else server.always
+
+    def send(self, payload: Any, status: int = 200) -> None:
+        content = (payload if isinstance(payload, str) else json.dumps(payload)).encode()
+        self.send_response(status)
+        self.send_header("content-type", "text/html" if isinstance(payload, str) else "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -79,10 +110,10 @@ class Handler(BaseHTTPRequestHandler):
         """Silence."""
 
 
-def embeddings(body: dict[str, Any], length: int) -> dict[str, Any]:
+def embeddings(body: dict[str, Any], length: int, first: float) -> dict[str, Any]:
     texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
     data = [
-        {"object": "embedding", "index": index, "embedding": [float(index)] * length} for index, _ in enumerate(texts)
+        {"object": "embedding", "index": index, "embedding": [first + index] * length} for index, _ in enumerate(texts)
     ]
     usage = {"prompt_tokens": 1, "total_tokens": 1}
     return {"object": "list", "model": body["model"], "data": data, "usage": usage}
@@ -99,11 +130,23 @@ def chunk(text: str) -> dict[str, Any]:
     return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "served", "choices": [choice]}
 
 
+@contextmanager
+def running() -> Iterator[CompatibleServer]:
+    with CompatibleServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def server() -> Iterator[CompatibleServer]:
-    with CompatibleServer() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def another() -> Iterator[CompatibleServer]:
+    with running() as server:
+        yield server

@@ -102,15 +102,19 @@ CHANGES = {
     "another text": document("ropes", [*TEXTS[:2], "Another."]),
     "fewer passages": document("ropes", TEXTS[:1]),
     "the same text cut otherwise": document("ropes", ["\n\n".join(TEXTS[:2]), TEXTS[2]]),
+    "a border moved to another paragraph": document("ropes", [TEXTS[0], "\n\n".join(TEXTS[1:])]),
     "another model": document("ropes", model="m2", seed=2),
 }
+
+
+BEFORE = {"a border moved to another paragraph": ["\n\n".join(TEXTS[:2]), TEXTS[2]]}
 
 
 @pytest.mark.parametrize("change", CHANGES)
 async def test_what_changed_is_replaced_whole(
     change: str, sessions: async_sessionmaker[AsyncSession], user: User
 ) -> None:
-    [first] = await put(sessions, user, document("ropes"))
+    [first] = await put(sessions, user, document("ropes", BEFORE.get(change, TEXTS)))
     new = CHANGES[change]
     [again] = await put(sessions, user, new)
     assert again == Stored(first.id, "ropes", changed=True)
@@ -226,6 +230,27 @@ async def test_the_same_documents_from_several_sides_at_once(
     assert sorted(changed) == sorted(one.source for one in documents)  # each by exactly one
 
 
+async def test_streams_of_many_batches_in_opposite_orders_wait_and_do_not_deadlock(
+    monkeypatch: pytest.MonkeyPatch, sessions: async_sessionmaker[AsyncSession], user: User
+) -> None:
+    monkeypatch.setattr(store, "BATCH_CHUNKS", 3)
+    documents = [document(f"ropes/{number}") for number in range(40)]
+    forwards, backwards = await asyncio.gather(put(sessions, user, *documents), put(sessions, user, *documents[::-1]))
+    assert sorted([forwards[0].changed, backwards[0].changed]) == [False, True]
+    assert [stored.id for stored in forwards] == [stored.id for stored in backwards[::-1]]
+
+
+async def test_who_stores_waits_for_nobody_elses_documents(
+    sessions: async_sessionmaker[AsyncSession], user: User
+) -> None:
+    async with sessions() as session:
+        other = (await session.scalars(select(User).where(User.id != user.id).limit(1))).one()
+    async with sessions.begin() as held:
+        await RagRepository(held).replace(user.id, [document("ropes")])
+        async with asyncio.timeout(10):
+            assert (await put(sessions, other, document("ropes")))[0].changed
+
+
 # ingest
 
 
@@ -288,13 +313,16 @@ async def test_after_a_failure_the_earlier_version_is_found_still(
     failure: str, sessions: async_sessionmaker[AsyncSession], user: User
 ) -> None:
     stored = await ingest(sessions, user.id, "ropes", "Ropes", TEXTS)
-    client, texts, kind = openai_client(), ["New."], openai.OpenAIError
+    client, texts = openai_client(), ["New."]
+    kind: type[Exception] = openai.OpenAIError
     if failure == "the model":
         client = openai_client(fail_first=99, status=500, retry_after_ms=1)
     elif failure == "an empty text":
         texts = ["New.", ""]
     else:
-        texts, kind = ["New.", "\x00"], DBAPIError
+        texts, kind = ["New.", "Refused."], IntegrityError
+        async with sessions.begin() as session:
+            await session.execute(text("ALTER TABLE document_chunks ADD CHECK (content <> 'Refused.')"))
     with pytest.raises(kind):
         await ingest(sessions, user.id, "ropes", "New title", texts, client)
     question = (await embed([TEXTS[0]]))[0]

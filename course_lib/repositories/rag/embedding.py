@@ -44,7 +44,8 @@ async def embed(texts: Sequence[str], client: openai.AsyncOpenAI | None = None) 
 
     Raises:
         openai.OpenAIError: the model did not answer, or refused a text, such as an empty one.
-        CourseError: it returned something else than one vector of 256 numbers for each.
+        CourseError: it returned something else than one vector of 256 numbers for each; ``texts`` is one text, or
+            holds half a surrogate pair.
     """
     from course_lib.llm.offline.embedding_model import load_model
 

@@ -9,10 +9,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from course_lib import llm
-from course_lib.errors import CourseError
 from course_lib.repositories.rag.embedding import embed
 from course_lib.repositories.rag.repository import RagRepository
-from course_lib.repositories.rag.store import NewDocument, Stored
+from course_lib.repositories.rag.store import NewDocument, Stored, check_document
 
 if TYPE_CHECKING:
     import openai
@@ -35,10 +34,9 @@ async def ingest(
     Raises:
         openai.OpenAIError: the model did not answer, or refused a text.
         IntegrityError: there is no such user.
-        CourseError: there are no passages.
+        CourseError: there are no passages, or a text that PostgreSQL cannot store.
     """
-    if not chunks:
-        raise CourseError(f"{source} has no passages, so nothing of it could be found.", "Leave it out.")
+    check_document(source, title, chunks)
     async with sessions.begin() as session:
         known = await RagRepository(session).unchanged(user_id, source, chunks, llm.EMBEDDING_MODEL)
         if known is not None:

@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.errors import CourseError
 from course_lib.models import Document
+from course_lib.models.documents import content_hash
 from course_lib.repositories.generic import NotFound
 from course_lib.repositories.rag.embedding import Embedding, embed_question
-from course_lib.repositories.rag.search import EF_SEARCH, Passage, search_parameters, search_statement
-from course_lib.repositories.rag.store import NewDocument, Stored, content_hash, holds_same, replace_documents
+from course_lib.repositories.rag.search import EF_SEARCH, Passage, check_numbers, search_parameters, search_statement
+from course_lib.repositories.rag.store import NewDocument, Stored, check_document, holds_same, replace_documents
+from course_lib.texts import check_list
 
 
 class RagRepository:
@@ -48,21 +50,24 @@ class RagRepository:
             exact: compare with every passage, however many there are.
 
         Raises:
-            CourseError: the question is a text and a transaction is open, which would wait for the model.
-            ValueError: ``k`` is no number of passages.
-            DBAPIError: ``ef_search`` is out of range.
+            CourseError: the question is a text and a transaction is open, which would wait for the model; its vector is
+                all zeros; ``k`` or ``ef_search`` is out of range; ``document_ids`` is one text.
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ValueError(f"k is how many passages are wanted, and {k!r} is none")
-        asked = await self._embedded(question)
+        ef_search = EF_SEARCH if ef_search is None else ef_search
+        check_numbers(k, ef_search)
+        check_list(document_ids, "document_ids")
+        asked = await self._embed(question) if isinstance(question, str) else question
+        if not any(asked.vector):
+            raise CourseError(
+                "The question's vector is all zeros: it points nowhere, and has no cosine distance from anything.",
+                "Embed a text: question = await embed_question(text)",
+            )
         statement = search_statement(k, document_ids is not None, since is not None, exact)
         ids = None if document_ids is None else list(document_ids)
-        parameters = search_parameters(user_id, asked.vector, asked.model, ef_search or EF_SEARCH, ids, since)
+        parameters = search_parameters(user_id, asked.vector, asked.model, ef_search, ids, since)
         return [Passage(*row) for row in await self.session.execute(statement, parameters)]
 
-    async def _embedded(self, question: str | Embedding) -> Embedding:
-        if isinstance(question, Embedding):
-            return question
+    async def _embed(self, question: str) -> Embedding:
         if self.session.in_transaction():
             raise CourseError(
                 "This session is in a transaction, and would keep its connection while the model embeds the question.",
@@ -76,7 +81,8 @@ class RagRepository:
         """Store the user's documents, each in place of the one from the same source.
 
         What is there already with the same text, cut alike, and vectors of the same model stays as it is, but for
-        its title. Passages go by COPY, some 10,000 at a time; other sessions see the old ones until the commit.
+        its title. Passages go by COPY, some 10,000 at a time; other sessions see the old ones until the commit, and
+        wait for it before they store documents of the same user.
 
         Args:
             documents: may be a generator, async too, and is not held whole. Of a source that comes twice the later
@@ -84,13 +90,18 @@ class RagRepository:
 
         Raises:
             IntegrityError: there is no such user.
-            DBAPIError: the server refuses a vector or a text.
+            DBAPIError: the server refuses a vector.
             CourseError: the engine was made without ``binary_vectors``.
         """
         return await replace_documents(self.session, user_id, documents)
 
     async def unchanged(self, user_id: UUID, source: str, chunks: Sequence[str], model: str) -> Document | None:
-        """The user's document from ``source`` if ``replace`` would leave it as it is, else None."""
+        """The user's document from ``source`` if ``replace`` would leave it as it is, else None.
+
+        Raises:
+            CourseError: as from ``NewDocument``.
+        """
+        check_document(source, "", chunks)
         document = await self.session.scalar(
             select(Document).where(
                 Document.user_id == user_id,

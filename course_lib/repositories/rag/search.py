@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import ARRAY, BindParameter, DateTime, Text, TextClause, Uuid, bindparam, text
 
+from course_lib.errors import CourseError
 from course_lib.llm import DIMENSIONS
 
 EF_SEARCH = 100
@@ -25,6 +26,9 @@ EF_SEARCH = 100
 EXACT_UP_TO = 5_000
 """Passages that are compared one by one, in about 1 ms a thousand. Of 100,000 that is 5%, where the index takes as
 long and finds less."""
+
+EF_SEARCH_MOST = 1000
+"""pgvector's own limit."""
 
 OVERFETCH = 2
 """Times k that the index is asked for, before the nearest k of them are taken.
@@ -94,6 +98,25 @@ class Passage:
     chunk_index: int
     content: str
     distance: float
+
+
+def check_numbers(k: object, ef_search: object) -> None:
+    """Refuse here what the server would refuse, or not look at, depending on which way the search goes.
+
+    Raises:
+        CourseError: ``k`` is no number of passages, or ``ef_search`` not from 1 to 1000.
+    """
+    if not _is_count(k):
+        raise CourseError(f"k is how many passages are wanted, and {k!r} is none.", "Such as k=10")
+    if not _is_count(ef_search) or ef_search > EF_SEARCH_MOST:
+        raise CourseError(
+            f"ef_search is a number from 1 to {EF_SEARCH_MOST}, and {ef_search!r} is none of them.",
+            f"Leave it out for {EF_SEARCH}.",
+        )
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 @lru_cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -15,19 +14,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from course_lib.db import copy_rows
 from course_lib.errors import CourseError
 from course_lib.models import DocumentChunk
+from course_lib.models.documents import content_hash
 from course_lib.repositories.rag.embedding import Embeddings
+from course_lib.texts import check_list, check_storable
 
 BATCH_CHUNKS = 10_000
 """Passages held at once while a stream of documents is stored: about 20 MB."""
 
+LOCK = 1_202_614
+"""First key of the advisory locks of users whose documents are being stored; the second is the user's id, hashed."""
+
 COLUMNS = ["document_id", "chunk_index", "content", "token_count", "embedding", "embedding_model"]
 
-# In order of source, so that two who store the same documents wait for each other and do not deadlock. What stood in
-# the row before is old's, and NULL for a row that is new (PostgreSQL 18).
-_PUT = text("""
+# One at a time for each user, until the transaction ends: two who store the same documents would each hold what the
+# other wants next, since a stream's later batches are not known when the first rows are locked. ORDER BY has the lock
+# taken before the first row is. What stood in the row before is old's, and NULL for a row that is new (PostgreSQL 18).
+_PUT = text(f"""
     INSERT INTO documents AS d (user_id, source, title, content_hash, status)
     SELECT :user_id, source, title, content_hash, 'ready'
-    FROM unnest(:sources, :titles, :hashes) AS given (source, title, content_hash) ORDER BY source
+    FROM pg_advisory_xact_lock({LOCK}, hashtext(CAST(:user_id AS text))),
+        unnest(:sources, :titles, :hashes) AS given (source, title, content_hash)
+    ORDER BY source
     ON CONFLICT (user_id, source) DO UPDATE SET
         title = excluded.title, content_hash = excluded.content_hash, status = 'ready', error = NULL,
         updated_at = CASE WHEN d.content_hash = excluded.content_hash THEN d.updated_at ELSE now() END
@@ -46,7 +53,8 @@ class NewDocument:
     """A document to be stored: where it comes from, its title, its passages in order, and their vectors.
 
     Raises:
-        CourseError: it has no passages, or not one vector for each.
+        CourseError: it has no passages, or not one vector and one token count for each, or a text that PostgreSQL
+            cannot store.
     """
 
     source: str
@@ -55,13 +63,14 @@ class NewDocument:
     embeddings: Embeddings
 
     def __post_init__(self) -> None:
-        if not self.chunks:
-            raise CourseError(f"{self.source} has no passages, so nothing of it could be found.", "Leave it out.")
-        if len(self.chunks) != len(self.embeddings):
-            raise CourseError(
-                f"{self.source} has {len(self.chunks)} passages and {len(self.embeddings)} vectors.",
-                "Embed what is stored: NewDocument(source, title, chunks, await embed(chunks))",
-            )
+        check_document(self.source, self.title, self.chunks)
+        token_counts = self.embeddings.token_counts
+        for count, what in ((len(self.embeddings), "vectors"), (len(token_counts), "token counts")):
+            if count != len(self.chunks):
+                raise CourseError(
+                    f"{self.source} has {len(self.chunks)} passages and {count} {what}.",
+                    "Embed what is stored: NewDocument(source, title, chunks, await embed(chunks))",
+                )
 
     @cached_property
     def content_hash(self) -> bytes:
@@ -84,9 +93,19 @@ class Stored:
     changed: bool
 
 
-def content_hash(chunks: Sequence[str]) -> bytes:
-    """32 bytes that are other bytes for another text. Where the text was cut is compared by counting passages."""
-    return sha256("\n\n".join(chunks).encode()).digest()
+def check_document(source: str, title: str, chunks: Sequence[str]) -> None:
+    """Refuse what cannot be stored as a document, before a model or the server is asked.
+
+    Raises:
+        CourseError: there are no passages, or one text in their place, or a text that PostgreSQL cannot store.
+    """
+    check_list(chunks, "chunks")
+    check_storable(source, f"The source {source!r}")
+    check_storable(title, f"The title of {source!r}")
+    if not chunks:
+        raise CourseError(f"{source} has no passages, so nothing of it could be found.", "Leave it out.")
+    for index, chunk in enumerate(chunks):
+        check_storable(chunk, f"chunks[{index}] of {source!r}")
 
 
 async def replace_documents(
