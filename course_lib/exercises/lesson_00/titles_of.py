@@ -131,7 +131,8 @@ def _documents(owner: Owner) -> Iterator[dict[str, Any]]:
     """Titles of every kind, many of them several times, whose order is neither that of the sources nor of the ids."""
     odd = iter(["", "  two  blanks  in a row ", *AWKWARD_TEXTS])
     for place in range(DOCUMENTS):
-        title = f"{'BHRZ'[place // ALIKE % 4]} handbook" if place < 8 * ALIKE else f"{choice('ACFKLPT')}, {token_hex(3)}"
+        alike, alone = f"{'BHRZ'[place // ALIKE % 4]} handbook", f"{choice('ACFKLPT')}, {token_hex(3)}"
+        title = alike if place < 8 * ALIKE else alone
         yield _document(owner, next(odd, title) if place % 3 == 0 else title, STATUSES[place % len(STATUSES)])
 
 
