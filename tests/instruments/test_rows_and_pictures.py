@@ -64,7 +64,7 @@ async def test_the_schema_is_read_from_the_running_server(engine: AsyncEngine) -
     picture = draw_schema(tables)
     assert "8 tables" in str(picture)
     assert "notes.user_id refers to users" in str(picture)
-    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert picture.png().startswith(b"\x89PNG")
 
 
 async def test_tables_that_refer_to_themselves_or_in_a_circle_can_be_drawn(engine: AsyncEngine) -> None:
@@ -86,7 +86,7 @@ def test_charts_say_in_words_what_they_draw() -> None:
     walk = page_walk([[1, 2], [2, 4]], range(1, 5), "Pages")
     assert "2" in str(walk) and "3" in str(walk), "what came twice and what never came"
     for picture in (walk, bars({"nothing": 0}, "Empty")):
-        assert picture._repr_png_().startswith(b"\x89PNG")
+        assert picture.png().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("asker", ["Ada", "Bruno"])
@@ -94,4 +94,4 @@ def test_the_lanes_name_the_nearest_and_the_askers_own_nearest(asker: str) -> No
     picture = distance_lanes([("Ada", 0.2), ("Ada", 0.9), ("Bruno", 0.5)], asker=asker)
     assert "nearest is a passage of Ada, at 0.20" in str(picture)
     assert ("Bruno's own is at 0.50" in str(picture)) == (asker == "Bruno")
-    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert picture.png().startswith(b"\x89PNG")

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from course_lib.errors import CourseError
 from course_lib.instruments.plan import Plan, explain
-from course_lib.instruments.recall_at_k.question import Question, Vector, key_of
+from course_lib.instruments.vectors.recall.question import Question, Vector, key_of
 
 
 @dataclass(frozen=True)

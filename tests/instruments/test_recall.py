@@ -334,7 +334,7 @@ async def test_a_curve_has_a_point_for_each_value(points: AsyncEngine) -> None:
     assert list(below.lines[0].get_ydata()) == [found.milliseconds for found in curve.points.values()]
     assert [label.get_text() for label in below.get_xticklabels()] == ["10", "40", "100"]
     assert repr(curve) == "Recall of the 10 nearest, and what it costs: recall and time for ef_search = 10, 40, 100"
-    assert curve._repr_png_().startswith(b"\x89PNG")
+    assert curve.png().startswith(b"\x89PNG")
 
 
 async def test_a_curve_over_probes_is_of_ivfflat(points: AsyncEngine) -> None:

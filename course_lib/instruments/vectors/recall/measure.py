@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from course_lib.errors import CourseError
 from course_lib.instruments.plan import Plan, explain
-from course_lib.instruments.recall_at_k.found import Recall
-from course_lib.instruments.recall_at_k.question import Question, Vector, ask
-from course_lib.instruments.recall_at_k.scans import IndexScans, index_scans
-from course_lib.instruments.recall_at_k.searching import Searched, search_by, search_plainly
-from course_lib.instruments.recall_at_k.settings import EXACT, search_settings, under
+from course_lib.instruments.vectors.recall.found import Recall
+from course_lib.instruments.vectors.recall.question import Question, Vector, ask
+from course_lib.instruments.vectors.recall.scans import IndexScans, index_scans
+from course_lib.instruments.vectors.recall.searching import Searched, search_by, search_plainly
+from course_lib.instruments.vectors.recall.settings import EXACT, search_settings, under
 
 Search: TypeAlias = Callable[[AsyncSession, Vector, int], Awaitable[Sequence[Any]]]
 
