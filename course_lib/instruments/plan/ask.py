@@ -20,7 +20,10 @@ OPTIONS = frozenset(
     ("verbose", "costs", "settings", "generic_plan", "buffers", "serialize", "wal", "timing", "summary", "memory")
 )  # of PostgreSQL 18, besides ANALYZE and FORMAT, which are explain()'s own
 EXPLAINABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "TABLE", "WITH", "EXECUTE", "DECLARE")
-CREATES_AS = re.compile(r"CREATE\b[^(']*\b(TABLE|MATERIALIZED\s+VIEW)\b.*\bAS\b", re.IGNORECASE | re.DOTALL)
+CREATES_AS = re.compile(
+    r"CREATE\s+(\w+\s+){0,2}(TABLE|MATERIALIZED\s+VIEW)\b.*\bAS[\s(]+(SELECT|WITH|VALUES|TABLE|EXECUTE)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 FIRST_WORD = re.compile(r"(?:\s|\(|--[^\n]*|/\*.*?\*/)*(\w*)", re.DOTALL)
 
 Statement = SelectBase | UpdateBase | TextClause | FromStatement[Any]
