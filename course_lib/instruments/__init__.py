@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from course_lib.instruments.side_by_side import panels as panels
     from course_lib.instruments.stage import Stage as Stage
     from course_lib.instruments.vectors.distances import distance_lanes as distance_lanes
+    from course_lib.instruments.vectors.hnsw.graph import hnsw_graph as hnsw_graph
     from course_lib.instruments.vectors.plane import vector_plane as vector_plane
     from course_lib.instruments.vectors.recall.curve import RecallCurve as RecallCurve
     from course_lib.instruments.vectors.recall.curve import recall_curve as recall_curve
@@ -50,6 +51,7 @@ _HOMES = {
     "distance_lanes": "vectors.distances",
     "draw_schema": "schema",
     "explain": "plan",
+    "hnsw_graph": "vectors.hnsw.graph",
     "network_delay": "network",
     "page_walk": "charts",
     "panels": "side_by_side",

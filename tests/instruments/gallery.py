@@ -19,6 +19,7 @@ from course_lib.instruments import (
     distance_lanes,
     draw_schema,
     explain,
+    hnsw_graph,
     page_walk,
     panels,
     read_schema,
@@ -29,6 +30,7 @@ from course_lib.instruments import (
     waterfalls,
 )
 from course_lib.instruments.pictures import Picture
+from course_lib.instruments.vectors.hnsw.picture import draw as draw_hnsw
 from course_lib.models import Conversation, Document, DocumentChunk, User
 
 WAYS = ("HNSW, filter after", "iterative, strict", "B-tree, then exact")
@@ -132,6 +134,7 @@ def still(draw: Callable[[], Picture]) -> Draw:
     return lambda engine: as_it_is(draw())
 
 
+GRAPH = hnsw_graph(groups(20, 6))
 GALLERY: dict[str, Draw] = {
     "bars": still(lambda: bars({"COPY": 70_000, "commit_each": 12}, "Rows", unit="rows a second", note="a note")),
     "spans": still(lambda: spans({"one thread": [[("database", 0.0, 0.1), ("waiting for the model", 0.1, 2)]]}, "Ask")),
@@ -140,6 +143,8 @@ GALLERY: dict[str, Draw] = {
     "curves": still(lambda: curves({"holding on 15": {1: 3, 30: 412.5}}, "Waits", x="n", y="ms", mark=("enough", 9))),
     "points": still(lambda: vector_plane(groups(40, 20), [0.5] * 40, nearest=[("Ada", 2)], title="Six of them")),
     "arrows": still(lambda: vector_plane(groups(2, 1), [1, 2], title="Which arrow is nearest?")),
+    "hnsw": still(lambda: draw_hnsw(hnsw_graph(groups(20, 6)))),
+    "hnsw search": still(lambda: draw_hnsw(GRAPH, GRAPH.search([0.5] * 20, k=3))),
     "lanes": still(lambda: distance_lanes([("Ada", 0.2), ("Bruno Castellani", 0.5), ("Chidi", 1.1)], asker="Chidi")),
     "recall": curve_of_recall,
     "waterfall": waterfall,

@@ -45,7 +45,7 @@ def vector_plane(
     if len(lengths) != 1:
         found = " and ".join(map(str, sorted(lengths))) or "no"
         raise CourseError(f"Vectors of {found} dimensions have no plane in common.", "Draw those of one model.")
-    flat, (asked,) = _flatten(arrays, star)
+    flat, (asked,) = flatten(arrays, star)
     count = sum(map(len, flat.values()))
     words = f"{title}: {count} vectors in {len(flat)} groups" + ("" if star is None else ", and a question")
     arrows = lengths == {2}
@@ -63,7 +63,7 @@ def vector_plane(
     return picture
 
 
-def _flatten(arrays: Mapping[str, Plane], star: Plane | None) -> tuple[dict[str, Plane], tuple[Plane | None]]:
+def flatten(arrays: Mapping[str, Plane], star: Plane | None) -> tuple[dict[str, Plane], tuple[Plane | None]]:
     """Everything with two coordinates; what has more is projected, the asker into the plane of the others."""
     together = np.vstack(list(arrays.values()))
     if together.shape[1] == 2:
