@@ -27,6 +27,7 @@ from course_lib.instruments.pictures import (
 from course_lib.settings import get_settings
 from tests.instruments.gallery import GALLERY
 from tests.instruments.seeing import Seen, at_night, colour, contrast, difference
+from tests.notebook_files import run_gate
 
 READABLE = 4.5
 TWO = bars({"<COPY>": 3, 'add "all"': 2}, "Rows & rows", unit="rows")
@@ -69,7 +70,7 @@ async def test_what_belongs_into_a_box_stands_in_it(picture: Picture) -> None:
         assert width <= 0 or height <= 2, (one.get_text(), other.get_text())  # descenders may touch
 
 
-def test_a_measure_of_contrast_knows_black_on_white_and_what_was_too_faint() -> None:
+def test_the_measure_of_contrast_knows_black_on_white_and_a_grey_that_just_fails() -> None:
     assert contrast(colour("black"), colour("white")) == pytest.approx(21)
     assert contrast(colour("#777777"), colour("white")) == pytest.approx(4.48, abs=0.01)
     assert at_night(colour("white")) == pytest.approx([0.08] * 3)
@@ -111,7 +112,7 @@ def test_an_image_has_twice_the_dots_of_its_place_on_the_page() -> None:
     assert height == pytest.approx(2 * shown["height"], abs=2)
 
 
-def test_a_file_is_small_and_keeps_the_card_and_the_ink() -> None:
+def test_a_file_is_small() -> None:
     png = page_walk([list(range(10))] * 8, range(10), "Pages").png()
     assert len(png) < 45_000
 
@@ -128,8 +129,8 @@ def test_a_text_is_cut_where_its_box_ends() -> None:
 
 @pytest.fixture
 def html_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a person, where the tests run as lessons are stored."""
     monkeypatch.setenv("COURSE_HTML_PICTURES", "1")
-    get_settings.cache_clear()
     monkeypatch.setattr("course_lib.instruments.pictures.get_settings", get_settings.__wrapped__)
 
 
@@ -165,7 +166,7 @@ def test_an_export_of_nbconvert_has_the_alternative_text() -> None:
     assert shown["width"] == "946"
 
 
-def test_a_kernel_of_a_person_gets_the_words_and_the_gate_and_the_store_do_not(tmp_path: Path) -> None:
+def test_the_course_stores_pictures_so_and_its_gate_finds_them_alike(tmp_path: Path) -> None:
     from course_lib.notebooks import execute
 
     path = tmp_path / "99_small.ipynb"
@@ -175,3 +176,5 @@ def test_a_kernel_of_a_person_gets_the_words_and_the_gate_and_the_store_do_not(t
     [output] = nbformat.read(path, as_version=4).cells[0].outputs
     assert set(output.data) == {"image/png", "text/plain"}
     assert output.metadata["image/png"]["alt"] == output.data["text/plain"] == "One: a 1"
+    done = run_gate(path)
+    assert done.returncode == 0, done.stdout

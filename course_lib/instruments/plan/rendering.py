@@ -38,7 +38,7 @@ class Markup:
         return f'<span style="{INDEX}">{escape(text, quote=False)}</span>'
 
     def detail(self, text: str) -> str:
-        return f'<span style="opacity:.75">{escape(text, quote=False)}</span>'
+        return f'<span style="opacity:.7">{escape(text, quote=False)}</span>'
 
 
 def render_text(node: PlanNode) -> str:
