@@ -15,7 +15,7 @@ from PIL import Image
 
 from course_lib.settings import get_settings
 
-# For areas and dots. Each can be told from each other with any colour vision, the first six best of all
+# For areas and dots: told apart by deuteranopes, too, on a light page and on a dark one, the first six best of all
 COLOURS = ["#0072B2", "#E69F00", "#5BA37D", "#7A1F5C", "#62BCEC", "#A83A00", "#2B2F77", "#6B6B6B"]
 # The same hues for letters and thin lines: a contrast of 4.5 or more, on a tint of themselves, too
 INKS = ["#005F96", "#7D5600", "#1F6B47", "#7A1F5C", "#1B6585", "#A83A00", "#2B2F77", "#565656"]

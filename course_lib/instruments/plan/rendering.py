@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SCAN = "background:rgba(230,159,0,.28);border-radius:3px;padding:0 2px"
 INDEX = "background:rgba(0,145,220,.22);border-radius:3px;padding:0 2px"
 BLOCK = "margin:0;line-height:1.45;background:none;color:inherit;font-family:var(--jp-code-font-family,monospace)"
+RULE = "Rule"  # our name for the step above the statements that a rule has made of one
 
 
 class Plain:
@@ -84,7 +85,7 @@ def title(node: PlanNode) -> str:
     elif name == "Aggregate":
         strategies = {"Sorted": "GroupAggregate", "Hashed": "HashAggregate", "Mixed": "MixedAggregate"}
         name = strategies.get(raw.get("Strategy", ""), name)
-    elif name == "Rule":
+    elif name == RULE:
         name = f"{len(node.children)} statements, by a rule"
     elif raw.get("Join Type", "Inner") != "Inner":
         base = name if name == "Nested Loop" else name.removesuffix(" Join")
@@ -134,7 +135,7 @@ def spoken_rows(node: PlanNode) -> str:
         return ""
     if node.loops == 0:
         return "never run"
-    if node.type in ("ModifyTable", "Rule") and node.rows_actual == 0:
+    if node.type in ("ModifyTable", RULE) and node.rows_actual == 0:
         return ""  # it returns none, which would read as if it had changed none
     return _rows(node.rows_actual) + (f" in {node.loops:,} loops" if node.loops > 1 else "")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from course_lib.errors import CourseError
-from course_lib.instruments.plan.rendering import render_html, render_text
+from course_lib.instruments.plan.rendering import RULE, render_html, render_text
 from course_lib.instruments.plan.times import own_times
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 CONDITIONS = ("Index Cond", "Recheck Cond", "Hash Cond", "Merge Cond", "TID Cond")
 FILTERS = ("Filter", "Join Filter", "One-Time Filter")
 SOURCES = ("Relation Name", "CTE Name", "Function Name", "Table Function Name", "Tuplestore Name", "Alias")
-RULE = "Rule"  # our name for the step above the statements that a rule has made of one
 REMOVALS = ("Rows Removed by Filter", "Rows Removed by Join Filter")
 
 Times: TypeAlias = tuple[dict[int, float], dict[int, float]]
@@ -88,7 +87,7 @@ class PlanNode:
             loops=loops,
             cost=(raw["Startup Cost"], raw["Total Cost"]),
             milliseconds=clock.get(id(raw)),
-            own_milliseconds=own.get(id(raw)),
+            own_milliseconds=own.get(id(raw), 0.0) if clock else None,
             children=tuple(cls.read(child, times) for child in raw.get("Plans", ())),
             raw=raw,
         )

@@ -20,7 +20,7 @@ from course_lib.instruments.pictures import (
     Picture,
     card,
     written,
-)  # fmt: skip
+)
 from course_lib.instruments.stage.cells import Band, Row
 from course_lib.instruments.stage.layout import Arrow, Line, Sheet, lay_out
 from course_lib.instruments.stage.rendering import MEANINGS, render_speech, render_text
