@@ -21,6 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
 SCATTERED = "tests/exercises/lesson_"
 _work = tempfile.TemporaryDirectory(prefix="course-work-")
 os.environ["COURSE_WORK"] = _work.name  # what solutions and tests solve is not the learner's progress
+os.environ["COURSE_HTML_PICTURES"] = "0"  # lessons are stored so
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         validation_alias="COURSE_STRICT",
         description="Make a failed check raise instead of rendering its verdict.",
     )
+    html_pictures: bool = Field(
+        default=True,
+        validation_alias="COURSE_HTML_PICTURES",
+        description="Show pictures as HTML, which a screen reader can read. Off where outputs are stored and compared.",
+    )
 
     @field_validator("home", "work", mode="before")
     @classmethod

@@ -10,15 +10,14 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from course_lib.bench.filters import Filtered
 from course_lib.bench.points import TARGET, Found
-from course_lib.instruments.pictures import COLOURS, FAINT, INK, LINE, PAPER, Picture
+from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture
 
 WIDTH, HEIGHT = 8.6, 4.8  # inches
 LEAST_RECALL = 0.7  # what finds less is of no use, and would take half of the picture
 
 
 def _sheet(width: float, height: float, title: str, description: str) -> tuple[Picture, Axes]:
-    picture = Picture(figsize=(width, height), facecolor=PAPER, layout="constrained")
-    picture.description = description
+    picture = Picture.sized(width, height, description)
     axes = picture.add_subplot()
     axes.set_facecolor(PAPER)
     axes.tick_params(which="both", colors=FAINT, labelcolor=INK, labelsize=9, length=0)
@@ -44,10 +43,10 @@ def _curves(curves: Mapping[str, Sequence[Found]], title: str) -> Picture:
         points = [(found.recall, found.p50 * 1000) for found in curve if found.recall >= LEAST_RECALL]
         recalls, times = [recall for recall, _ in points], [time for _, time in points]
         axes.plot(recalls, times, color=colour, linewidth=2, marker="o", markersize=5, label=name, zorder=3)
-    axes.axvline(TARGET, color=COLOURS[5], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.axvline(TARGET, color=INKS[5], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
         f"recall {TARGET}", (TARGET, 1), xycoords=("data", "axes fraction"), xytext=(5, -9),
-        textcoords="offset points", color=COLOURS[5], size=9,
+        textcoords="offset points", color=INKS[5], size=9,
     )  # fmt: skip
     _milliseconds(axes, "y")
     axes.set_xlabel("recall of the ten nearest", color=INK, size=9)

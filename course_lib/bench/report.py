@@ -143,5 +143,5 @@ def _print_table(
 def write_picture(name: str, picture: Picture) -> None:
     """Write a picture as PNG to ``bench-results/``, beside its table."""
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{name}.png").write_bytes(picture._repr_png_())
+    (FOLDER / f"{name}.png").write_bytes(picture.png())
     Console().print(f"Drawn in {FOLDER / name}.png")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from course_lib.instruments.charts import bars as bars
     from course_lib.instruments.charts import page_walk as page_walk
     from course_lib.instruments.charts import spans as spans
-    from course_lib.instruments.distances import distance_lanes as distance_lanes
     from course_lib.instruments.line_chart import curves as curves
     from course_lib.instruments.measurement import Measured as Measured
     from course_lib.instruments.measurement import measured as measured
@@ -26,16 +25,18 @@ if TYPE_CHECKING:
     from course_lib.instruments.query_log import Statement as Statement
     from course_lib.instruments.query_log.shapes import result_shapes as result_shapes
     from course_lib.instruments.query_log.waterfall import waterfalls as waterfalls
-    from course_lib.instruments.recall_at_k.curve import RecallCurve as RecallCurve
-    from course_lib.instruments.recall_at_k.curve import recall_curve as recall_curve
-    from course_lib.instruments.recall_at_k.found import Recall as Recall
-    from course_lib.instruments.recall_at_k.measure import recall as recall
     from course_lib.instruments.rows import Rows as Rows
     from course_lib.instruments.schema import draw_schema as draw_schema
     from course_lib.instruments.schema import read_schema as read_schema
     from course_lib.instruments.side_by_side import panels as panels
     from course_lib.instruments.stage import Stage as Stage
-    from course_lib.instruments.vectors import vector_plane as vector_plane
+    from course_lib.instruments.vectors.distances import distance_lanes as distance_lanes
+    from course_lib.instruments.vectors.hnsw.graph import hnsw_graph as hnsw_graph
+    from course_lib.instruments.vectors.plane import vector_plane as vector_plane
+    from course_lib.instruments.vectors.recall.curve import RecallCurve as RecallCurve
+    from course_lib.instruments.vectors.recall.curve import recall_curve as recall_curve
+    from course_lib.instruments.vectors.recall.found import Recall as Recall
+    from course_lib.instruments.vectors.recall.measure import recall as recall
 
 _HOMES = {
     "Measured": "measurement",
@@ -43,26 +44,27 @@ _HOMES = {
     "PlanNode": "plan",
     "PoolGauge": "pool",
     "QueryLog": "query_log",
-    "Recall": "recall_at_k.found",
-    "RecallCurve": "recall_at_k.curve",
+    "Recall": "vectors.recall.found",
+    "RecallCurve": "vectors.recall.curve",
     "Rows": "rows",
     "Stage": "stage",
     "Statement": "query_log",
     "bars": "charts",
     "curves": "line_chart",
-    "distance_lanes": "distances",
+    "distance_lanes": "vectors.distances",
     "draw_schema": "schema",
     "explain": "plan",
+    "hnsw_graph": "vectors.hnsw.graph",
     "measured": "measurement",
     "network_delay": "network",
     "page_walk": "charts",
     "panels": "side_by_side",
     "read_schema": "schema",
-    "recall": "recall_at_k.measure",
-    "recall_curve": "recall_at_k.curve",
+    "recall": "vectors.recall.measure",
+    "recall_curve": "vectors.recall.curve",
     "result_shapes": "query_log.shapes",
     "spans": "charts",
-    "vector_plane": "vectors",
+    "vector_plane": "vectors.plane",
     "waterfalls": "query_log.waterfall",
 }
 

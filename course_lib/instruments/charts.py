@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from course_lib.instruments.pictures import COLOURS, FAINT, INK, Picture, card
+from course_lib.instruments.pictures import COLOURS, INK, INKS, SOFT, Picture, card, written
 
 Span = tuple[str, float, float]  # what was done, when it began, when it ended, in seconds
 
@@ -28,11 +28,11 @@ def bars(amounts: Mapping[str, float], title: str, *, unit: str = "", note: str 
     picture, axes = card(WIDTH, 0.42 * len(amounts) + (1.0 if note else 0.8), words)
     most = max(amounts.values()) or 1
     for row, (name, amount) in enumerate(amounts.items()):
-        axes.barh(row, amount, height=0.62, color=COLOURS[0], alpha=0.85)
+        axes.barh(row, amount, height=0.62, color=COLOURS[0])
         axes.text(-0.015 * most, row, name, ha="right", va="center", size=10, color=INK)
         axes.text(amount + 0.012 * most, row, numbers[name], ha="left", va="center", size=9.5, color=INK)
     if note:
-        axes.text(0, len(amounts) - 0.3, note, ha="left", va="top", size=9, color=FAINT)
+        axes.text(0, len(amounts) - 0.3, note, ha="left", va="top", size=9, color=SOFT)
     axes.set_xlim(-_room_for(amounts, 1.22) * most, 1.22 * most)
     axes.set_ylim(len(amounts) - (0.0 if note else 0.4), -0.6)
     axes.set_title(title, loc="left", color=INK, size=12, pad=10)
@@ -95,16 +95,17 @@ def page_walk(pages: Sequence[Sequence[int]], everything: Iterable[int], title: 
     words = f"{title}: {len(pages)} pages; {_listed(twice, 'seen twice')}; {_listed(never, 'never seen')}"
     widest = max(map(len, pages))
     rows = len(pages) + (1 if never else 0)
-    picture, axes = card(TILE * (widest + 5), TILE * 1.12 * rows + 0.7, words)
+    width = max(TILE * (widest + 5), written(title, 12) + 0.4)
+    picture, axes = card(width, TILE * 1.12 * rows + 0.7, words)
     for row, page in enumerate(pages):
         axes.text(-0.65, row, f"page {row + 1}", ha="right", va="center", size=10, color=INK)
         for place, number in enumerate(page):
             _draw_tile(axes, place, row, number, COLOURS[5] if number in twice else COLOURS[0])
     if never:
-        axes.text(-0.65, len(pages), "never", ha="right", va="center", size=10, color=COLOURS[5])
+        axes.text(-0.65, len(pages), "never", ha="right", va="center", size=10, color=INKS[5])
         for place, number in enumerate(never[:widest]):
             _draw_tile(axes, place, len(pages), number, None)
-    axes.set_xlim(-2.9, widest + 0.6)
+    axes.set_xlim(-2.9, width / TILE - 4.4)
     axes.set_ylim(rows - 0.35, -0.65)
     axes.set_title(title, loc="left", color=INK, size=12, pad=8)
     return picture
@@ -118,8 +119,8 @@ def _draw_tile(axes: Axes, place: int, row: int, number: int, colour: str | None
     """A filled tile, or an empty one with a broken edge when ``colour`` is None."""
     tile = FancyBboxPatch(
         (place - 0.4, row - 0.36), 0.8, 0.72, boxstyle="round,pad=0,rounding_size=0.12",
-        facecolor=colour or "none", edgecolor=colour or COLOURS[5], linewidth=1.2,
+        facecolor=colour or "none", edgecolor=colour or INKS[5], linewidth=1.2,
         linestyle="-" if colour else (0, (2, 2)),
     )  # fmt: skip
     axes.add_patch(tile)
-    axes.text(place, row, str(number), ha="center", va="center", size=9, color="white" if colour else COLOURS[5])
+    axes.text(place, row, str(number), ha="center", va="center", size=9, color="white" if colour else INKS[5])

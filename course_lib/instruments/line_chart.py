@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 
-from course_lib.instruments.pictures import COLOURS, FAINT, INK, LINE, PAPER, Picture
+from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture
 
 WIDTH, HEIGHT = 7.6, 3.4  # inches
 
@@ -28,17 +28,20 @@ def curves(
         mark: name and place of a line from top to bottom.
     """
     chosen = sorted({place for line in lines.values() for place in line})
-    picture = Picture(figsize=(WIDTH, HEIGHT), facecolor=PAPER, layout="constrained")
     places = ", ".join(f"{place:g}" for place in chosen)
-    picture.description = f"{title}: {y}, {' and '.join(lines)}, for {x} = {places}"
+    picture = Picture.sized(WIDTH, HEIGHT, f"{title}: {y}, {' and '.join(lines)}, for {x} = {places}")
     axes = picture.add_subplot()
-    for (name, line), colour in zip(lines.items(), COLOURS, strict=False):
+    picture.spoken = f"{title}: {y}, by {x}. " + ". ".join(
+        f"{name}: " + ", ".join(f"{at:g}: {amount:,.3g}" for at, amount in sorted(line.items()))
+        for name, line in lines.items()
+    )
+    for (name, line), colour, ink in zip(lines.items(), COLOURS, INKS, strict=False):
         points = sorted(line.items())
         axes.plot(
             *zip(*points, strict=True), color=colour, linewidth=2, marker="o", markersize=6, zorder=3, clip_on=False
         )
         axes.annotate(
-            name, points[-1], xytext=(9, 0), textcoords="offset points", color=colour, size=10, va="center",
+            name, points[-1], xytext=(9, 0), textcoords="offset points", color=ink, size=10, va="center",
             annotation_clip=False,
         )  # fmt: skip
     if mark is not None:
@@ -54,10 +57,10 @@ def curves(
 
 
 def _draw_mark(axes: Axes, name: str, place: float) -> None:
-    axes.axvline(place, color=COLOURS[5], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.axvline(place, color=INKS[5], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
         name, (place, 1), xycoords=("data", "axes fraction"), xytext=(5, -9), textcoords="offset points",
-        color=COLOURS[5], size=9,
+        color=INKS[5], size=9,
     )  # fmt: skip
 
 

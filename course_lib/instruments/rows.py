@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from html import escape
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from sqlalchemy import CursorResult
+from wcwidth import clip, ljust, rjust, width, wrap
 
 from course_lib.texts import check_list
 
 SHOWN_ROWS = 20
-SHOWN_WIDTH = 60  # characters of one cell
+SHOWN_WIDTH = 60  # columns of a terminal that one cell takes at most; a Chinese letter or an emoji takes two
+SHOWN_LINES = 36  # of all rows together, so that a table fits a screen
+LONGEST = 12  # lines of one cell
 
 
 class Rows(Sequence[tuple[Any, ...]]):
@@ -54,11 +59,15 @@ class Rows(Sequence[tuple[Any, ...]]):
     def __str__(self) -> str:
         if not self.columns:
             return self._footer()
-        cells = [self.columns, *([_short(value) for value in row] for row in self._rows[:SHOWN_ROWS])]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
-        right = [_is_number(self._rows, i) for i in range(len(self.columns))]
-        lines = ["  ".join(_pad(row[i], widths[i], right[i]) for i in range(len(row))).rstrip() for row in cells]
-        lines.insert(1, "  ".join("─" * width for width in widths))
+        body = [[cell.lines for cell in row] for row in self._cells()]
+        head = [[name] for name in self.columns]
+        widths = [max(width(line) for row in [head, *body] for line in row[i]) for i in range(len(head))]
+        pads = [rjust if right else ljust for right in self._numbers()]
+        between = [""] if any(len(cell) > 1 for row in body for cell in row) else []
+        lines = [_line(head, 0, widths, pads), "  ".join("─" * wide for wide in widths)]
+        for number, row in enumerate(body):
+            lines += between if number else []
+            lines += [_line(row, at, widths, pads) for at in range(max(map(len, row)))]
         return "\n".join([*lines, self._footer()])
 
     __repr__ = __str__
@@ -66,15 +75,29 @@ class Rows(Sequence[tuple[Any, ...]]):
     def _repr_html_(self) -> str:
         if not self.columns:
             return f"<p>{self._footer()}</p>"
-        align = ["right" if _is_number(self._rows, i) else "left" for i in range(len(self.columns))]
+        align = ["right" if number else "left" for number in self._numbers()]
         head = "".join(f'<th style="text-align:{a}">{escape(c)}</th>' for a, c in zip(align, self.columns, strict=True))
         body = "".join(
             "<tr>"
-            + "".join(f'<td style="text-align:{a}">{escape(_short(v))}</td>' for a, v in zip(align, row, strict=True))
+            + "".join(f'<td style="text-align:{a}">{escape(c.text)}</td>' for a, c in zip(align, row, strict=True))
             + "</tr>"
-            for row in self._rows[:SHOWN_ROWS]
+            for row in self._cells()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p><em>{self._footer()}</em></p>"
+
+    def _cells(self) -> list[list[_Cell]]:
+        """The cells of the rows that are shown; a long text has as many lines as the screen has room for."""
+        shown = self._rows[:SHOWN_ROWS]
+        most = min(LONGEST, max(1, SHOWN_LINES // max(1, len(shown))))
+        return [[_cell(value, most) for value in row] for row in shown]
+
+    def _numbers(self) -> list[bool]:
+        """For each column, whether it holds numbers, which stand to the right."""
+        columns = [[row[i] for row in self._rows if row[i] is not None] for i in range(len(self.columns))]
+        return [
+            bool(values) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in values)
+            for values in columns
+        ]
 
     def _footer(self) -> str:
         if not self.columns:
@@ -87,19 +110,36 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
-def _short(value: Any) -> str:
+def _line(cells: Sequence[Sequence[str]], at: int, widths: Sequence[int], pads: Sequence[Any]) -> str:
+    """Line number ``at`` of a row, each cell padded to its column's width."""
+    texts = [cell[at] if at < len(cell) else "" for cell in cells]
+    return "  ".join(pad(text, wide) for text, wide, pad in zip(texts, widths, pads, strict=True)).rstrip()
+
+
+class _Cell(NamedTuple):
+    """As much of a value as is shown: in one piece, and in lines for a terminal."""
+
+    text: str
+    lines: list[str]
+
+
+def _cell(value: Any, most: int) -> _Cell:
+    """What a person reads is wrapped; what a machine reads, as a vector or a key, is cut after a line."""
+    text = " ".join(_written(value).split())
+    if not isinstance(value, str | dict) or (text.isascii() and " " not in text[:SHOWN_WIDTH]):
+        text = text if width(text) <= SHOWN_WIDTH else f"{clip(text, 0, SHOWN_WIDTH - 1)}…"
+        return _Cell(text, [text])
+    lines = wrap(text, SHOWN_WIDTH) or [""]
+    if len(lines) > most:
+        lines = wrap(text, SHOWN_WIDTH, max_lines=most, placeholder="…")
+        text = " ".join(lines)
+    return _Cell(text, lines)
+
+
+def _written(value: Any) -> str:
+    """NULL for None; JSON and arrays as PostgreSQL's JSON has them, not as Python."""
     if value is None:
         return "NULL"
-    text = " ".join(str(value).split())
-    return text if len(text) <= SHOWN_WIDTH else text[: SHOWN_WIDTH - 1] + "…"
-
-
-def _is_number(rows: Sequence[tuple[Any, ...]], index: int) -> bool:
-    from decimal import Decimal
-
-    values = [row[index] for row in rows if row[index] is not None]
-    return bool(values) and all(isinstance(v, int | float | Decimal) and not isinstance(v, bool) for v in values)
-
-
-def _pad(text: str, width: int, right: bool) -> str:
-    return text.rjust(width) if right else text.ljust(width)
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

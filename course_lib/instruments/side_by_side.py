@@ -30,8 +30,12 @@ def panels(ways: Mapping[str, Mapping[str, float]], title: str, *, note: str = "
             "Panels compare ways by the same measures, and these have different ones, or none.",
             'Give it {"way": {"milliseconds": 1.2, "rows": 10}, …}',
         )
-    picture = Picture(figsize=(WIDTH, ROW * len(ways) + (1.35 if note else 1.1)), facecolor=PAPER, layout="constrained")
-    picture.description = f"{title}: {', '.join(measures)} of {', '.join(ways)}"
+    height = ROW * len(ways) + (1.35 if note else 1.1)
+    picture = Picture.sized(WIDTH, height, f"{title}: {', '.join(measures)} of {', '.join(ways)}")
+    picture.spoken = f"{title}. " + ". ".join(
+        f"{way}: " + ", ".join(f"{measure} {_spoken(amount)}" for measure, amount in found.items())
+        for way, found in ways.items()
+    )
     names = LETTER * max(map(len, ways)) + 0.3
     share = (WIDTH - names) / len(measures)
     widths = [names + share] + [share] * (len(measures) - 1)
@@ -50,7 +54,7 @@ def _draw_panel(axes: Axes, measure: str, amounts: Mapping[str, float], colour: 
     axes.set_facecolor(PAPER)
     right = 1.35 * (max(amounts.values()) or 1)
     for row, (way, amount) in enumerate(amounts.items()):
-        axes.barh(row, amount, height=0.6, color=colour, alpha=0.85)
+        axes.barh(row, amount, height=0.6, color=colour)
         axes.text(amount + 0.02 * right, row, _spoken(amount), ha="left", va="center", size=9.5, color=INK)
         if left:
             axes.text(-0.02 * right, row, way, ha="right", va="center", size=10, color=INK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -15,6 +16,8 @@ from course_lib.errors import CourseError
 from course_lib.notebooks.kernels import private_transport
 
 CELL_SECONDS = 120
+# a code host that removes images from HTML shows a picture that is stored as PNG alone
+STORED = {"COURSE_HTML_PICTURES": "0"}
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -36,7 +39,10 @@ def execute(path: Path) -> None:
                 timeout=CELL_SECONDS,
                 record_timing=False,
                 resources={"metadata": {"path": str(path.parent)}},
-            ).execute(stderr=subprocess.DEVNULL)  # where the kernel remarks on its own transport
+            ).execute(
+                stderr=subprocess.DEVNULL,  # where the kernel remarks on its own transport
+                env={**os.environ, **STORED},
+            )
     except CellExecutionError as error:
         raise CourseError(f"{path.name} stopped at a cell:\n{error}") from error
     except CellTimeoutError as error:

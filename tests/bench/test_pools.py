@@ -21,4 +21,4 @@ async def test_only_those_who_wait_for_a_held_connection_are_refused(seeded_url:
 def test_the_picture_says_what_is_in_it(results: Path) -> None:
     picture = pools.draw_pools("Requests", {"20 requests": 2.0}, {"20 requests": 0.5})
     assert repr(picture) == "Requests: 20 requests"
-    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert picture.png().startswith(b"\x89PNG")

@@ -232,6 +232,60 @@ async def test_options_of_explain_are_passed_on(engine: AsyncEngine) -> None:
     assert plan.node.milliseconds is None
 
 
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        ("WITH last AS MATERIALIZED (SELECT 1 AS n) SELECT * FROM last AS l", "CTE Scan on last l"),
+        ("SELECT * FROM generate_series(1, 3) AS number", "Function Scan on generate_series number"),
+        ("SELECT * FROM unnest(ARRAY[1, 2])", "Function Scan on unnest"),
+        ("SELECT * FROM (SELECT n FROM generate_series(1, 9) n LIMIT 3) AS few WHERE n > 1", "Subquery Scan on few"),
+        ("SELECT * FROM messages AS m", "Seq Scan on messages m"),
+    ],
+)
+async def test_what_a_step_reads_has_a_name(engine: AsyncEngine, statement: str, line: str) -> None:
+    plan = await explain(engine, statement)
+    assert line in str(plan).replace("└─ ", "").replace("├─ ", "").splitlines()
+    name = line.partition(" on ")[2]
+    assert name in [written.get_text() for written in plan.plot().axes[0].texts]
+    assert (plan.scans(name.split()[0]) != []) == ("messages" in line), "a CTE is no table"
+
+
+async def test_what_creates_a_table_from_a_query_has_its_plan_and_creates_nothing(engine: AsyncEngine) -> None:
+    for create in ("CREATE TABLE", "create temp table", "CREATE MATERIALIZED VIEW", "CREATE TABLE IF NOT EXISTS"):
+        plan = await explain(engine, f"{create} copied AS SELECT id FROM messages WHERE seq > 2")
+        assert plan.scans("messages")[0].filter == "(seq > 2)"
+        assert not plan.analyzed
+    await explain(engine, "CREATE TABLE copied AS SELECT id FROM messages", analyze=True)
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT to_regclass('copied')")) is None
+
+
+async def test_a_statement_that_a_rule_makes_two_has_both_plans(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE inbox (what text)"))
+        await connection.execute(text("CREATE TABLE audit (what text)"))
+        await connection.execute(
+            text("CREATE RULE audited AS ON INSERT TO inbox DO ALSO INSERT INTO audit VALUES (new.what)")
+        )
+    for analyze in (False, True):
+        plan = await explain(engine, "INSERT INTO inbox VALUES ('a')", analyze=analyze)
+        assert str(plan).startswith("2 statements, by a rule\n├─ Insert on inbox\n")
+        assert [node.relation for node in plan if node.type == "ModifyTable"] == ["inbox", "audit"]
+        assert len(plan.plot().axes[0].patches) == len(plan.nodes) == 5
+    assert plan.milliseconds is not None
+    assert sum(node.own_milliseconds or 0 for node in plan) <= plan.milliseconds
+
+
+async def test_a_statement_that_leaves_nothing_to_do_says_so(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE void (what text)"))
+        await connection.execute(text("CREATE RULE nothing AS ON INSERT TO void DO INSTEAD NOTHING"))
+    for statement in ("INSERT INTO void VALUES ('a')", "CREATE TABLE IF NOT EXISTS void AS SELECT 1"):
+        with pytest.raises(CourseError, match="nothing to do") as caught:
+            await explain(engine, statement)
+        assert caught.value.mend
+
+
 async def test_a_plan_is_drawn_with_a_box_per_node(engine: AsyncEngine) -> None:
     for analyze in (False, True):
         plan = await explain(engine, NEAREST, analyze=analyze)
@@ -250,6 +304,8 @@ def test_a_step_that_never_ran_says_so() -> None:
     [
         ("VACUUM users", "no plan for VACUUM"),
         (text("  -- first\n CREATE TABLE t ()"), "no plan for CREATE"),
+        ("CREATE TABLE t (a int DEFAULT 1, b text) -- AS it was", "no plan for CREATE"),
+        ("CREATE FUNCTION t() RETURNS int LANGUAGE sql AS 'SELECT 1'", "no plan for CREATE"),
         ("EXPLAIN SELECT 1", "EXPLAIN already"),
         ("", "no plan for an empty statement"),
         (7, "takes a statement, and int is none"),

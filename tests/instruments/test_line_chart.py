@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from course_lib.instruments import curves
+from course_lib.instruments.pictures import COLOURS, INKS
 
 WAITS = {1: 812.5, 4: 3.25, 2: 40.0}
 
@@ -17,18 +18,18 @@ def test_every_measurement_is_a_point_of_its_line_from_left_to_right() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4"]
 
 
-def test_each_line_bears_its_name_in_its_own_colour() -> None:
+def test_each_line_bears_its_name_in_the_ink_of_its_colour() -> None:
     (axes,) = curves({"longest": WAITS, "mean": {1: 9.0}}, "Waits", x="pool_size", y="ms").axes
     named = {note.get_text(): note.get_color() for note in axes.texts}
     assert list(named) == ["longest", "mean"]
-    assert list(named.values()) == [line.get_color() for line in axes.lines]
+    assert list(named.values()) == [INKS[COLOURS.index(str(line.get_color()))] for line in axes.lines]
     assert len(set(named.values())) == 2
 
 
 def test_the_words_do_not_depend_on_what_was_measured() -> None:
     picture = curves({"longest": WAITS}, "Waits", x="pool_size", y="ms", mark=("enough", 2.625))
     assert str(picture) == "Waits: ms, longest, for pool_size = 1, 2, 4"
-    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert picture.png().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("place", [0.5, 2.625])

@@ -140,7 +140,7 @@ async def test_a_waterfall_has_a_bar_per_statement(engine: AsyncEngine, sessions
     picture = log.plot()
     assert len(picture.axes[0].patches) == 6
     assert "6 statements, 1 transaction" in str(picture)
-    assert QueryLog().plot()._repr_png_().startswith(b"\x89PNG")
+    assert QueryLog().plot().png().startswith(b"\x89PNG")
 
 
 def test_the_cycle_that_covers_most_is_found() -> None:

@@ -114,5 +114,5 @@ async def test_a_null_pool_and_an_idle_gauge_have_pictures_too(engine: AsyncEngi
     with PoolGauge(engine) as gauge:
         pass
     for picture in (null, gauge.plot(), PoolGauge(engine).plot()):
-        assert picture._repr_png_().startswith(b"\x89PNG")
+        assert picture.png().startswith(b"\x89PNG")
     assert repr(gauge.plot()) == str(gauge)

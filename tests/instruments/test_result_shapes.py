@@ -203,7 +203,7 @@ async def test_logs_of_every_kind_can_be_drawn(engine: AsyncEngine, sessions: Se
     nothing = QueryLog(engine)
     for logs in ({"nothing": nothing}, {"many": many}, dict.fromkeys("abcde", users), {"a": many, "b": nothing}):
         picture = result_shapes(logs)
-        assert picture._repr_png_().startswith(b"\x89PNG")
+        assert picture.png().startswith(b"\x89PNG")
         assert picture.get_size_inches()[1] < 6
 
 

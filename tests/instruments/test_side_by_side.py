@@ -36,11 +36,11 @@ def test_the_words_do_not_depend_on_what_was_measured() -> None:
     others = {way: dict.fromkeys(found, 7.0) for way, found in WAYS.items()}
     assert str(panels(WAYS, "A search")) == str(panels(others, "A search"))
     assert str(panels(WAYS, "A search")) == "A search: rows, milliseconds of index, exact"
-    assert panels(WAYS, "A search", note="warm")._repr_png_().startswith(b"\x89PNG")
+    assert panels(WAYS, "A search", note="warm").png().startswith(b"\x89PNG")
 
 
 def test_nothing_but_zeros_can_be_drawn() -> None:
-    assert panels({"index": {"rows": 0}}, "A search")._repr_png_().startswith(b"\x89PNG")
+    assert panels({"index": {"rows": 0}}, "A search").png().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("ways", [{}, {"index": {}}, {"index": {"rows": 1}, "exact": {"recall": 1}}])

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from course_lib.instruments import Stage
-from course_lib.instruments.pictures import COLOURS, DOTS_PER_INCH, Picture
+from course_lib.instruments.pictures import DOTS_PER_INCH, INKS, Picture
 from course_lib.instruments.stage.layout import lay_out
 from course_lib.instruments.stage.picture import ACTORS, WRONG
 from course_lib.instruments.stage.words import spoken_call, spoken_value
@@ -203,9 +203,9 @@ async def test_what_is_written_stays_in_its_lane_and_can_be_read(stage: Stage) -
 
 
 async def test_a_picture_is_as_wide_as_a_notebook(stage: Stage) -> None:
-    png = stage._repr_png_()
+    png = stage._repr_mimebundle_()[0]["image/png"]
     assert png.startswith(b"\x89PNG")
-    assert int.from_bytes(png[16:20], "big") <= 9.2 * DOTS_PER_INCH
+    assert int.from_bytes(png[16:20], "big") <= 2 * 9.2 * DOTS_PER_INCH
 
 
 async def test_the_text_fits_a_terminal(stage: Stage) -> None:
@@ -213,7 +213,7 @@ async def test_the_text_fits_a_terminal(stage: Stage) -> None:
 
 
 def test_every_actor_has_a_colour_of_the_palette_and_none_that_of_errors() -> None:
-    assert set(ACTORS) <= set(COLOURS)
+    assert set(ACTORS) <= set(INKS)
     assert len(set(ACTORS)) == len(ACTORS)
     assert WRONG not in ACTORS
 
@@ -267,4 +267,4 @@ async def test_an_empty_stage_can_be_looked_at(engine: AsyncEngine) -> None:
         assert str(stage) == "an empty stage"
         stage.actor("Ada")
     assert str(stage).split() == ["Ada"]
-    assert stage._repr_png_().startswith(b"\x89PNG")
+    assert stage.plot().png().startswith(b"\x89PNG")

@@ -43,7 +43,7 @@ def test_the_asker_is_projected_with_the_others_and_lines_lead_to_its_nearest() 
 def test_the_words_count_vectors_and_groups() -> None:
     picture = vector_plane({"a": np.eye(3), "b": np.eye(3)[:2]}, [1, 0, 0], title="Passages")
     assert str(picture) == "Passages: 5 vectors in 2 groups, and a question"
-    assert picture._repr_png_().startswith(b"\x89PNG")
+    assert picture.png().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ async def test_empty_logs_and_many_statements_can_be_drawn(engine: AsyncEngine) 
                 await connection.execute(text(f"SELECT 1 AS shape_{number % 12}"))
     picture = waterfalls({"nothing": QueryLog(engine), "many": many, "nothing more": QueryLog(engine)})
     assert picture.get_size_inches()[1] < 9
-    assert picture._repr_png_().startswith(b"\x89PNG")
-    assert waterfalls({"nothing": QueryLog(engine)})._repr_png_().startswith(b"\x89PNG")
+    assert picture.png().startswith(b"\x89PNG")
+    assert waterfalls({"nothing": QueryLog(engine)}).png().startswith(b"\x89PNG")
 
 
 async def test_the_waterfall_of_one_log_is_drawn_by_the_same_hand(engine: AsyncEngine) -> None:

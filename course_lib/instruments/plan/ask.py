@@ -20,6 +20,10 @@ OPTIONS = frozenset(
     ("verbose", "costs", "settings", "generic_plan", "buffers", "serialize", "wal", "timing", "summary", "memory")
 )  # of PostgreSQL 18, besides ANALYZE and FORMAT, which are explain()'s own
 EXPLAINABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "VALUES", "TABLE", "WITH", "EXECUTE", "DECLARE")
+CREATES_AS = re.compile(
+    r"CREATE\s+(\w+\s+){0,2}(TABLE|MATERIALIZED\s+VIEW)\b.*\bAS[\s(]+(SELECT|WITH|VALUES|TABLE|EXECUTE)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 FIRST_WORD = re.compile(r"(?:\s|\(|--[^\n]*|/\*.*?\*/)*(\w*)", re.DOTALL)
 
 Statement = SelectBase | UpdateBase | TextClause | FromStatement[Any]
@@ -121,7 +125,7 @@ def _ask(target: Session | Connection | Engine, question: _Explain, arguments: d
     finally:
         if scope.is_active:
             scope.rollback()
-    return Plan.read((json.loads(answer) if isinstance(answer, str) else answer)[0])
+    return Plan.read_all(json.loads(answer) if isinstance(answer, str) else answer)
 
 
 def _refuse_autocommit(connection: Connection, question: _Explain) -> None:
@@ -150,12 +154,14 @@ def _explainable(statement: object) -> Statement:
 def _refuse_what_has_no_plan(sql: str) -> None:
     match = FIRST_WORD.match(sql)
     word = match[1].upper() if match else ""
+    if match and CREATES_AS.match(sql, match.start(1)):
+        return
     if word == "EXPLAIN":
         raise CourseError("The statement is an EXPLAIN already.", "Leave the EXPLAIN away: explain() writes it.")
     if word not in EXPLAINABLE:
         raise CourseError(
             f"PostgreSQL has no plan for {word or 'an empty statement'}.",
-            "Give explain() a SELECT, INSERT, UPDATE, DELETE or MERGE.",
+            "Give explain() a SELECT, INSERT, UPDATE, DELETE, MERGE or CREATE TABLE … AS.",
         )
 
 

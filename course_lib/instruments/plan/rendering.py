@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SCAN = "background:rgba(230,159,0,.28);border-radius:3px;padding:0 2px"
 INDEX = "background:rgba(0,145,220,.22);border-radius:3px;padding:0 2px"
 BLOCK = "margin:0;line-height:1.45;background:none;color:inherit;font-family:var(--jp-code-font-family,monospace)"
+RULE = "Rule"  # our name for the step above the statements that a rule has made of one
 
 
 class Plain:
@@ -66,9 +67,8 @@ def _headline(node: PlanNode, style: Plain | Markup) -> str:
     if node.index:
         link = " on " if node.type == "Bitmap Index Scan" else " using "
         parts.append(style.plain(link) + style.index(node.index))
-    if node.relation:
-        alias = node.raw.get("Alias", node.relation)
-        parts.append(style.plain(f" on {node.relation}" + (f" {alias}" if alias != node.relation else "")))
+    if name := relation_of(node):
+        parts.append(style.plain(f" on {name}"))
     if purpose := _purpose(node):
         parts.append(style.plain(f"  {purpose}"))
     if rows := spoken_rows(node):
@@ -85,6 +85,8 @@ def title(node: PlanNode) -> str:
     elif name == "Aggregate":
         strategies = {"Sorted": "GroupAggregate", "Hashed": "HashAggregate", "Mixed": "MixedAggregate"}
         name = strategies.get(raw.get("Strategy", ""), name)
+    elif name == RULE:
+        name = f"{len(node.children)} statements, by a rule"
     elif raw.get("Join Type", "Inner") != "Inner":
         base = name if name == "Nested Loop" else name.removesuffix(" Join")
         name = f"{base} {raw['Join Type']} Join"
@@ -93,6 +95,14 @@ def title(node: PlanNode) -> str:
     if raw.get("Parallel Aware"):
         name = f"Parallel {name}"
     return f"[{raw['Subplan Name']}] {name}" if "Subplan Name" in raw else name
+
+
+def relation_of(node: PlanNode) -> str:
+    """What a step reads or changes, as EXPLAIN prints it: ``messages``, ``messages m``, ``generate_series number``."""
+    if node.source is None:
+        return ""
+    alias = node.raw.get("Alias", node.source)
+    return node.source + (f" {alias}" if alias != node.source else "")
 
 
 def _purpose(node: PlanNode) -> str:
@@ -125,7 +135,7 @@ def spoken_rows(node: PlanNode) -> str:
         return ""
     if node.loops == 0:
         return "never run"
-    if node.type == "ModifyTable" and node.rows_actual == 0:
+    if node.type in ("ModifyTable", RULE) and node.rows_actual == 0:
         return ""  # it returns none, which would read as if it had changed none
     return _rows(node.rows_actual) + (f" in {node.loops:,} loops" if node.loops > 1 else "")
 

@@ -24,7 +24,7 @@ PITCH = 0.15  # inches that a name needs
 LONGEST_NAME = 22  # characters
 ENDINGS = {2: "nd", 3: "rd"}
 THINNEST = 0.0025  # of the clock; a shorter bar could not be seen
-WAITING, HELD, WORK, OVERFLOW, TROUBLE = "#D3D6DB", COLOURS[0], COLOURS[1], COLOURS[3], COLOURS[5]
+WAITING, HELD, WORK, OVERFLOW, TROUBLE = "#B4BCC5", COLOURS[0], COLOURS[1], COLOURS[4], COLOURS[5]
 
 
 def draw(gauge: PoolGauge, title: str | None, seconds: float | None) -> Picture:
@@ -33,8 +33,7 @@ def draw(gauge: PoolGauge, title: str | None, seconds: float | None) -> Picture:
     clock = Clock(gauge, seconds)
     row = min(ROW, LANES / max(len(lanes), 1))
     height = max(0.5, row * len(lanes)) + COUNTS + AROUND
-    picture = Picture(figsize=(WIDTH, height), facecolor=PAPER, layout="constrained")
-    picture.description = render_text(gauge)
+    picture = Picture.sized(WIDTH, height, render_text(gauge))
     upper, lower = picture.subplots(
         2, 1, sharex=True, height_ratios=[max(0.5, row * len(lanes)), COUNTS], gridspec_kw={"hspace": 0.02}
     )

@@ -186,7 +186,7 @@ def render_html(entries: Sequence[Statement], transactions: int) -> str:
 
 def _html_row(line: Line) -> str:
     background = "rgba(230,159,0,.18)" if line.repeated else "rgba(213,94,0,.14)" if line.failed else "none"
-    dim = ";opacity:.6" if line.control and not line.failed else ""
+    dim = ";opacity:.75" if line.control and not line.failed else ""
     styles = (CELL + dim, f"{CELL};white-space:nowrap{dim}", f"{CELL};white-space:nowrap{dim}")
     texts = (line.sql, line.facts, line.where)
     cells = [f'<td style="{style}">{escape(text, quote=False)}</td>' for style, text in zip(styles, texts, strict=True)]

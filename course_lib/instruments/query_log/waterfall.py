@@ -73,6 +73,7 @@ def waterfalls(logs: Mapping[str, QueryLog]) -> Picture:
     blocks = [_Block(name, log.entries) for name, log in named_logs(logs, "waterfalls").items()]
     words = "; ".join(f"{block.name}: {block.headline}" for block in blocks)
     picture, axes = _draw(blocks, f"{words}; as bars on one clock", header=HEADER, between=BETWEEN)
+    picture.spoken = "; ".join(f"{block.name}: {block.headline}, over at {block.end:,.0f} ms" for block in blocks)
     for block in blocks:
         heading = axes.annotate(
             block.name, (0, block.top), (0, 5), textcoords="offset points", size=10, weight="bold", color=INK

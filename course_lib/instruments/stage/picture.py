@@ -6,22 +6,31 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
-from matplotlib.textpath import TextPath
 
-from course_lib.instruments.pictures import COLOURS, DOTS_PER_INCH, INK, LINE, PAPER, Picture, card
+from course_lib.instruments.pictures import (
+    DOTS_PER_INCH,
+    INK,
+    INKS,
+    LINE,
+    PAPER,
+    SANS,
+    SHARPNESS,
+    SOFT,
+    Picture,
+    card,
+    written,
+)
 from course_lib.instruments.stage.cells import Band, Row
 from course_lib.instruments.stage.layout import Arrow, Line, Sheet, lay_out
-from course_lib.instruments.stage.rendering import MEANINGS, render_text
+from course_lib.instruments.stage.rendering import MEANINGS, render_speech, render_text
 
 WIDTH, MARGIN, GUTTER, BAR = 9.0, 0.40, 0.22, 0.10  # inches: card, step numbers, bar to text, the bar itself
 LANES, NARROWEST = 8.5, 1.9  # inches of all lanes together, and of one at least
 PITCH, GAP, HEAD, FOOT = 0.168, 0.13, 0.46, 0.46  # inches: a line, between rows, above, below
-ACTORS = [COLOURS[0], COLOURS[2], COLOURS[6], COLOURS[3], COLOURS[7]]
-WRONG = COLOURS[5]
-SOFT = "#5F6D7A"  # quieter than ink, and still readable at 8 points
-MONO, SANS = "DejaVu Sans Mono", "DejaVu Sans"
+ACTORS = [INKS[0], INKS[2], INKS[3], INKS[6], INKS[7]]
+WRONG = INKS[5]
+MONO = "DejaVu Sans Mono"
 SIZE, SMALL = 8.6, 8.0  # points
 LOOKS: dict[str, dict[str, Any]] = {
     "sql": {"family": MONO, "size": SIZE, "color": INK},
@@ -55,6 +64,7 @@ class _Drawing:
         self.bottom = self.top(self.sheet.height - 1) + PITCH if self.sheet.height else self.head
         height = self.bottom + FOOT
         self.picture, self.axes = card(width, height, render_text(titles, rows))
+        self.picture.spoken = render_speech(titles, rows)
         self.picture.set_layout_engine("none")
         self.axes.set_position((0, 0, 1, 1))
         self.axes.set_xlim(0, width)
@@ -212,12 +222,5 @@ def width_of(line: Line) -> float:
 
 def letter(size: float) -> float:
     """Inches of a monospaced letter: matplotlib sets them on whole pixels."""
-    return round(0.602 * size * DOTS_PER_INCH / 72) / DOTS_PER_INCH
-
-
-def written(text: str, size: float, weight: str = "normal") -> float:
-    """Inches of a text in the sans-serif letters."""
-    if not text:
-        return 0.0
-    shape = TextPath((0, 0), text.replace("$", r"\$"), size=size, prop=FontProperties(family=SANS, weight=weight))
-    return float(shape.get_extents().x1) / 72
+    dots = SHARPNESS * DOTS_PER_INCH
+    return round(0.602 * size * dots / 72) / dots

@@ -33,6 +33,17 @@ def render_text(titles: Sequence[tuple[str, str]], rows: Sequence[Row]) -> str:
     return "\n".join(line.rstrip() for line in ["     " + head, *body, *([f"     {legend}"] if legend else [])])
 
 
+def render_speech(titles: Sequence[tuple[str, str]], rows: Sequence[Row]) -> str:
+    """The scene for who listens, a sentence for each thing that happens: ``2 Bruno: goes on; → 40.``"""
+    names = [f"{name} ({level})" if level else name for name, level in titles]
+    happened = [
+        f"{row.label} {names[cell.lane]}: {'; '.join(filter(None, (cell.head, *cell.details, cell.outcome)))}."
+        for row in rows
+        for cell in row.cells
+    ]
+    return " ".join([f"{' and '.join(names) or 'Nobody'}, step by step.", *happened])
+
+
 def _row(sheet: Sheet, at: int, widths: Sequence[int]) -> str:
     texts = {line.lane: line for line in sheet.lines if line.at == at}
     lanes = [f"{_band(sheet, lane, at)} {_text(texts.get(lane)):<{width}}" for lane, width in enumerate(widths)]

@@ -267,8 +267,8 @@ class Stage:
         self._scene.notice()
         return draw(self._titles(), self._scene.rows)
 
-    def _repr_png_(self) -> bytes:
-        return self.plot()._repr_png_()
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.plot()._repr_mimebundle_(include, exclude)
 
 
 def at_rest(waits: Mapping[Actor, Sequence[Actor | None]]) -> bool:

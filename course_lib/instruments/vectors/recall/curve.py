@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.instruments.pictures import COLOURS, FAINT, INK, LINE, PAPER, Picture
-from course_lib.instruments.recall_at_k.found import Recall
-from course_lib.instruments.recall_at_k.measure import Search, recalls
-from course_lib.instruments.recall_at_k.question import ask
-from course_lib.instruments.recall_at_k.settings import search_settings
+from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture
+from course_lib.instruments.vectors.recall.found import Recall
+from course_lib.instruments.vectors.recall.measure import Search, recalls
+from course_lib.instruments.vectors.recall.question import ask
+from course_lib.instruments.vectors.recall.settings import search_settings
 
 EF_SEARCH = (10, 20, 40, 80, 160, 320)
 WIDTH, HEIGHT = 7.6, 4.6  # inches
@@ -65,16 +65,19 @@ async def recall_curve(
 
 def draw(points: Mapping[int, Recall], name: str, target: float, title: str) -> RecallCurve:
     """Recall above, time below, over the values of the setting."""
-    picture = RecallCurve(figsize=(WIDTH, HEIGHT), facecolor=PAPER, layout="constrained")
+    words = f"{title}: recall and time for {name} = {', '.join(map(str, points))}"
+    picture = RecallCurve.sized(WIDTH, HEIGHT, words)
     picture.points = dict(points)
-    picture.description = f"{title}: recall and time for {name} = {', '.join(map(str, points))}"
+    picture.spoken = f"{title}, for each {name}: " + ", ".join(
+        f"{value}: recall {found.recall:.2f} in {found.milliseconds:.1f} ms" for value, found in points.items()
+    )
     above, below = picture.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     recalls = [found.recall for found in points.values()]
     _line(above, recalls, COLOURS[0], [f"{recall:.2f}" for recall in recalls])
-    above.axhline(target, color=COLOURS[5], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    above.axhline(target, color=INKS[5], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     above.annotate(
         f"{target:g}", (1, target), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-        color=COLOURS[5], size=9, va="center",
+        color=INKS[5], size=9, va="center",
     )  # fmt: skip
     low = min(*recalls, target)
     above.set_ylim(low - 0.12 * (1.02 - low), 1.0 + 0.14 * (1.02 - low))

@@ -13,15 +13,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from course_lib.errors import CourseError
 from course_lib.instruments.plan import Plan, explain
-from course_lib.instruments.recall_at_k.question import Question, Vector, key_of
+from course_lib.instruments.vectors.recall.question import Question, Vector, key_of
+
+OPERATORS = ("<=>", "<->", "<#>", "<+>", "<~>", "<%>")  # pgvector's distances
 
 
 @dataclass(frozen=True)
 class Searched:
-    """What one search returned: (key, distance) of each row; the distance is None where it was not told."""
+    """What one search returned: (key, distance) of each row; the distance is None where it was not told.
+
+    ``seen``: something was sent on the connection that is watched.
+    """
 
     rows: list[tuple[Any, float | None]]
     milliseconds: float
+    seen: bool
 
     @property
     def keys(self) -> list[Any]:
@@ -33,7 +39,7 @@ async def search_plainly(connection: AsyncConnection, question: Question, vector
     began = perf_counter()
     rows = (await connection.execute(question.nearest(vector))).all()
     milliseconds = 1000 * (perf_counter() - began)
-    return Searched([(key, distance) for key, distance in rows], milliseconds)
+    return Searched([(key, distance) for key, distance in rows], milliseconds, seen=True)
 
 
 async def search_by(
@@ -57,7 +63,7 @@ async def search_by(
         keys = _keys(found, question)
         if and_explain:
             plan = await _plan_of(sent, connection, question.table)
-    return Searched([(key, None) for key in keys[: question.k]], milliseconds), plan
+    return Searched([(key, None) for key in keys[: question.k]], milliseconds, seen=bool(sent)), plan
 
 
 def _keys(found: Any, question: Question) -> list[Any]:
@@ -98,11 +104,24 @@ def _sent_on(connection: AsyncConnection) -> Iterator[Sent]:
 
 
 async def _plan_of(sent: Sent, connection: AsyncConnection, table: str) -> Plan | None:
-    """The plan of the first statement that reads ``table``, under the settings that the search has made."""
+    """The plan of the first statement that reads ``table``, under the settings that the search has made.
+
+    One that sorts by distance comes before one that does not: a search may look something up first.
+    """
+    reads = None
     for statement, parameters in sent:
         try:
-            if (await explain(connection, statement, parameters)).scans(table):
-                return await explain(connection, statement, parameters, analyze=True)
+            plan = await explain(connection, statement, parameters)
         except CourseError:  # SET, for one, has no plan
             continue
-    return None
+        if plan.scans(table) and (sorts_by_distance(plan) or reads is None):
+            reads = statement, parameters
+            if sorts_by_distance(plan):
+                break
+    return None if reads is None else await explain(connection, *reads, analyze=True)
+
+
+def sorts_by_distance(plan: Plan) -> bool:
+    """True when a step of it puts rows in order of their distance from something, by an index or without one."""
+    orders = [order for node in plan for order in (node.order_by or "", *node.sort_key)]
+    return any(operator in order for order in orders for operator in OPERATORS)

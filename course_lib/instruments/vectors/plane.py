@@ -10,11 +10,12 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 
 from course_lib.errors import CourseError
-from course_lib.instruments.pictures import COLOURS, FAINT, INK, LINE, PAPER, Picture, card
+from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture, card
 
 Plane = NDArray[np.float64]
 
 SIZE = 6.2  # inches
+MARKERS = "os^Dvp"  # a shape besides a colour
 HALO = [withStroke(linewidth=3, foreground=PAPER)]
 
 
@@ -44,25 +45,25 @@ def vector_plane(
     if len(lengths) != 1:
         found = " and ".join(map(str, sorted(lengths))) or "no"
         raise CourseError(f"Vectors of {found} dimensions have no plane in common.", "Draw those of one model.")
-    flat, (asked,) = _flatten(arrays, star)
+    flat, (asked,) = flatten(arrays, star)
     count = sum(map(len, flat.values()))
     words = f"{title}: {count} vectors in {len(flat)} groups" + ("" if star is None else ", and a question")
     arrows = lengths == {2}
     picture, axes = card(SIZE * 1.35, SIZE * (0.6 if arrows else 0.82), words)
-    for (name, points), colour in zip(flat.items(), COLOURS * len(flat), strict=False):
-        (_draw_arrows if arrows else _draw_points)(axes, name, points, colour)
+    for number, (name, points) in enumerate(flat.items()):
+        (_draw_arrows if arrows else _draw_points)(axes, name, points, number)
     if asked is not None:
         for group, row in nearest:
-            axes.plot(*zip(asked, flat[group][row], strict=True), color=COLOURS[5], linewidth=1.1, zorder=4)
-        axes.plot(*asked, marker="*", markersize=15, color=COLOURS[5], markeredgecolor=PAPER, zorder=6)
-        _name(axes, asked, "the question", COLOURS[5])
+            axes.plot(*zip(asked, flat[group][row], strict=True), color=INKS[5], linewidth=1.1, zorder=4)
+        axes.plot(*asked, marker="*", markersize=15, color=INKS[5], markeredgecolor=PAPER, zorder=6)
+        _name(axes, asked, "the question", INKS[5])
     axes.set_title(title, loc="left", color=INK, size=12, pad=8)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.08)
     return picture
 
 
-def _flatten(arrays: Mapping[str, Plane], star: Plane | None) -> tuple[dict[str, Plane], tuple[Plane | None]]:
+def flatten(arrays: Mapping[str, Plane], star: Plane | None) -> tuple[dict[str, Plane], tuple[Plane | None]]:
     """Everything with two coordinates; what has more is projected, the asker into the plane of the others."""
     together = np.vstack(list(arrays.values()))
     if together.shape[1] == 2:
@@ -74,12 +75,16 @@ def _flatten(arrays: Mapping[str, Plane], star: Plane | None) -> tuple[dict[str,
     return flat, (None if star is None else ((star - middle) @ axes)[0],)
 
 
-def _draw_points(axes: Axes, name: str, points: Plane, colour: str) -> None:
-    axes.scatter(points[:, 0], points[:, 1], s=26, color=colour, alpha=0.6, linewidth=0, zorder=2)
-    _name(axes, np.median(points, axis=0), name, colour)
+def _draw_points(axes: Axes, name: str, points: Plane, number: int) -> None:
+    axes.scatter(
+        points[:, 0], points[:, 1], s=34, marker=MARKERS[number % len(MARKERS)], color=COLOURS[number % len(COLOURS)],
+        edgecolor=PAPER, linewidth=0.6, zorder=2,
+    )  # fmt: skip
+    _name(axes, np.median(points, axis=0), name, INKS[number % len(INKS)])
 
 
-def _draw_arrows(axes: Axes, name: str, points: Plane, colour: str) -> None:
+def _draw_arrows(axes: Axes, name: str, points: Plane, number: int) -> None:
+    colour = INKS[number % len(INKS)]
     axes.plot(0, 0, marker="o", markersize=5, color=FAINT, zorder=3)
     for point in points:
         axes.annotate(

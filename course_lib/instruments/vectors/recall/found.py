@@ -22,7 +22,9 @@ class Recall:
         rows: how many rows a query returned, on average.
         short: how many queries returned fewer rows than there were to be found.
         indexes: all indexes that the search used, those on vectors first.
-        vector_indexes: those of them that are HNSW or IVFFlat. Empty means that the search was exact.
+        vector_indexes: those of them that are HNSW or IVFFlat.
+        exact: True when it was seen to sort by distance without one of these, False when it used one; None when how
+            it searched was not seen, as with a search on a connection of its own.
         milliseconds, exact_milliseconds: the median of the searches, and of the exact ones.
         plan: of the first search, analyzed; None if what was searched by was seen by no event of SQLAlchemy.
         exact_plan: of the first exact search, analyzed.
@@ -36,6 +38,7 @@ class Recall:
     short: int
     indexes: tuple[str, ...]
     vector_indexes: tuple[str, ...]
+    exact: bool | None
     milliseconds: float = field(compare=False)
     exact_milliseconds: float = field(compare=False)
     plan: Plan | None = field(compare=False)
@@ -47,10 +50,17 @@ class Recall:
         """Numbers in the first line only: they differ from one build of an index to the next."""
         short = f", {self.short} of {self.queries} queries short" if self.short else ""
         lines = [f"recall {self.recall:.2f} · {self.rows:.1f} of {self.k} rows{short}"]
-        used = ", ".join(self.indexes) or "no index"
-        lines.append(f"searched by {used}" + ("" if self.vector_indexes else ": an exact search"))
-        lines += [f"with {name} = {value}" for name, value in self.settings.items()]
+        lines.append(self._searched_by())
+        held = "with" if self.plan else "on that connection"
+        lines += [f"{held} {name} = {value}" for name, value in self.settings.items()]
         return lines
+
+    def _searched_by(self) -> str:
+        used = ", ".join(self.indexes)
+        if self.exact is None:
+            seen = f"searched by {used} and by more" if used else "searched"
+            return f"{seen}, which was not seen on the connection given"
+        return f"searched by {used or 'no index'}" + (": an exact search" if self.exact else "")
 
     def __str__(self) -> str:
         return "\n".join(self.lines)

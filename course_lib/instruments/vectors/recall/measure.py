@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from course_lib.errors import CourseError
 from course_lib.instruments.plan import Plan, explain
-from course_lib.instruments.recall_at_k.found import Recall
-from course_lib.instruments.recall_at_k.question import Question, Vector, ask
-from course_lib.instruments.recall_at_k.scans import IndexScans, index_scans
-from course_lib.instruments.recall_at_k.searching import Searched, search_by, search_plainly
-from course_lib.instruments.recall_at_k.settings import EXACT, search_settings, under
+from course_lib.instruments.vectors.recall.found import Recall
+from course_lib.instruments.vectors.recall.question import Question, Vector, ask
+from course_lib.instruments.vectors.recall.scans import IndexScans, index_scans
+from course_lib.instruments.vectors.recall.searching import Searched, search_by, search_plainly, sorts_by_distance
+from course_lib.instruments.vectors.recall.settings import EXACT, search_settings, under
 
 Search: TypeAlias = Callable[[AsyncSession, Vector, int], Awaitable[Sequence[Any]]]
 
@@ -172,6 +172,14 @@ async def _as_near(
     return len((await connection.execute(question.no_further(vector, keys, furthest))).all())
 
 
+def _is_exact(searched: Sequence[Searched], used: IndexScans, plan: Plan | None) -> bool | None:
+    """None where nothing shows how it was searched: no claim is better than a wrong one."""
+    if used.of_vectors:
+        return False
+    seen = plan is not None and sorts_by_distance(plan) and all(one.seen for one in searched)
+    return True if seen else None
+
+
 def _sum_up(
     question: Question,
     exact: Exact,
@@ -189,6 +197,7 @@ def _sum_up(
         short=sum(len(one.keys) < len(truth) for one, truth in zip(searched, exact.answers, strict=True)),
         indexes=used.names,
         vector_indexes=used.of_vectors,
+        exact=_is_exact(searched, used, plan),
         milliseconds=median(one.milliseconds for one in searched),
         exact_milliseconds=exact.milliseconds,
         plan=plan,

@@ -187,6 +187,41 @@ async def test_a_search_without_the_index_is_called_exact(points: AsyncEngine) -
     assert "an exact search" in str(found)
 
 
+async def test_of_a_search_on_its_own_connection_it_claims_nothing(points: AsyncEngine) -> None:
+    other = make_engine(points.url)
+
+    async def elsewhere(session: AsyncSession, vector: list[float], k: int) -> Any:
+        async with AsyncSession(other) as own:
+            return (await own.scalars(select(Point.id).order_by(Point.place.cosine_distance(vector)).limit(k))).all()
+
+    async def looked_up_first(session: AsyncSession, vector: list[float], k: int) -> Any:
+        await session.scalar(select(Point.tenant).limit(1))
+        return await elsewhere(session, vector, k)
+
+    try:
+        for search in (elsewhere, looked_up_first):
+            found = await recall(points, Point.place, QUERIES, search=search, ef_search=10)
+            assert 0.5 < found.recall < 0.85, "it went through the index"
+            assert found.exact is None
+            assert "exact" not in str(found)
+            assert "which was not seen on the connection given" in str(found)
+    finally:
+        await other.dispose()
+
+
+async def test_a_search_that_looks_something_up_first_is_seen_searching(points: AsyncEngine) -> None:
+    async def search(session: AsyncSession, vector: list[float], k: int) -> Any:
+        await session.scalar(select(Point.tenant).limit(1))
+        await session.execute(text("SET LOCAL enable_indexscan = off"))
+        return (await session.scalars(select(Point.id).order_by(Point.place.cosine_distance(vector)).limit(k))).all()
+
+    found = await recall(points, Point.place, QUERIES[:3], search=search)
+    assert (found.recall, found.exact, found.vector_indexes) == (1.0, True, ())
+    assert found.plan is not None and "Sort" in found.plan.node_types
+    assert str(found).endswith("searched by no index: an exact search")
+    assert (await recall(points, Point.place, QUERIES[:3])).exact is False
+
+
 @pytest.mark.parametrize("distance", ["l2", "inner_product", "l1"])
 async def test_other_distances_have_no_index_here(points: AsyncEngine, distance: str) -> None:
     found = await recall(points, Point.place, QUERIES[:3], distance=distance)
@@ -334,7 +369,7 @@ async def test_a_curve_has_a_point_for_each_value(points: AsyncEngine) -> None:
     assert list(below.lines[0].get_ydata()) == [found.milliseconds for found in curve.points.values()]
     assert [label.get_text() for label in below.get_xticklabels()] == ["10", "40", "100"]
     assert repr(curve) == "Recall of the 10 nearest, and what it costs: recall and time for ef_search = 10, 40, 100"
-    assert curve._repr_png_().startswith(b"\x89PNG")
+    assert curve.png().startswith(b"\x89PNG")
 
 
 async def test_a_curve_over_probes_is_of_ivfflat(points: AsyncEngine) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from course_lib.instruments.pictures import COLOURS, FAINT, INK, LINE, Picture, card
+from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, SOFT, Picture, card
 
 
 def distance_lanes(
@@ -33,8 +33,8 @@ def distance_lanes(
     _point_at(axes, groups.index(nearest), min(lanes[nearest]), "nearest of all")
     if asker != nearest:
         _point_at(axes, groups.index(asker), min(lanes[asker]), f"nearest of {asker}'s own")
-    axes.text(left, -1.1, "← nearer in meaning", color=FAINT, size=9, ha="left")
-    axes.text(right, -1.1, "further away →", color=FAINT, size=9, ha="right")
+    axes.text(left, -1.1, "← nearer in meaning", color=SOFT, size=9, ha="left")
+    axes.text(right, -1.1, "further away →", color=SOFT, size=9, ha="right")
     axes.set_title(title, loc="left", color=INK, size=12, pad=12)
     axes.set_ylim(-1.4, len(groups) - 0.2)
     axes.set_xlim(left - 0.17 * (right - left), right + 0.02)
@@ -50,13 +50,13 @@ def _draw_lane(
     axes.scatter(distances, [height] * len(distances), s=42, color=colour, alpha=0.75, linewidth=0, zorder=2)
     axes.text(
         left - 0.02 * (right - left), height, group, ha="right", va="center", size=10,
-        color=INK if bold else FAINT, weight="bold" if bold else "normal",
+        color=INK if bold else SOFT, weight="bold" if bold else "normal",
     )  # fmt: skip
 
 
 def _point_at(axes: Axes, height: int, distance: float, words: str) -> None:
-    axes.scatter([distance], [height], s=120, facecolor="none", edgecolor=COLOURS[5], linewidth=1.8, zorder=3)
+    axes.scatter([distance], [height], s=120, facecolor="none", edgecolor=INKS[5], linewidth=1.8, zorder=3)
     axes.annotate(
         words, (distance, height), xytext=(0, 11), textcoords="offset points",
-        color=COLOURS[5], size=9, ha="left", va="bottom",
+        color=INKS[5], size=9, ha="left", va="bottom",
     )  # fmt: skip
