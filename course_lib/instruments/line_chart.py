@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture
 
 WIDTH, HEIGHT = 7.6, 3.4  # inches
+LINE_OF_TEXT = 0.075  # of the height
 
 
 def curves(
@@ -35,25 +36,36 @@ def curves(
         f"{name}: " + ", ".join(f"{at:g}: {amount:,.3g}" for at, amount in sorted(line.items()))
         for name, line in lines.items()
     )
+    ends = []
     for (name, line), colour, ink in zip(lines.items(), COLOURS, INKS, strict=False):
         points = sorted(line.items())
         axes.plot(
             *zip(*points, strict=True), color=colour, linewidth=2, marker="o", markersize=6, zorder=3, clip_on=False
         )
-        axes.annotate(
-            name, points[-1], xytext=(9, 0), textcoords="offset points", color=ink, size=10, va="center",
-            annotation_clip=False,
-        )  # fmt: skip
+        ends.append((points[-1], name, ink))
     if mark is not None:
         _draw_mark(axes, *mark)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
+    _name_at_ends(axes, ends)
     axes.set_xticks(chosen, [f"{place:g}" for place in chosen])
     axes.set_xlabel(x, color=INK, size=9)
     axes.set_ylabel(y, color=INK, size=9)
     axes.set_title(title, loc="left", color=INK, size=12, pad=10)
     _make_plain(axes)
     return picture
+
+
+def _name_at_ends(axes: Axes, ends: list[tuple[tuple[float, float], str, str]]) -> None:
+    """Each name beside the end of its line, or a line of text above the one below."""
+    free = 0.0
+    for (place, height), name, ink in sorted(ends, key=lambda end: end[0][1]):
+        level = max(height, free)
+        free = level + LINE_OF_TEXT * axes.get_ylim()[1]
+        axes.annotate(
+            name, (place, level), xytext=(9, 0), textcoords="offset points", color=ink, size=10, va="center",
+            annotation_clip=False,
+        )  # fmt: skip
 
 
 def _draw_mark(axes: Axes, name: str, place: float) -> None:

@@ -21,9 +21,18 @@ def test_every_measurement_is_a_point_of_its_line_from_left_to_right() -> None:
 def test_each_line_bears_its_name_in_the_ink_of_its_colour() -> None:
     (axes,) = curves({"longest": WAITS, "mean": {1: 9.0}}, "Waits", x="pool_size", y="ms").axes
     named = {note.get_text(): note.get_color() for note in axes.texts}
-    assert list(named) == ["longest", "mean"]
-    assert list(named.values()) == [INKS[COLOURS.index(str(line.get_color()))] for line in axes.lines]
+    assert [named["longest"], named["mean"]] == [INKS[COLOURS.index(str(line.get_color()))] for line in axes.lines]
     assert len(set(named.values())) == 2
+
+
+def test_names_of_lines_that_end_together_stand_above_one_another() -> None:
+    picture = curves(
+        {"even": {1: 20, 8: 0.1}, "uneven": {1: 90, 8: 0.4}, "third": {1: 4, 8: 0}}, "Waits", x="n", y="ms"
+    )
+    picture.canvas.draw()
+    (axes,) = picture.axes
+    boxes = sorted((note.get_window_extent() for note in axes.texts), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 for below, above in zip(boxes, boxes[1:], strict=False))
 
 
 def test_the_words_do_not_depend_on_what_was_measured() -> None:
