@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from course_lib.instruments import curves
@@ -32,7 +34,7 @@ def test_names_of_lines_that_end_together_stand_above_one_another() -> None:
     picture.canvas.draw()
     (axes,) = picture.axes
     boxes = sorted((note.get_window_extent() for note in axes.texts), key=lambda box: box.y0)
-    assert all(below.y1 <= above.y0 for below, above in zip(boxes, boxes[1:], strict=False))
+    assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
 
 
 def test_the_words_do_not_depend_on_what_was_measured() -> None:
