@@ -15,6 +15,7 @@ from tests.notebook_files import LESSONS
 
 LESSON_FILES = [path for path in LESSONS if path.parent.name == "notebooks"]
 STRETCH = 22  # minutes after which a lesson says where to stop
+INSIDE = re.compile(r"\]\(#([^)]+)\)")
 LINK = re.compile(r"\]\(([^)#\s]+)\)")
 ROW = re.compile(r"^\| (\d\d) \| \[.*?\]\((.*?)\) \| (\d+) \| \[\d+\]\(.*?\), (\d+) min \|$", re.MULTILINE)
 
@@ -60,6 +61,14 @@ def test_links_lead_to_files(path: Path) -> None:
     for cell in read(path):
         for target in LINK.findall(cell.source) if cell.cell_type == "markdown" else []:
             assert target.startswith(("http", "attachment:")) or (path.parent / target).exists(), target
+
+
+@of_each_lesson
+def test_links_within_a_lesson_lead_to_its_cells(path: Path) -> None:
+    """JupyterLab finds a cell by its id; it does not find a heading that has a sign other than letters."""
+    cells = read(path)
+    inside = [link for cell in cells if cell.cell_type == "markdown" for link in INSIDE.findall(cell.source)]
+    assert set(inside) <= {f"cell-id={cell.id}" for cell in cells}
 
 
 @of_each_lesson
