@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -15,6 +16,12 @@ from course_lib.errors import CourseError
 from course_lib.notebooks.kernels import private_transport
 
 CELL_SECONDS = 120
+LAYOUT = {"COLUMNS": "80"}
+"""The environment of kernels whose outputs are stored or compared: IPython fits a traceback's title into a terminal."""
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
+FOLDER = re.compile(r"(~|(?<![\w.])/(home|root|Users|tmp|var|private|work|opt|usr))/([^\s/:'\"]+/)*")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -36,7 +43,7 @@ def execute(path: Path) -> None:
                 timeout=CELL_SECONDS,
                 record_timing=False,
                 resources={"metadata": {"path": str(path.parent)}},
-            ).execute(stderr=subprocess.DEVNULL)  # where the kernel remarks on its own transport
+            ).execute(env=os.environ | LAYOUT, stderr=subprocess.DEVNULL)  # where it remarks on its own transport
     except CellExecutionError as error:
         raise CourseError(f"{path.name} stopped at a cell:\n{error}") from error
     except CellTimeoutError as error:
@@ -55,10 +62,9 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         for output in cell.outputs:
             output.pop("transient", None)
             if output.output_type == "error":
-                output.traceback = _without_places(output.traceback)
+                output.traceback = portable(output.traceback)
 
 
-def _without_places(traceback: list[str]) -> list[str]:
-    """A traceback keeps its last line: the frames name this machine's folders and the kernel's number."""
-    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in traceback]
-    return plain[-1:]
+def portable(traceback: list[str]) -> list[str]:
+    """A traceback as it is shown, but for colours and for what another run or another machine has elsewhere."""
+    return [FOLDER.sub("…/", ADDRESS.sub("0x…", COLOUR.sub("", part))) for part in traceback]
