@@ -1,4 +1,4 @@
-"""What a notebook's kernel needs while the course is used in it: the interrupt, short tracebacks, two sentences.
+"""What a notebook's kernel needs while the course is used in it: an interrupt that arrives, errors of a few lines.
 
 It is an extension of IPython. ``course lab`` has its kernels load it when they start, importing ``course_lib`` loads it
 into any other, and ``%unload_ext course_lib.kernel`` takes it all back.

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import NamedTuple
 
-from course_lib.kernel import interrupt
 from course_lib.origin import Origin, origin_of
 
 LONGEST = 8  # frames of one traceback
+INTERRUPT = f"{__package__}.interrupt"
 INLINED = {"<listcomp>", "<setcomp>", "<dictcomp>"}  # no frames of their own since Python 3.12
 
 
@@ -97,8 +97,8 @@ def _own_part(traceback: TracebackType | None, left_out: LeftOut) -> TracebackTy
     own: list[TracebackType] = []
     while traceback is not None:
         if not is_own(traceback.tb_frame):
-            of_interrupt = traceback.tb_frame.f_globals.get("__name__") == interrupt.__name__
-            left_out.library |= bool(own) and not of_interrupt  # those above are IPython's
+            below = traceback.tb_frame.f_globals.get("__name__") != INTERRUPT
+            left_out.library |= below and bool(own)  # those above are IPython's
         elif own and traceback.tb_frame.f_code.co_name in INLINED:
             own[-1] = TracebackType(None, own[-1].tb_frame, own[-1].tb_lasti, traceback.tb_lineno)
         elif len(own) > 1 and _line(own[-2]) == _line(own[-1]) == _line(traceback):

@@ -23,7 +23,7 @@ def adopt(shell: Any) -> Callable[[], None]:
     forget = say_so(shell)
 
     def before_a_cell(*_: object) -> None:
-        arm(shell.user_ns)
+        arm()
 
     shell.events.register("pre_run_cell", before_a_cell)
     before_a_cell()  # the running one, which imports the course

@@ -53,7 +53,7 @@ def execute(path: Path) -> None:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Leave in the file what a reader or the gate needs: no versions of the machine, no colours in tracebacks."""
+    """Leave in the file what a reader or the gate needs: nothing of the machine, tracebacks as they are shown."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         if cell.cell_type != "code":

@@ -12,7 +12,7 @@ from tests.postgres.places import run_python
 SETUP = """import asyncio, json
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
-from course_lib import CourseError, Lesson, QueryLog, check, explain, open_lesson
+from course_lib import Lesson, check, explain, open_lesson
 engine = create_async_engine("postgresql+asyncpg://localhost/none")
 lesson = Lesson("02", None, engine)"""
 
