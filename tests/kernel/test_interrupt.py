@@ -108,6 +108,11 @@ def test_a_check_is_interrupted_with_the_answer_that_it_judges(kernel: Kernel, b
 
 
 def test_an_opening_is_interrupted_and_the_next_one_gives_a_fresh_database(kernel: Kernel) -> None:
-    opening = "asyncio.get_running_loop().call_soon(print, 'now')\nlesson = await open_lesson('02', 'base')"
-    assert last_line(kernel.show(opening, kernel.signal)) == STOPPED.format(2)
-    assert kernel.run("lesson = await open_lesson('02', 'migrated')\nprint(len(await lesson.sql('SELECT 1')))") == "1"
+    """A lock on the list of databases keeps it waiting."""
+    kernel.run("import asyncpg\nfrom course_lib.postgres.address import libpq_uri")
+    kernel.run("blocker = await asyncpg.connect(libpq_uri(lesson.server.url))")
+    kernel.run("await blocker.execute('BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE')")
+    opening = "lesson = await open_lesson('02', 'migrated')"
+    assert last_line(kernel.show(f"soon()\n{opening}", kernel.signal)) == STOPPED.format(2)
+    kernel.run("await blocker.close()")
+    assert kernel.run(f"{opening}\nprint(len(await lesson.sql('SELECT 1')))") == "1"
