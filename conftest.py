@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
+from difflib import unified_diff
 
 import pytest
+from nbval.plugin import IPyNbCell
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from course_lib.notebooks.executing import STORED, portable
 from course_lib.settings import Settings, get_settings
 
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
@@ -21,7 +25,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
 SCATTERED = "tests/exercises/lesson_"
 _work = tempfile.TemporaryDirectory(prefix="course-work-")
 os.environ["COURSE_WORK"] = _work.name  # what solutions and tests solve is not the learner's progress
-os.environ["COURSE_HTML_PICTURES"] = "0"  # lessons are stored so
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,10 +70,28 @@ def pytest_runtest_teardown() -> Iterator[None]:
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     """Kernels inherit the environment of the moment they start in: before a notebook's first cell."""
     notebook = item.parent
-    if getattr(notebook, "kernel", "none") is None:
-        notebook.skip_compare = (*notebook.skip_compare, "stderr")
-        os.environ["COURSE_OFFLINE"] = "1"
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        if getattr(notebook, "kernel", "none") is None:
+            notebook.skip_compare = (*notebook.skip_compare, "stderr")
+            for name, value in {"COURSE_OFFLINE": "1", **STORED}.items():
+                patch.setenv(name, value)
         return (yield)
-    finally:
-        os.environ.pop("COURSE_OFFLINE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """nbval compares the class and the message of an error; what a reader sees of it is compared here."""
+    result = yield
+    if isinstance(item, IPyNbCell) and item.options["check"] and item.cell.execution_count is not None:
+        stored, shown = _tracebacks(item, item.cell.outputs), _tracebacks(item, item.test_outputs)
+        if stored != shown:
+            lines = unified_diff(stored.splitlines(), shown.splitlines(), "stored", "shown", lineterm="")
+            item.raise_cell_error("Cell tracebacks differ", "\n".join(lines))
+    return result
+
+
+def _tracebacks(cell: IPyNbCell, outputs: list[dict[str, list[str]]]) -> str:
+    """nbval runs every cell as the first of its kernel."""
+    errors = [output for output in outputs if output["output_type"] == "error"]
+    text = "\n".join(part for error in errors for part in portable(error["traceback"]))
+    return re.sub(r"Cell In\[\d+\]", "Cell", cell.sanitize(text))

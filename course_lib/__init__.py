@@ -1,10 +1,12 @@
 """Databases for AI Engineers: the names that notebooks use.
 
-Names are loaded when first used, so that importing the package starts nothing and takes no time.
+Names are loaded when first used, so that importing the package starts nothing and takes no time. In a notebook's kernel
+it changes what an interrupt and an error look like, see ``course_lib.kernel``.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from course_lib.lazy import lazily
@@ -41,3 +43,9 @@ __getattr__ = lazily(__name__, _HOMES)
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+if "ipykernel" in sys.modules:
+    from course_lib.kernel import load_where_a_kernel_runs
+
+    load_where_a_kernel_runs()

@@ -12,11 +12,24 @@ LONGEST = 60
 _WORD = r"(?:pass(?:word|wd|file|phrase)|pwd|secret|token|api[-_]?key|credential|signature|(?<![a-z])key(?![a-z]))"
 SECRET_NAME = re.compile(_WORD, re.I)
 
-_IN_TEXT = [
-    (re.compile(r"([a-z][a-z0-9+.\-]*://)[^\s'\"<>]*@", re.I), rf"\1{MASK}@"),
-    (re.compile(rf"({_WORD}\w*[\"']?\s*[=:]\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)", re.I), rf"\1{MASK}"),
-    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=\-]+", re.I), rf"\1 {MASK}"),
-    (re.compile(r"\bsk-[\w*\-]+"), f"sk-{MASK}"),
+_ACCOUNT = (re.compile(r"([a-z][a-z0-9+.\-]*://)[^\s'\"<>]*@", re.I), rf"\1{MASK}@")
+_KEY = (re.compile(r"\bsk-[\w*\-]+"), f"sk-{MASK}")
+
+
+_BLANKS = r"(?:\s|\x1b\[[\d;]*m)*"  # colours of code too
+
+
+def _named(word: str) -> tuple[re.Pattern[str], str]:
+    name = rf"{word}\w*[\"']?{_BLANKS}[=:]{_BLANKS}"
+    return re.compile(rf"({name})('[^']*'|\"[^\"]*\"|[^\s&;,'\"\x1b]+)", re.I), rf"\1{MASK}"
+
+
+_IN_TEXT = [_ACCOUNT, _named(_WORD), (re.compile(r"\b(bearer|basic)\s+[\w.~+/=\-]+", re.I), rf"\1 {MASK}"), _KEY]
+_IN_CODE = [
+    _ACCOUNT,
+    _named(r"(?:password|passwd|api[-_]?key)"),
+    (re.compile(r"(Bearer\s+)[^\s'\"]{8,}"), rf"\1{MASK}"),
+    _KEY,
 ]
 
 
@@ -36,7 +49,16 @@ def is_secret(name: str) -> bool:
 
 def masked(text: str) -> str:
     """``text`` without the accounts of URLs, the values of options that sound secret, and keys. Rather too much."""
-    for pattern, replacement in _IN_TEXT:
+    return _without(_IN_TEXT, text)
+
+
+def masked_code(text: str) -> str:
+    """The same for lines of code and what is said of them, where a ``key`` sorts and ``tokens`` are counted."""
+    return _without(_IN_CODE, text)
+
+
+def _without(patterns: list[tuple[re.Pattern[str], str]], text: str) -> str:
+    for pattern, replacement in patterns:
         text = pattern.sub(replacement, text)
     return text
 

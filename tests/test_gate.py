@@ -7,12 +7,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from course_lib.notebooks.executing import portable
 from tests.notebook_files import run_gate
 
 HONEST = [
     ("print('fifty-one statements')", []),
     ("{'users': 8}", []),
-    ("raise ValueError('no such user')", ["raises-exception"]),
+    ("import json, course_lib\njson.loads('no such user')", ["raises-exception"]),
 ]
 
 
@@ -28,7 +29,7 @@ def notebook(tmp_path: Path) -> Path:
     return path
 
 
-def change(path: Path, cell: int, **fields: str) -> None:
+def change(path: Path, cell: int, **fields: str | list[str]) -> None:
     """Alter the stored output of one cell, as a careless edit would."""
     stored = nbformat.read(path, as_version=4)
     output = stored.cells[cell].outputs[0]
@@ -50,11 +51,34 @@ def test_an_honest_notebook_passes(notebook: Path) -> None:
         (1, {"plain": "{'users': 9}"}),
         (2, {"evalue": "no such conversation"}),
         (2, {"ename": "KeyError"}),
+        (2, {"traceback": ["JSONDecodeError: Expecting value: line 1 column 1 (char 0)"]}),
     ],
-    ids=["printed text", "a value", "an error's message", "an error's class"],
+    ids=["printed text", "a value", "an error's message", "an error's class", "an error's lines"],
 )
-def test_a_changed_output_fails(notebook: Path, cell: int, fields: dict[str, str]) -> None:
+def test_a_changed_output_fails(notebook: Path, cell: int, fields: dict[str, str | list[str]]) -> None:
     change(notebook, cell, **fields)
     done = run_gate(notebook)
     assert done.returncode == 1, done.stdout
     assert "1 failed, 2 passed" in done.stdout
+
+
+def test_an_error_is_stored_as_it_is_shown(notebook: Path) -> None:
+    (error,) = nbformat.read(notebook, as_version=4).cells[2].outputs
+    assert "\n".join(error.traceback).splitlines()[2:] == [
+        "Cell In[3], line 2",
+        "      1 import json, course_lib",
+        "----> 2 json.loads('no such user')",
+        "",
+        "(library code left out; %tb shows everything)",
+        "",
+        "JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
+    ]
+
+
+def test_what_another_run_has_elsewhere_is_not_stored() -> None:
+    shown = [
+        "\x1b[31mFile ~/notes/\x1b[0mmodels.py:3",
+        "<User at 0x7fce03353450>, /tmp/ipykernel_1/2.py",
+        "GET /v1/chat",
+    ]
+    assert portable(shown) == ["File …/models.py:3", "<User at 0x…>, …/2.py", "GET /v1/chat"]

@@ -13,12 +13,12 @@ import pytest
 from course_lib.settings import REPOSITORY
 
 FLOORS = [
-    {"errors", "files", "lazy", "masking", "settings", "texts"},
+    {"errors", "files", "lazy", "masking", "origin", "settings", "texts"},
     {"postgres", "llm"},
     {"models", "db"},
     {"repositories", "unit_of_work", "data"},
-    {"instruments"},
-    {"judging", "kernel", "service"},
+    {"instruments", "kernel"},
+    {"judging", "service"},
     {"exercises", "lesson", "notebooks"},
     {"classroom", "interview"},
     {"bench", "site"},

@@ -20,7 +20,7 @@ from course_lib.cli.app import app
 from course_lib.errors import CourseError
 from course_lib.lesson import open_lesson
 from course_lib.llm import openai_client, openai_client_sync
-from course_lib.masking import is_secret, masked, public_address, short
+from course_lib.masking import is_secret, masked, masked_code, public_address, short
 from course_lib.postgres import find_server
 from course_lib.settings import REPOSITORY, Settings, get_settings
 from tests.postgres import conftest
@@ -61,6 +61,29 @@ def test_text_is_masked(text: str) -> None:
 )
 def test_text_without_a_secret_stays(text: str) -> None:
     assert masked(text) == text
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "create_async_engine('postgresql://ada:m4rk3d@h/d')",
+        "connect('h', password='m4rk3d')",
+        "connect('host=h password=m4rk3d')",
+        'client = OpenAI(api_key="m4rk3d")',
+        "\x1b[39mclient\x1b[39m(api_key\x1b[38;5;28m=\x1b[39m\x1b[38;5;124m'm4rk3d'\x1b[39m)",
+        "headers={'Authorization': 'Bearer m4rk3dm4rk3d'}",
+        "key = 'sk-proj-m4rk3d'",
+    ],
+)
+def test_code_is_masked(code: str) -> None:
+    assert "m4rk3d" not in masked_code(code)
+
+
+@pytest.mark.parametrize(
+    "code", ["sorted(rows, key=lambda row: row.id)", "tokens = count(text)", "max_tokens=100", "# a basic example"]
+)
+def test_code_without_a_secret_stays(code: str) -> None:
+    assert masked_code(code) == code
 
 
 def test_names_of_options_that_hold_secrets() -> None:

@@ -39,6 +39,13 @@ def test_every_cell_that_must_raise_holds_its_error(notebook: nbformat.NotebookN
         assert raised == ("raises-exception" in tags(cell)), cell.source
 
 
+def test_a_traceback_begins_in_its_own_cell(notebook: nbformat.NotebookNode) -> None:
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            number = re.search(r"Cell In\[(\d+)\]", "".join(output.get("traceback", ())))
+            assert number is None or int(number[1]) == cell.execution_count, cell.source
+
+
 def test_ignored_outputs_are_few_and_each_says_why(notebook: nbformat.NotebookNode) -> None:
     cells = code_cells(notebook)
     ignored = [cell for cell in cells if "nbval-ignore-output" in tags(cell)]
@@ -59,9 +66,7 @@ def test_compared_outputs_hold_nothing_of_one_machine_or_moment(notebook: nbform
             forbidden = {what: FORBIDDEN[what] for what in ("a path of a machine", "a secret")}
         else:
             forbidden = FORBIDDEN
-        shown = [
-            {k: v for k, v in o.get("data", o).items() if k not in {"image/png", "traceback"}} for o in cell.outputs
-        ]
+        shown = [{k: v for k, v in o.get("data", o).items() if k != "image/png"} for o in cell.outputs]
         for what, pattern in forbidden.items():
             found = re.search(pattern, json.dumps(shown, ensure_ascii=False))
             assert found is None, f"{what}: {found and found[0]!r} in the output of\n{cell.source}"

@@ -50,6 +50,7 @@ def run_lab(port: int, browser: bool, extra: list[str]) -> None:
     server = asyncio.run(find_server())
     typer.echo(server.describe())
     environment = {**jupyter_environment(), **_token()}
+    environment["IPYTHONDIR"] = str(get_settings().home / "jupyter" / LEARNERS_KERNELS)
     with _runtime_folder(Path(environment["JUPYTER_RUNTIME_DIR"])) as runtime:
         jupyter = subprocess.Popen(
             _command(workspace.folder, port, browser, extra),
@@ -129,6 +130,7 @@ def _token() -> dict[str, str]:
 
 
 GRADER = "nbgrader.server_extensions"
+LEARNERS_KERNELS = "ipython-lab"  # those that execute the committed notebooks have another folder
 QUIET: dict[str, object] = {
     # no question about news at the first start, nothing fetched
     "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
@@ -138,6 +140,10 @@ QUIET: dict[str, object] = {
     # nbgrader and what it brings are for teachers and tests: no menus of theirs in a learner's window
     "config/labconfig/page_config.json": {
         "disabledExtensions": {"@jupyter/nbgrader": True, "@jupyter-notebook/lab-extension": True}
+    },
+    # before the first cell has run, too, an error is a few lines
+    f"{LEARNERS_KERNELS}/profile_default/ipython_kernel_config.json": {
+        "InteractiveShellApp": {"extensions": ["course_lib.kernel"]}
     },
     "config/jupyter_server_config.json": {
         "ServerApp": {

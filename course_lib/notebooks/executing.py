@@ -16,8 +16,15 @@ from course_lib.errors import CourseError
 from course_lib.notebooks.kernels import private_transport
 
 CELL_SECONDS = 120
-# a code host that removes images from HTML shows a picture that is stored as PNG alone
-STORED = {"COURSE_HTML_PICTURES": "0"}
+STORED = {
+    "COLUMNS": "80",  # IPython fits a traceback's title into a terminal
+    "COURSE_HTML_PICTURES": "0",  # a code host that removes images from HTML shows a picture stored as PNG alone
+}
+"""The environment of kernels whose outputs are stored or compared."""
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
+FOLDER = re.compile(r"(~|(?<![\w.])/(home|root|Users|tmp|var|private|work|opt|usr))/([^\s/:'\"]+/)*")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -39,10 +46,7 @@ def execute(path: Path) -> None:
                 timeout=CELL_SECONDS,
                 record_timing=False,
                 resources={"metadata": {"path": str(path.parent)}},
-            ).execute(
-                stderr=subprocess.DEVNULL,  # where the kernel remarks on its own transport
-                env={**os.environ, **STORED},
-            )
+            ).execute(env=os.environ | STORED, stderr=subprocess.DEVNULL)  # where it remarks on its own transport
     except CellExecutionError as error:
         raise CourseError(f"{path.name} stopped at a cell:\n{error}") from error
     except CellTimeoutError as error:
@@ -52,7 +56,7 @@ def execute(path: Path) -> None:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Leave in the file what a reader or the gate needs: no versions of the machine, no colours in tracebacks."""
+    """Leave in the file what a reader or the gate needs: nothing of the machine, tracebacks as they are shown."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -61,10 +65,9 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         for output in cell.outputs:
             output.pop("transient", None)
             if output.output_type == "error":
-                output.traceback = _without_places(output.traceback)
+                output.traceback = portable(output.traceback)
 
 
-def _without_places(traceback: list[str]) -> list[str]:
-    """A traceback keeps its last line: the frames name this machine's folders and the kernel's number."""
-    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in traceback]
-    return plain[-1:]
+def portable(traceback: list[str]) -> list[str]:
+    """A traceback as it is shown, but for colours and for what another run or another machine has elsewhere."""
+    return [FOLDER.sub("…/", ADDRESS.sub("0x…", COLOUR.sub("", part))) for part in traceback]

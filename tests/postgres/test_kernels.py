@@ -7,11 +7,9 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
-from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from course_lib.errors import CourseError
@@ -22,41 +20,12 @@ from course_lib.postgres.databases import BIRTHMARK
 from course_lib.postgres.files import make_folder
 from course_lib.postgres.marks import Mark
 from course_lib.postgres.server import embedded_cluster
-from tests.postgres.places import cluster_in, count_databases, dead_process, environment, run_python, wait_until
+from tests.kernels import Kernel
+from tests.postgres.places import cluster_in, count_databases, dead_process, run_python, wait_until
 
 OPEN_IN_CELL = (
     "from course_lib import open_lesson\nlesson = await open_lesson('02', 'migrated')\nprint(lesson.database)"
 )
-
-
-class Kernel:
-    """A running ipykernel and what its cells print."""
-
-    def __init__(self, home: Path) -> None:
-        runtime = home.parent / "jupyter"
-        self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(env=environment(home, JUPYTER_RUNTIME_DIR=str(runtime), IPYTHONDIR=str(runtime)))
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
-
-    def run(self, code: str) -> str:
-        """The last line a cell printed."""
-        said: list[dict[str, Any]] = []
-        reply = self.client.execute_interactive(code, timeout=60, output_hook=said.append)
-        text = "".join(message["content"].get("text", "") for message in said)
-        assert reply["content"]["status"] == "ok", [message["content"] for message in said]
-        return text.strip().splitlines()[-1] if text.strip() else ""
-
-    @property
-    def pid(self) -> int:
-        return int(self.manager.provisioner.process.pid)  # type: ignore[union-attr]
-
-    def end(self) -> None:
-        self.client.stop_channels()
-        if self.manager.is_alive():
-            self.manager.shutdown_kernel()
-        self.manager.cleanup_resources()
 
 
 @pytest.fixture

@@ -9,36 +9,19 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-import sysconfig
 from collections.abc import Iterator
-from enum import Enum, auto
 from functools import cache
-from os import sep
-from os.path import normcase
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import greenlet  # type: ignore[import-untyped]
 
-INSTRUMENTS = normcase(f"{Path(__file__).parents[1]}{sep}")
-COURSE = normcase(f"{Path(__file__).parents[2]}{sep}")
-LIBRARIES = tuple(
-    normcase(f"{path}{sep}")
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    if (path := sysconfig.get_path(name))
-)
-MAGICS = ("<timed exec>", "<timed eval>", "<magic-timeit>")  # what %%time and %%timeit call the code they compile
+from course_lib.origin import MAGICS, Origin, origin_of
+
 CELL_MAGIC, LINE_MAGIC = "run_cell_magic", "run_line_magic"  # of IPython's shell, around that code
 OUTERMOST = re.compile(r"<[^.]*>|inner")  # code that stands in no function; timeit wraps one around a cell
 ANONYMOUS = re.compile(r"(\.<locals>)?\.?<\w+>|\.<locals>")
-
-
-class Origin(Enum):
-    LIBRARY = auto()
-    COURSE = auto()
-    FILE = auto()
-    CELL = auto()
 
 
 def issuing_line() -> str | None:
@@ -48,7 +31,7 @@ def issuing_line() -> str | None:
     """
     in_course: FrameType | None = None
     for frame in _stack():
-        origin = _origin(frame)
+        origin = origin_of(frame)
         if origin in (Origin.FILE, Origin.CELL) and not _is_of_a_line_magic(frame):
             return _spoken(frame, origin)
         if origin is Origin.COURSE and in_course is None:
@@ -108,40 +91,12 @@ def _line_awaited_in(coroutine: Any, task: Any) -> tuple[str | None, bool]:
     """The innermost line of a learner in a suspended chain of coroutines, and whether one of these holds ``task``."""
     line, holds = None, False
     while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        origin = _origin(frame)
+        origin = origin_of(frame)
         if origin in (Origin.FILE, Origin.CELL):
             line = _spoken(frame, origin)
         holds = holds or any(value is task for value in frame.f_locals.values())
         coroutine = coroutine.cr_await
     return line, holds
-
-
-def _origin(frame: FrameType) -> Origin:
-    filename = frame.f_code.co_filename
-    if filename == "<string>":  # `python -c`, but also code that libraries generate
-        return Origin.FILE if frame.f_globals.get("__name__") == "__main__" else Origin.LIBRARY
-    return _origin_of_file(filename)
-
-
-@cache
-def _origin_of_file(filename: str) -> Origin:
-    if filename in MAGICS or _is_cell(filename):
-        return Origin.CELL
-    path = normcase(filename)
-    if path.startswith(COURSE):
-        return Origin.LIBRARY if path.startswith(INSTRUMENTS) else Origin.COURSE
-    if path.startswith(LIBRARIES) or "site-packages" in path or "dist-packages" in path:
-        return Origin.LIBRARY
-    if path.startswith("<"):
-        return Origin.FILE if path.startswith(("<stdin", "<python-input")) else Origin.LIBRARY
-    return Origin.FILE
-
-
-def _is_cell(filename: str) -> bool:
-    """True when IPython compiled this code: it keeps a list, by the names it gave to cells."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and shell.compile.format_code_name(filename) is not None
 
 
 def _spoken(frame: FrameType, origin: Origin) -> str:
