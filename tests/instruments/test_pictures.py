@@ -24,6 +24,7 @@ from course_lib.instruments.pictures import (
     fitted,
     written,
 )
+from course_lib.notebooks.executing import STORED
 from course_lib.settings import get_settings
 from tests.instruments.gallery import GALLERY
 from tests.instruments.seeing import Seen, at_night, colour, contrast, difference
@@ -128,13 +129,13 @@ def test_a_text_is_cut_where_its_box_ends() -> None:
 
 
 @pytest.fixture
-def html_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for a person, where the tests run as lessons are stored."""
-    monkeypatch.setenv("COURSE_HTML_PICTURES", "1")
-    monkeypatch.setattr("course_lib.instruments.pictures.get_settings", get_settings.__wrapped__)
+def as_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the kernels of lessons that are stored or compared."""
+    for name, value in STORED.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
 
 
-@pytest.mark.usefixtures("html_pictures")
 async def test_every_picture_says_in_words_what_it_shows(picture: Picture) -> None:
     bundle, about = picture._repr_mimebundle_()
     [alt] = re.findall(r'<img class="course-picture" alt="([^"]*)"', bundle["text/html"])
@@ -144,13 +145,13 @@ async def test_every_picture_says_in_words_what_it_shows(picture: Picture) -> No
     assert about["image/png"]["alt"] == picture.alt
 
 
+@pytest.mark.usefixtures("as_stored")
 def test_what_is_stored_is_an_image_alone_with_its_words_beside_it() -> None:
     bundle, about = TWO._repr_mimebundle_()
     assert list(bundle) == ["image/png"]
     assert about["image/png"]["alt"] == str(TWO) == 'Rows & rows: <COPY> 3 rows; add "all" 2 rows'
 
 
-@pytest.mark.usefixtures("html_pictures")
 def test_an_export_of_nbconvert_has_the_alternative_text() -> None:
     from bs4 import BeautifulSoup
     from nbconvert import HTMLExporter
