@@ -16,6 +16,7 @@ from pathlib import Path
 import typer
 
 from course_lib.cli.lab import jupyter_environment, leave_as_found
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.notebooks import execute
 from course_lib.postgres import find_server
@@ -90,7 +91,7 @@ def execute_notebooks(numbers: list[str]) -> None:
     """Execute ``notebooks/`` and ``solutions/`` in place, all or those of the given numbers."""
     os.environ.update(jupyter_environment())
     if not all(number.isascii() and number.isdigit() for number in numbers):
-        raise CourseError("A lesson has a number, like 02.", "Try: course notebooks 02")
+        raise CourseError("A lesson has a number, like 02.", f"Try: {command('notebooks 02')}")
     prefixes = tuple(f"{number.zfill(2)}_" for number in numbers) or ("",)
     paths = [path for folder in ("notebooks", "solutions") for path in sorted((REPOSITORY / folder).glob("*.ipynb"))]
     chosen = [path for path in paths if path.name.startswith(prefixes)]

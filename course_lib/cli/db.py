@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import URL
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.postgres import (
     Database,
@@ -80,7 +81,7 @@ def _ask_before_renewing() -> None:
     if not sys.stdin.isatty():
         raise CourseError(
             "Making the data anew ends all databases of the course, and nobody is here to agree to it.",
-            "Run: course db renew --yes",
+            f"Run: {command('db renew --yes')}",
         )
     typer.confirm("Make the data anew?", abort=True)
 
