@@ -13,7 +13,7 @@ import pytest
 from course_lib.settings import REPOSITORY
 
 FLOORS = [
-    {"errors", "files", "lazy", "masking", "settings"},
+    {"commands", "errors", "files", "lazy", "masking", "settings"},
     {"postgres", "llm"},
     {"models", "db"},
     {"repositories", "unit_of_work", "data"},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from course_lib.files import write_whole
 
@@ -38,7 +38,7 @@ class RunningLab(BaseModel):
         try:
             lab = cls.model_validate_json((folder / NOTE).read_bytes())
             started = psutil.Process(lab.pid).create_time()
-        except (OSError, ValidationError, psutil.Error):
+        except (OSError, ValueError, OverflowError, psutil.Error):
             return None
         return lab if abs(started - lab.since) < CLOCK_SET_SECONDS else None
 

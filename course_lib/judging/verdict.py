@@ -88,7 +88,7 @@ class Verdict(float):
     def _next(self) -> list[tuple[str, str]]:
         """What to ask for, and in a terminal how to be judged again, which is more there than to run two cells."""
         id = self.exercise.id
-        ask = ("next", f"`{call('hint', id)}`; for the solution `{call('solution', id)}`, asked twice")
+        ask = ("next", f"`{call('hint', id)}` or, asked twice, `{call('solution', id)}`")
         again = ("again", f"save the notebook first, then `{call('check', id)}`")
         return [ask, again] if in_a_terminal() else [ask]
 
