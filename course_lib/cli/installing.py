@@ -60,7 +60,7 @@ class Environment:
 
     def _make(self) -> None:
         uv = self._uv()
-        if not (uv and run(uv, "venv", "--quiet", "--allow-existing", "--python", BASE, self.folder) or self._pip()):
+        if not ((uv and run(uv, "venv", "--quiet", "--allow-existing", "--python", BASE, self.folder)) or self._pip()):
             self._fail("No environment could be made.", "On Debian and Ubuntu first: apt install python3-venv")
 
     def _fetch_tools(self) -> None:
