@@ -32,7 +32,7 @@ class Environment:
 
     def learners(self) -> None:
         """All that lessons and exercises need."""
-        say(f"Setting up {self.folder.name}, once. It takes 0.8 GB of disk.")
+        say(f"Setting up {self.folder.name}, once. It takes 0.7 GB of disk.")
         say(f"[1/4] An environment with Python {sys.version.split()[0]}")
         self._make()
         say("[2/4] What installs the rest" + ("" if self._uv() else ": uv, which is several times faster than pip"))
