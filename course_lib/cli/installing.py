@@ -29,10 +29,11 @@ class Environment:
         self.folder, self.goal = folder, goal
         self.python = folder / SCRIPTS / f"python{SUFFIX}"
         self.tools = folder / "setup"
+        self.uv_failed = False
 
     def learners(self) -> None:
         """All that lessons and exercises need."""
-        say(f"Setting up {self.folder.name}, once. It takes 0.7 GB of disk.")
+        say(f"Setting up {self.folder.name}, once. It fetches 0.2 GB, and takes 0.7 GB of disk.")
         say(f"[1/4] An environment with Python {sys.version.split()[0]}")
         self._make()
         say("[2/4] What installs the rest" + ("" if self._uv() else ": uv, which is several times faster than pip"))
@@ -45,7 +46,7 @@ class Environment:
 
     def authors(self) -> None:
         """What only those need who change the course."""
-        say("The tools of authors: ruff, mypy, nbgrader and what they need. They take 0.1 GB of disk.")
+        say("The tools of authors: ruff, mypy, nbgrader and what they need. They take 0.2 GB of disk.")
         self._install("--require-hashes", "-r", "requirements-dev.lock")
 
     def compare(self) -> None:
@@ -54,7 +55,9 @@ class Environment:
         self._install(*project["optional-dependencies"]["compare"])
 
     def _uv(self) -> str | None:
-        """The one on the path, or one of our own that is whole."""
+        """The one on the path, or one of our own that is whole; none after it has failed."""
+        if self.uv_failed:
+            return None
         own = self.tools / "bin" / f"uv{SUFFIX}"
         return shutil.which("uv") or (str(own) if own.exists() and runs(own, "--version") else None)
 
@@ -67,7 +70,7 @@ class Environment:
         uv, build = (self._part_of_lock(wanted) for wanted in (True, False))
         target = ("--quiet", "--upgrade", "--target", self.tools, "--require-hashes", "-r")
         if not (self._uv() or self._pip("install", *target, uv)):
-            say("uv cannot be had, so pip does it all, which takes some minutes.")
+            say("uv cannot be had, so pip goes on, which takes some minutes.")
         self._install(*target, build)
 
     def _part_of_lock(self, uv: bool) -> Path:
@@ -82,7 +85,8 @@ class Environment:
         if uv and run(uv, "pip", "install", "--python", self.python, "--compile-bytecode", *what):
             return
         if uv:
-            say("uv could not do that, so pip tries, which takes longer.")
+            self.uv_failed = True
+            say("uv could not do that, so pip goes on, which takes some minutes.")
         if not self._pip("install", *what):
             self._fail("Not everything could be installed; the lines above say why.", "Is there a network, and room?")
 
