@@ -16,8 +16,10 @@ import pytest
 
 from course_lib.cli.app import app
 from course_lib.settings import REPOSITORY
+from tests.postgres import conftest
 from tests.postgres.places import environment
 
+folder = conftest.folder
 SAY = "from course_lib.commands import command; print(command('db renew'), end='')"
 
 posix = pytest.mark.skipif(os.name == "nt", reason="shells and paths of POSIX")
@@ -81,8 +83,11 @@ def test_without_the_script_python_finds_it(clone: Path) -> None:
     assert shlex.split(said) == [str(python), "-m", "course_lib.cli", "db", "renew"]
 
 
-def test_in_a_notebook_an_exclamation_mark_stands_before_it_and_hints_are_called(tmp_path: Path) -> None:
-    """In a real kernel, and in a command that a kernel runs."""
+def test_in_a_notebook_an_exclamation_mark_stands_before_it_and_hints_are_called(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a real kernel, and in a command that a kernel runs, which asks nothing there."""
+    monkeypatch.setenv("COURSE_HOME", str(folder / "home"))
     from course_lib.notebooks import execute
 
     sources = [
@@ -90,12 +95,14 @@ def test_in_a_notebook_an_exclamation_mark_stands_before_it_and_hints_are_called
         "import subprocess, sys\ncode = 'from course_lib.cli import main; main()'\n"
         "done = subprocess.run([sys.executable, '-c', code, 'hint', '1.3', '9'], capture_output=True, text=True)\n"
         "print(done.stderr)",
+        "!{sys.executable} -c 'from course_lib.cli import main; main()' db renew",
     ]
     path = tmp_path / "00_said.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]), path)
     execute(path)
-    kernel, ran = [cell.outputs[0].text for cell in nbformat.read(path, as_version=4).cells]
+    kernel, ran, asked = [cell.outputs[0].text for cell in nbformat.read(path, as_version=4).cells]
     assert re.fullmatch(r'!.*\bcourse(_lib\.cli)? doctor hint\("1\.3", 2\)\n', kernel)
+    assert re.search(r"→ Run: !.* db renew --yes", asked)
     assert ran == '1.3 has 3 hints.\n  → Try: hint("1.3", 1)\n\n'
 
 

@@ -26,7 +26,7 @@ from course_lib.postgres.private_folder import new_private_folder
 from course_lib.postgres.watchdog import is_used
 from course_lib.settings import get_settings
 
-FIRST_PAGE = "lab/tree/00_start_here.ipynb"
+FIRST_LESSON = "00_start_here.ipynb"
 START_SECONDS = 60
 KERNEL_SOCKET = "kernel-00000000-0000-0000-0000-000000000000-ipc-5"
 
@@ -73,7 +73,7 @@ def run_lab(port: int, browser: bool, extra: list[str]) -> None:
 
 
 def _already(running: RunningLab, folder: Path) -> str:
-    address = running.address(FIRST_PAGE) or "the address in the terminal where it was started"
+    address = running.address(FIRST_LESSON) or "the address in the terminal where it was started"
     kill = f"taskkill /PID {running.pid}" if os.name == "nt" else f"kill {running.pid}"
     return f"JupyterLab already runs on {folder}, at  {address}\nCtrl-C ends it in its terminal; elsewhere: {kill}"
 
@@ -98,7 +98,7 @@ def _as_interrupt(*_: object) -> None:
 def _command(folder: Path, port: int, browser: bool, extra: list[str]) -> list[str]:
     command = [
         sys.executable, "-m", "jupyterlab",
-        f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/{FIRST_PAGE}",
+        f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
         f"--ServerApp.port={port}", "--Application.log_level=ERROR", "--KernelManager.transport=ipc",
     ]  # fmt: skip
     if not browser:
@@ -176,7 +176,7 @@ def _address(jupyter: subprocess.Popen[bytes], running: RunningLab) -> str:
     while time.monotonic() < deadline:
         if jupyter.poll() is not None:
             break
-        if address := running.address(FIRST_PAGE):
+        if address := running.address(FIRST_LESSON):
             return address
         time.sleep(0.1)
     raise CourseError("JupyterLab did not start.", f"Read its messages above, or run: {command('doctor')}")

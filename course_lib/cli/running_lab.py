@@ -51,12 +51,12 @@ class RunningLab(BaseModel):
             return {}
         return content if isinstance(content, dict) else {}
 
-    def address(self, page: str) -> str | None:
-        """Where to open ``page``, with the token; None while it does not listen, and for other users."""
+    def address(self, notebook: str) -> str | None:
+        """Where to open ``notebook``, with the token; None while it does not listen, and for other users."""
         if not (told := self.told):
             return None
         token = f"?token={told['token']}" if told["token"] else ""
-        return f"http://localhost:{told['port']}{told['base_url']}{page}{token}"
+        return f"http://localhost:{told['port']}{told['base_url']}lab/tree/{notebook}{token}"
 
 
 @contextlib.contextmanager

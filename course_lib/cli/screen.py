@@ -30,7 +30,7 @@ def show_text(markdown: str) -> None:
     console = _console()
     for number, part in enumerate(BLOCK.split(markdown)):
         if number % 2 and console.is_terminal:
-            console.print(Syntax(part, "python", theme="monokai", word_wrap=True, padding=(1, 2)))
+            console.print(Syntax(part, "python", theme="monokai", word_wrap=True, padding=(1, 0)))
         elif number % 2:
             console.print(Text(part), soft_wrap=True)
         for line in [] if number % 2 else part.splitlines():
