@@ -1,10 +1,12 @@
-# Each target does all set-up by itself. Needs Python >= 3.11; uses uv where it is installed.
+# Each target does all set-up by itself. Needs Python >= 3.11; uses uv where it is installed, and fetches it where not.
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+TOOLED := $(VENV)/.tooled
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-UV     := $(shell command -v uv 2>/dev/null)
+INSTALL = $(PYTHON) course_lib/cli/installing.py $(VENV)
+GOAL    = $(or $(firstword $(MAKECMDGOALS)),lab)
 ARGS   ?=
 
 .PHONY: lab test lint notebooks exercises bench mutants soak compare doctor clean lock setup
@@ -12,10 +14,10 @@ ARGS   ?=
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
 
-test: $(READY)       ## set up, then everything CI runs
+test: $(TOOLED)      ## set up, then everything CI runs
 	@$(BIN)/course test $(ARGS)
 
-lint: $(READY)       ## ruff over code and notebooks, mypy over course_lib
+lint: $(TOOLED)      ## ruff over code and notebooks, mypy over course_lib
 	@$(BIN)/course lint
 
 notebooks: $(READY)  ## execute the notebooks again and store their outputs
@@ -27,18 +29,14 @@ exercises: $(READY)  ## make exercises/ from solutions/
 bench: $(READY)      ## measure, and write bench-results/
 	@$(BIN)/course bench $(ARGS)
 
-mutants: $(READY)    ## change right answers by machine and judge them: a score by exercise (ARGS="--lesson 03 --jobs 2")
+mutants: $(TOOLED)   ## change right answers by machine and judge them: a score by exercise (ARGS="--lesson 03 --jobs 2")
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 soak: $(READY)       ## judge every solution fifty times while a core is busy (ARGS="3.7 --times 10")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 compare: $(READY)    ## install the engines that bench sets beside pgvector
-ifneq ($(UV),)
-	@$(UV) pip install --quiet --python $(BIN)/python -e '.[compare]'
-else
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[compare]'
-endif
+	@$(INSTALL) compare compare
 
 doctor: $(READY)     ## what is missing, and how to mend it
 	@$(BIN)/course doctor
@@ -50,24 +48,24 @@ clean:               ## stop the server; remove the environment and caches, neve
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -not -path './work/*' -prune -exec rm -rf {} +
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-setup.lock pyproject.toml
 ifeq ($(strip $(PYTHON)),)
 	@echo "The course needs Python 3.11 or newer, and none was found."; \
 	 echo "  → Install it from python.org or your package manager, then try again."; exit 1
 endif
-	@echo "Setting up $(VENV), which takes about a minute the first time."
-ifneq ($(UV),)
-	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	@$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-else
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-endif
+	@$(INSTALL) learners $(GOAL)
 	@$(BIN)/python -m compileall -q course_lib
 	@touch $(READY)
 
-lock:                ## renew requirements.lock (for authors; needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --extra build --extra grading --output-file requirements.lock --upgrade pyproject.toml
+$(TOOLED): $(READY) requirements-dev.lock
+	@$(INSTALL) authors $(GOAL)
+	@touch $(TOOLED)
+
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links
+
+lock:                ## renew the three lists of packages (for authors; needs uv)
+	$(COMPILE) --upgrade --extra authors --extra grading --output-file requirements-dev.lock pyproject.toml
+	rm -f requirements.lock  # learners get what is tested: the versions of the list above
+	$(COMPILE) --constraints requirements-dev.lock --output-file requirements.lock pyproject.toml
+	$(COMPILE) --upgrade --group setup --output-file requirements-setup.lock

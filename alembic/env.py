@@ -14,6 +14,7 @@ from alembic import context
 from sqlalchemy import Connection, Engine, func, pool, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from course_lib.commands import command
 from course_lib.models import Base
 from course_lib.postgres.address import parse_url
 
@@ -29,7 +30,7 @@ def address() -> str:
     if not url:
         raise SystemExit(
             "Which database?\n  → DATABASE_URL=postgresql://user@host/database alembic upgrade head\n"
-            "  The course's own databases are migrated when a lesson opens; see: course db list"
+            f"  The course's own databases are migrated when a lesson opens; see: {command('db list')}"
         )
     return url
 

@@ -13,6 +13,7 @@ import pytest
 
 from course_lib.cli.doctor import _work_folder
 from course_lib.cli.exercises import check_notebook
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.notebooks import Workspace
 from course_lib.settings import REPOSITORY, get_settings
@@ -79,9 +80,9 @@ def test_what_is_no_notebook_is_a_sentence_and_its_mend_helps(
     with pytest.raises(CourseError) as caught:
         check_notebook("0.1")
     assert sentence in caught.value.sentence and str(path) in caught.value.sentence
-    assert "course reset 00" in caught.value.mend
-    Workspace().reset("00")
-    assert len(list((work / "backup").iterdir())) == 1, "what was there is kept"
+    assert command("reset 00 --exercises") in caught.value.mend
+    Workspace().reset("00", exercises=True)
+    assert len(list((work / "backup" / "exercises").iterdir())) == 1, "what was there is kept"
     assert json.loads(path.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
@@ -111,7 +112,8 @@ def test_a_cell_that_ends_the_process_before_the_checks_is_named(
         assert check_notebook("0.1") == 1
     said = capsys.readouterr().out
     assert "it ended its process (exit code 0).\n  it begins with: import os\n" in said
-    assert "Not judged: 0.1.\n  next: correct that cell, save the notebook, course check 0.1" in said
+    again = command("check 0.1")
+    assert f"Not judged: 0.1.\n  next: correct that cell, save the notebook, then {again}\n" in said
 
 
 def test_a_notebook_as_it_was_given_may_not_have_been_saved(work: Path) -> None:
@@ -136,9 +138,9 @@ def test_who_ends_the_command_ends_its_process(work: Path, number: signal.Signal
 def refused() -> str:
     """What check and reset say, which is the same, and what doctor says: never that all is well."""
     said = set()
-    for command in (lambda: check_notebook("0"), lambda: Workspace().reset("0"), Workspace().prepare):
+    for asked in (lambda: check_notebook("0"), lambda: Workspace().reset("0", exercises=True), Workspace().prepare):
         with pytest.raises(CourseError) as caught:
-            command()
+            asked()
         said.add(str(caught.value))
     with pytest.raises(CourseError):
         _work_folder()
@@ -178,7 +180,7 @@ def test_a_full_disk_loses_nothing(folder: Path, work: Path, monkeypatch: pytest
         before = (disk / "work" / "exercises" / NAME).read_bytes()
         fill(disk, leave=0)
         with pytest.raises(CourseError, match="no room left on the disk of"):
-            Workspace().reset("0")
+            Workspace().reset("0", exercises=True)
         assert (disk / "work" / "exercises" / NAME).read_bytes() == before
         assert not [path for path in disk.rglob("*") if "fresh" in path.name]
 
@@ -194,10 +196,10 @@ def test_a_folder_of_somebody_else(folder: Path, ordinary_user: list[str]) -> No
 
 def test_reset_outside_the_repository_says_which_files(work: Path) -> None:
     write(work, first="mine")
-    done = run_course(work.parent / "home", "reset", "0", COURSE_WORK=str(work))
+    done = run_course(work.parent / "home", "reset", "0", "--exercises", COURSE_WORK=str(work))
+    (kept,) = (work / "backup" / "exercises").iterdir()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{work / NAME} is as it was.\n{work / 'exercises' / NAME} is as it was.\n"
-    (kept,) = (work / "backup").iterdir()
+    assert done.stdout == f"{work / 'exercises' / NAME} is as it was.\nYours is kept as {kept}.\n"
     assert "mine" in kept.read_text()
 
 
@@ -205,7 +207,7 @@ def test_a_backup_that_cannot_be_made_stops_the_reset(work: Path) -> None:
     write(work, first="mine")
     (work / "backup").write_text("a file in its place")
     with pytest.raises(CourseError, match="A file is in the place of the folder"):
-        Workspace().reset("0")
+        Workspace().reset("0", exercises=True)
     assert "mine" in (work / "exercises" / NAME).read_text()
 
 

@@ -180,9 +180,10 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 def test_reset_gives_a_lesson_back_and_says_so(workspace: Workspace) -> None:
     edit(workspace.folder / "00_start.ipynb", "mine")
     done = CliRunner().invoke(app, ["reset", "0"])
-    assert (done.exit_code, done.output) == (0, f"{Path('work/00_start.ipynb')} is as it was.\n")
+    (kept,) = (workspace.folder / "backup").iterdir()
+    said = f"{Path('work/00_start.ipynb')} is as it was.\nYours is kept as {kept.relative_to(workspace.repository)}.\n"
+    assert (done.exit_code, done.output) == (0, said)
     assert sources(workspace.folder / "00_start.ipynb") == ["1 + 1"]
-    assert len(list((workspace.folder / "backup").iterdir())) == 1
 
 
 def test_reset_of_an_unknown_lesson_is_a_sentence(folder: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.notebooks import Workspace
 
@@ -81,6 +83,9 @@ def test_a_changed_copy_is_never_overwritten_and_is_reported_when_the_original_m
     assert workspace.prepare() == []
     assert workspace.kept == [copy]
     assert sources(copy) == ["mine", "2 + 2"]
+    (remark,) = workspace.remarks
+    assert remark.startswith(f"You changed {Path('work/00_start.ipynb')}; there is a newer original.")
+    assert remark.endswith(command("reset 00"))
 
 
 def test_an_unchanged_copy_follows_its_original(workspace: Workspace) -> None:
@@ -122,6 +127,7 @@ def test_the_learners_other_files_are_left_alone(workspace: Workspace) -> None:
     own.write_text("notes")
     workspace.prepare()
     workspace.reset("01")
+    workspace.reset("01", exercises=True)
     assert own.read_text() == "notes"
 
 
@@ -167,25 +173,42 @@ def test_a_damaged_copy_is_kept_and_reset_brings_a_whole_one(workspace: Workspac
     assert backup.read_text() == content
 
 
-def test_reset_keeps_what_was_there_each_time(workspace: Workspace) -> None:
+def test_reset_keeps_what_was_there_each_time_under_the_time_of_it(workspace: Workspace) -> None:
     copy = workspace.folder / "01_more.ipynb"
+    backups = []
     for mine in ("first", "second"):
         edit(copy, mine)
-        assert workspace.reset("1") == [copy, workspace.folder / "exercises" / "01_more.ipynb"]
-        assert sources(copy) == ["3 + 3"]
-    kept = sorted(sources(path) for path in (workspace.folder / "backup").iterdir())
-    assert kept == [["first"], ["second"]]
+        copied, backup = workspace.reset("1")
+        assert (copied, sources(copy)) == (copy, ["3 + 3"])
+        assert backup is not None and re.fullmatch(r"01_more\.\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_\d{6}\.ipynb", backup.name)
+        backups.append(backup)
+    assert [sources(path) for path in sorted(backups)] == [["first"], ["second"]]
+    assert sorted((workspace.folder / "backup").iterdir()) == sorted(backups)
     assert workspace.prepare() == [], "a reset copy is as prepared"
 
 
+def test_reset_takes_the_lesson_or_its_exercises_and_their_backups_are_told_apart(workspace: Workspace) -> None:
+    lesson, exercises = workspace.folder / "01_more.ipynb", workspace.folder / "exercises" / "01_more.ipynb"
+    edit(lesson, "my lesson")
+    edit(exercises, "my answer")
+    assert workspace.reset("01")[0] == lesson
+    assert (sources(lesson), sources(exercises)) == (["3 + 3"], ["my answer"])
+    edit(lesson, "my lesson")
+    assert workspace.reset("01", exercises=True)[0] == exercises
+    assert (sources(lesson), sources(exercises)) == (["my lesson"], ["..."])
+    backup = workspace.folder / "backup"
+    assert [sources(path) for path in backup.glob("*.ipynb")] == [["my lesson"]]
+    assert [sources(path) for path in (backup / "exercises").iterdir()] == [["my answer"]]
+
+
 def test_reset_of_an_unchanged_lesson_needs_no_backup(workspace: Workspace) -> None:
-    workspace.reset("00")
+    assert workspace.reset("00") == (workspace.folder / "00_start.ipynb", None)
     assert not (workspace.folder / "backup").exists()
 
 
 def test_reset_before_the_first_preparation(workspace: Workspace) -> None:
     fresh = Workspace(workspace.repository / "elsewhere", workspace.repository)
-    assert fresh.reset("00") == [fresh.folder / "00_start.ipynb"]
+    assert fresh.reset("00") == (fresh.folder / "00_start.ipynb", None)
 
 
 @pytest.mark.parametrize("number", ["07", "x", "000", ""])
@@ -193,3 +216,9 @@ def test_an_unknown_number_is_a_sentence(workspace: Workspace, number: str) -> N
     with pytest.raises(CourseError, match="There is no lesson") as caught:
         workspace.reset(number)
     assert caught.value.mend == "Choose one of: 00, 01"
+
+
+def test_a_lesson_without_exercises_has_none_to_reset(workspace: Workspace) -> None:
+    with pytest.raises(CourseError, match="There are no exercises of a lesson 00") as caught:
+        workspace.reset("00", exercises=True)
+    assert caught.value.mend == "Choose one of: 01"

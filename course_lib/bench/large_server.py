@@ -19,6 +19,7 @@ import psutil
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.postgres.address import libpq_uri, parse_url
 from course_lib.postgres.binaries import reachable_installation, server_account
@@ -119,7 +120,7 @@ def _require_room(folder: Path, rows: int) -> None:
     if free < needed:
         raise CourseError(
             f"Measuring {rows:,} rows takes {needed:,} MB of disk for a while, and {free:,} MB are free.",
-            "Ask for fewer: course bench --only vectors --rows 100000",
+            f"Ask for fewer: {command('bench --only vectors --rows 100000')}",
         )
 
 

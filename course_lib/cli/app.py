@@ -13,15 +13,33 @@ app = typer.Typer(
     help="Databases for AI Engineers: lessons that run on a real PostgreSQL.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they show variables, and passwords among them; see course_lib.cli.entry
 )
-app.add_typer(db, name="db")
-
+LEARNING, MENDING, AUTHORS = "Learning", "When something does not work", "For authors"
 PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
+Number = Annotated[str, typer.Argument(help="The lesson's number, for example 00.", show_default=False)]
+Id = Annotated[str, typer.Argument(help="For example 1.3.", show_default=False)]
 
 
-@app.command(context_settings=PassOn)
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"course {version('databases-for-ai-engineers')}")
+        raise typer.Exit
+
+
+@app.callback()
+def course(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Databases for AI Engineers: lessons that run on a real PostgreSQL."""
+
+
+@app.command(context_settings=PassOn, rich_help_panel=LEARNING)
 def lab(
     context: typer.Context,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
@@ -33,79 +51,38 @@ def lab(
     run_lab(port=port, browser=not no_browser, extra=context.args)
 
 
-@app.command(context_settings=PassOn)
-def test(context: typer.Context) -> None:
-    """Check everything: style, types, the library, and every output of every notebook."""
-    from course_lib.cli.checks import run_checks
-
-    raise typer.Exit(run_checks(context.args))
-
-
-@app.command()
-def lint() -> None:
-    """Ruff over code and notebooks, mypy over the package."""
-    from course_lib.cli.checks import run_lint
-
-    raise typer.Exit(run_lint())
-
-
-@app.command()
-def notebooks(numbers: Annotated[list[str] | None, typer.Argument(help="Lessons, all if none.")] = None) -> None:
-    """Execute the committed notebooks again and store their outputs (for authors)."""
-    from course_lib.cli.checks import execute_notebooks
-
-    execute_notebooks(numbers or [])
-
-
-@app.command()
-def doctor() -> None:
-    """Look at everything the course needs and say how to mend what is missing."""
-    from course_lib.cli.doctor import run_doctor
-
-    raise typer.Exit(run_doctor())
-
-
-@app.command()
-def reset(number: Annotated[str, typer.Argument(help="The lesson's number, for example 00.")]) -> None:
-    """Give back a lesson as it was; what you had is kept in work/backup/."""
-    from course_lib.notebooks import Workspace
-
-    workspace = Workspace()
-    for copy in workspace.reset(number):
-        inside = copy.is_relative_to(workspace.repository)
-        typer.echo(f"{copy.relative_to(workspace.repository) if inside else copy} is as it was.")
-    for remark in workspace.remarks:
-        typer.echo(remark)
-
-
-@app.command()
-def check(what: Annotated[str, typer.Argument(help="A lesson (01) or an exercise (1.3).")]) -> None:
-    """Judge your answers in work/exercises/, as the notebook does."""
+@app.command(rich_help_panel=LEARNING)
+def check(
+    what: Annotated[str, typer.Argument(help="A lesson (01) or an exercise (1.3).", show_default=False)],
+) -> None:
+    """Judge your saved answers in work/exercises/, as the notebook does."""
     from course_lib.cli.exercises import check_notebook
 
     raise typer.Exit(check_notebook(what))
 
 
-@app.command()
+@app.command(rich_help_panel=LEARNING)
 def hint(
-    exercise: Annotated[str, typer.Argument(help="For example 1.3.")],
+    exercise: Id,
     number: Annotated[int | None, typer.Argument(help="Which hint; the next one if left out.")] = None,
 ) -> None:
     """Give the next hint of an exercise."""
+    from course_lib.cli.screen import show_text
     from course_lib.exercises import hint as next_hint
 
-    typer.echo(next_hint(exercise, number))
+    show_text(next_hint(exercise, number))
 
 
-@app.command()
-def solution(exercise: Annotated[str, typer.Argument(help="For example 1.3.")]) -> None:
+@app.command(rich_help_panel=LEARNING)
+def solution(exercise: Id) -> None:
     """Show a solution, once you have passed or when you ask a second time."""
+    from course_lib.cli.screen import show_text
     from course_lib.exercises import solution as shown_solution
 
-    typer.echo(shown_solution(exercise))
+    show_text(shown_solution(exercise))
 
 
-@app.command()
+@app.command(rich_help_panel=LEARNING)
 def progress() -> None:
     """Show what you have solved."""
     from course_lib.exercises import progress as current_progress
@@ -113,16 +90,70 @@ def progress() -> None:
     typer.echo(str(current_progress()))
 
 
-@app.command()
+@app.command(rich_help_panel=LEARNING)
+def reset(
+    number: Number,
+    exercises: Annotated[bool, typer.Option("--exercises", help="The lesson's exercises, and not the lesson.")] = False,
+) -> None:
+    """Give back a lesson, or its exercises, as it was; yours is kept in work/backup/."""
+    from course_lib.notebooks import Workspace
+
+    workspace = Workspace()
+    copy, backup = workspace.reset(number, exercises)
+    typer.echo(f"{workspace.spoken(copy)} is as it was.")
+    if backup is not None:
+        typer.echo(f"Yours is kept as {workspace.spoken(backup)}.")
+    for remark in workspace.remarks:
+        typer.echo(remark)
+
+
+@app.command(rich_help_panel=MENDING)
+def doctor() -> None:
+    """Look at everything the course needs and say how to mend what is missing."""
+    from course_lib.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor())
+
+
+app.add_typer(db, name="db", rich_help_panel=MENDING)
+
+
+@app.command(context_settings=PassOn, rich_help_panel=AUTHORS)
+def test(context: typer.Context) -> None:
+    """Check everything: style, types, the library, and every output of every notebook."""
+    from course_lib.cli.checks import run_checks
+
+    raise typer.Exit(run_checks(context.args))
+
+
+@app.command(rich_help_panel=AUTHORS)
+def lint() -> None:
+    """Ruff over code and notebooks, mypy over the package."""
+    from course_lib.cli.checks import run_lint
+
+    raise typer.Exit(run_lint())
+
+
+@app.command(rich_help_panel=AUTHORS)
+def notebooks(
+    numbers: Annotated[list[str] | None, typer.Argument(help="Lessons, all if none.", show_default=False)] = None,
+) -> None:
+    """Execute the committed notebooks again and store their outputs."""
+    from course_lib.cli.checks import execute_notebooks
+
+    execute_notebooks(numbers or [])
+
+
+@app.command(rich_help_panel=AUTHORS)
 def exercises() -> None:
-    """Make exercises/ from solutions/ (for authors)."""
+    """Make exercises/ from solutions/."""
     from course_lib.exercises.book import generate
 
     for path in generate():
         typer.echo(f"{path.name} written.")
 
 
-@app.command()
+@app.command(rich_help_panel=AUTHORS)
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repetitions and rows.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="A part, for example vectors; may be given again.")] = None,
@@ -130,7 +161,7 @@ def bench(
 ) -> None:
     """Measure everything against the peers and the limits, and write bench-results/.
 
-    With sizes: course bench --only vectors --rows 100000 --rows 500000 --rows 1000000
+    With sizes: --only vectors --rows 100000 --rows 500000 --rows 1000000
     """
     from course_lib.cli.bench import run_bench
 

@@ -11,11 +11,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import typer
 
 from course_lib.cli.lab import jupyter_environment, leave_as_found
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.notebooks import execute
 from course_lib.postgres import find_server
@@ -24,11 +26,18 @@ from course_lib.postgres.files import OTHERS_MAY_WRITE
 from course_lib.postgres.server import running_server
 from course_lib.settings import REPOSITORY, get_settings
 
+LINTERS = ("ruff", "mypy")
+TESTERS = ("libcst", "check_jsonschema")
 ROOM = 4 * 2**30  # bytes in memory; the tests' server takes a tenth of it, and its log may grow to a half
 
 
 def run_lint() -> int:
-    """Ruff over code and notebooks, then mypy. Returns the first exit code that is not 0."""
+    """Ruff over code and notebooks, then mypy. Returns the first exit code that is not 0.
+
+    Raises:
+        CourseError: they are not installed.
+    """
+    _require(LINTERS, "lint")
     for arguments in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
         code = subprocess.run([sys.executable, "-m", *arguments], cwd=REPOSITORY, check=False).returncode
         if code:
@@ -37,7 +46,12 @@ def run_lint() -> int:
 
 
 def run_checks(arguments: list[str]) -> int:
-    """Lint, then pytest with nbval, one process per core; ``arguments`` go to pytest."""
+    """Lint, then pytest with nbval, one process per core; ``arguments`` go to pytest.
+
+    Raises:
+        CourseError: the tools of authors are not installed, or there is no server.
+    """
+    _require(LINTERS + TESTERS, "test")
     code = run_lint()
     if code:
         return code
@@ -48,6 +62,17 @@ def run_checks(arguments: list[str]) -> int:
             return subprocess.run(command, cwd=REPOSITORY, env=jupyter_environment(), check=False).returncode
         finally:
             leave_as_found(server)
+
+
+def _require(modules: tuple[str, ...], goal: str) -> None:
+    """Raise the sentence for an environment in which learners learn, and authors' tools are missing."""
+    missing = [module.replace("_", "-") for module in modules if find_spec(module) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise CourseError(
+            f"{', '.join(missing)} {verb} not installed: authors' tools are not among what learners get.",
+            f"Run: make {goal}   (or: uv run --extra authors course {goal})",
+        )
 
 
 @contextmanager
@@ -90,7 +115,7 @@ def execute_notebooks(numbers: list[str]) -> None:
     """Execute ``notebooks/`` and ``solutions/`` in place, all or those of the given numbers."""
     os.environ.update(jupyter_environment())
     if not all(number.isascii() and number.isdigit() for number in numbers):
-        raise CourseError("A lesson has a number, like 02.", "Try: course notebooks 02")
+        raise CourseError("A lesson has a number, like 02.", f"Try: {command('notebooks 02')}")
     prefixes = tuple(f"{number.zfill(2)}_" for number in numbers) or ("",)
     paths = [path for folder in ("notebooks", "solutions") for path in sorted((REPOSITORY / folder).glob("*.ipynb"))]
     chosen = [path for path in paths if path.name.startswith(prefixes)]

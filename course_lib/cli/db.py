@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import URL
 
+from course_lib.commands import command, in_a_terminal
 from course_lib.errors import CourseError
 from course_lib.postgres import (
     Database,
@@ -77,10 +78,10 @@ def _ask_before_renewing() -> None:
         CourseError: nobody is there to be asked.
     """
     typer.echo(f"{_notebooks_in_use()} Their first cell brings fresh databases.")
-    if not sys.stdin.isatty():
+    if not (sys.stdin.isatty() and in_a_terminal()):  # a notebook's ! has a terminal, in which nobody can answer
         raise CourseError(
             "Making the data anew ends all databases of the course, and nobody is here to agree to it.",
-            "Run: course db renew --yes",
+            f"Run: {command('db renew --yes')}",
         )
     typer.confirm("Make the data anew?", abort=True)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import typer
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.files import answering_for
 from course_lib.masking import public_address
@@ -82,7 +83,7 @@ def _work_folder() -> str:
     with answering_for(folder, "COURSE_WORK"):
         if not os.path.lexists(folder):
             _try_writing(next(parent for parent in folder.absolute().parents if os.path.lexists(parent)))
-            return f"{folder} will be made by: course lab"
+            return f"{folder} will be made by: {command('lab')}"
         for place in (folder, folder / "exercises"):
             if place == folder or os.path.lexists(place):
                 _try_writing(place)
@@ -153,7 +154,7 @@ async def _ask_server() -> str:
         drop = " ".join(f"ALTER DATABASE {name} IS_TEMPLATE false; DROP DATABASE {name};" for name in damaged)
         raise CourseError(
             f"These templates do not hold what was built: {', '.join(damaged)}.",
-            "Run: course db renew" if server.embedded else f"Run in psql, as your role: {drop}",
+            f"Run: {command('db renew')}" if server.embedded else f"Run in psql, as your role: {drop}",
         )
     lessons = sum(1 for database in databases if database.mark and database.mark.kind == "lesson")
     templates = sum(1 for database in databases if database.mark and database.mark.kind == "template")

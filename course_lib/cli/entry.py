@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from course_lib.cli.streams import give_up_output, prepare_streams
+from course_lib.commands import command, read_in_a_terminal
 
 INTERRUPTED, TERMINATED = 130, 143
 """The exit codes of shells for programs ended by SIGINT and SIGTERM."""
@@ -21,9 +22,10 @@ def run() -> int:
         prepare_streams()
         signal.signal(signal.SIGTERM, _terminate)  # so that what was started is ended
         _look_around()
+        read_in_a_terminal()
         from course_lib.cli.app import app
 
-        app()
+        app(prog_name=command("").strip())
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from course_lib.cli.lab import jupyter_environment
+from course_lib.cli.screen import show
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.judging.apart.asides import is_aside
 from course_lib.judging.apart.process import CELL_SECONDS, Child, Outcome
@@ -53,7 +53,7 @@ def check_notebook(what: str) -> int:
     if not re.fullmatch(r"\d{1,2}(\.\d{1,2})?", what.strip(), re.ASCII):
         raise CourseError(
             f"{what[:20]!r} names no lesson and no exercise.",
-            "Name a lesson (course check 01) or one (course check 1.3).",
+            f"Name a lesson ({command('check 01')}) or one ({command('check 1.3')}).",
         )
     os.environ.update(jupyter_environment())
     os.environ["COURSE_WORK"] = str(get_settings().work.absolute())  # the cells work in another folder
@@ -68,9 +68,10 @@ def check_notebook(what: str) -> int:
                 _show_trouble(notebook.cells[outcome.number], outcome)
     if open_ones:
         ids = ", ".join(exercise.id for exercise in open_ones.values())
-        typer.echo(f"Not judged: {ids}.\n  next: correct that cell, save the notebook, course check {what}\n")
+        again = f"correct that cell, save the notebook, then `{command(f'check {what}')}`"
+        show(f"Not judged: {ids}.", [("next", again)])
     if right < len(notebook.wanted) and notebook.unchanged:
-        typer.echo(f"{notebook.path.name} is as it was given. Have you written in it? Save it first: Ctrl-S (⌘S).\n")
+        show(f"{notebook.path.name} is as it was given.", [("", "Have you written in it? Save it first: Ctrl-S (⌘S).")])
     return 0 if right == len(notebook.wanted) else 1
 
 
@@ -81,7 +82,8 @@ def _find(what: str) -> Notebook:
     lesson = what.partition(".")[0].zfill(2)
     wanted = find_exercise(what).id if "." in what else None
     path = _path(lesson)
-    mend = f"Run: course reset {lesson}   (what is there is kept in {get_settings().work / 'backup'})"
+    reset = command(f"reset {lesson} --exercises")
+    mend = f"Run: {reset}   (what is there is kept in {get_settings().work / 'backup'})"
     cells = read_cells(path, mend)
     found = {number: CHECK.match(cell.source.strip()) for number, cell in enumerate(cells) if cell.kind == "code"}
     asked = {number: match[1] for number, match in found.items() if match and wanted in (match[1], None)}
@@ -101,7 +103,7 @@ def _path(lesson: str) -> Path:
             return found[0]
         if attempt == 0:
             Workspace().prepare()
-    raise CourseError(f"Lesson {lesson} has no exercises.", "See: course progress")
+    raise CourseError(f"Lesson {lesson} has no exercises.", f"See: {command('progress')}")
 
 
 def _names(folder: Path) -> list[Path]:
@@ -153,16 +155,16 @@ def _show(exercise: Exercise, outcome: Outcome) -> bool:
     try:
         verdict = asyncio.run(verdict_of(exercise, outcome))
     except CourseError as error:
-        typer.echo(f"{exercise.id} · Not judged: {error.sentence}\n  next: {error.mend}\n")
+        show(f"{exercise.id} · Not judged: {error.sentence}", [("next", error.mend)])
         return False
     take_note(verdict)
-    typer.echo(_plain(verdict._repr_markdown_()) + "\n")
+    show(verdict.headline, verdict.paragraphs)
     return verdict.passed
 
 
 def _show_trouble(cell: Cell, outcome: Outcome) -> None:
     if sentence := _trouble(outcome):
-        typer.echo(f"A cell did not run to its end: {sentence}\n  it begins with: {cell.first_line[:LONGEST]}\n")
+        show(f"A cell did not run to its end: {sentence}", [("it begins with", cell.first_line[:LONGEST])])
 
 
 def _trouble(outcome: Outcome) -> str:
@@ -178,12 +180,3 @@ def _trouble(outcome: Outcome) -> str:
         first = (outcome.error.strip().splitlines() or [""])[0]
         return f"it raised {first[:LONGEST]}"
     return ""
-
-
-def _plain(markdown: str) -> str:
-    """The verdict's paragraphs without Markdown's signs, all but the headline indented; commands as typed here."""
-    markdown = re.sub(r"^(\*next:\* )`hint\(\"(.*?)\"\)`$", r"\1course hint \2", markdown, flags=re.MULTILINE)
-    text = re.sub(r"\*\*(.*?)\*\*", r"\1", markdown)
-    text = re.sub(r"^\*(.*?:)\*", r"\1", text, flags=re.MULTILINE).replace("`", "")
-    headline, *rest = [line for line in text.splitlines() if line.strip()] or [""]
-    return "\n".join([headline, *(f"  {line}" for line in rest)])

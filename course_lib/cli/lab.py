@@ -17,6 +17,8 @@ from pathlib import Path
 
 import typer
 
+from course_lib.cli.running_lab import RunningLab, noted, terminal_shell, with_course_on_path
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.notebooks import Workspace
 from course_lib.postgres import Server, find_server, running_server, stop_embedded
@@ -32,6 +34,8 @@ KERNEL_SOCKET = "kernel-00000000-0000-0000-0000-000000000000-ipc-5"
 def run_lab(port: int, browser: bool, extra: list[str]) -> None:
     """Prepare ``work/``, start the server and JupyterLab, print the address, wait; end what was started.
 
+    Where one works on ``work/`` already, only say so: two windows would overwrite each other's notebooks.
+
     Args:
         port: the first port to try; JupyterLab takes the next free one.
         browser: whether to open one.
@@ -41,15 +45,15 @@ def run_lab(port: int, browser: bool, extra: list[str]) -> None:
         CourseError: the server or JupyterLab did not start.
     """
     workspace = Workspace()
+    if running := RunningLab.on(workspace.folder):
+        typer.echo(_already(running, workspace.folder))
+        return
     workspace.prepare()
-    for copy in workspace.kept:
-        number = copy.name[:2]
-        typer.echo(f"You changed {copy.name}; there is a newer original. To take it: course reset {number}")
     for remark in workspace.remarks:
         typer.echo(remark)
     server = asyncio.run(find_server())
     typer.echo(server.describe())
-    environment = {**jupyter_environment(), **_token()}
+    environment = with_course_on_path({**jupyter_environment(), **_token()})
     environment["IPYTHONDIR"] = str(get_settings().home / "jupyter" / LEARNERS_KERNELS)
     with _runtime_folder(Path(environment["JUPYTER_RUNTIME_DIR"])) as runtime:
         jupyter = subprocess.Popen(
@@ -60,13 +64,19 @@ def run_lab(port: int, browser: bool, extra: list[str]) -> None:
         for ending in (signal.SIGINT, signal.SIGTERM):  # in a script's background SIGINT may start out ignored
             signal.signal(ending, _as_interrupt)
         try:
-            address = _address(jupyter, runtime)
-            typer.echo(f"\nJupyterLab is at  {address}\nCtrl-C ends it.\n")
-            jupyter.wait()
+            with noted(workspace.folder, jupyter.pid, runtime) as running:
+                typer.echo(f"\nJupyterLab is at  {_address(jupyter, running)}\nCtrl-C ends it.\n")
+                jupyter.wait()
         except KeyboardInterrupt:
             typer.echo("\nEnding JupyterLab.")
         finally:
             _end(jupyter, server)
+
+
+def _already(running: RunningLab, folder: Path) -> str:
+    address = running.address(FIRST_LESSON) or "the address in the terminal where it was started"
+    kill = f"taskkill /PID {running.pid}" if os.name == "nt" else f"kill {running.pid}"
+    return f"JupyterLab already runs on {folder}, at  {address}\nCtrl-C ends it in its terminal; elsewhere: {kill}"
 
 
 @contextmanager
@@ -98,7 +108,7 @@ def _command(folder: Path, port: int, browser: bool, extra: list[str]) -> list[s
         command.remove("--KernelManager.transport=ipc")
     elif os.geteuid() == 0:
         command.append("--allow-root")
-    return [*command, *extra]
+    return [*command, *terminal_shell(), *extra]
 
 
 def jupyter_environment() -> dict[str, str]:
@@ -166,21 +176,16 @@ def _write_once(path: Path, content: object) -> None:
         path.write_text(json.dumps(content))
 
 
-def _address(jupyter: subprocess.Popen[bytes], runtime: Path) -> str:
-    """Where it listens, from the file that the running server writes about itself."""
-    told = runtime / f"jpserver-{jupyter.pid}.json"
+def _address(jupyter: subprocess.Popen[bytes], running: RunningLab) -> str:
+    """Where it listens, as soon as it does."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if jupyter.poll() is not None:
             break
-        try:
-            server = json.loads(told.read_text())
-        except (OSError, ValueError):
-            time.sleep(0.1)
-            continue
-        token = f"?token={server['token']}" if server["token"] else ""
-        return f"http://localhost:{server['port']}{server['base_url']}lab/tree/{FIRST_LESSON}{token}"
-    raise CourseError("JupyterLab did not start.", "Read its messages above, or run: course doctor")
+        if address := running.address(FIRST_LESSON):
+            return address
+        time.sleep(0.1)
+    raise CourseError("JupyterLab did not start.", f"Read its messages above, or run: {command('doctor')}")
 
 
 def _end(jupyter: subprocess.Popen[bytes], server: Server) -> None:
@@ -199,6 +204,6 @@ def leave_as_found(server: Server) -> None:
     if cluster is None:
         return
     if is_used(cluster):
-        typer.echo("PostgreSQL stays up: somebody is connected. To stop it: course db down")
+        typer.echo(f"PostgreSQL stays up: somebody is connected. To stop it: {command('db down')}")
     elif stop_embedded():
         typer.echo("PostgreSQL has been stopped.")

@@ -8,6 +8,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.files import write_whole
 from course_lib.masking import masked
@@ -24,7 +25,9 @@ def unexpected(error: BaseException) -> CourseError:
     sentence = f"Something the course did not foresee: {said[:LONGEST]}{'…' if len(said) > LONGEST else ''}"
     place = _keep("".join(traceback.format_exception(error)))
     where = f"the file {place}" if place else "this line"
-    return CourseError(sentence, f"Run: course doctor. If it finds nothing, report its lines together with {where}")
+    return CourseError(
+        sentence, f"Run: {command('doctor')}. If it finds nothing, report its lines together with {where}"
+    )
 
 
 def _text(error: BaseException) -> str:

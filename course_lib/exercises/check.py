@@ -7,6 +7,7 @@ import sys
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from course_lib.commands import call
 from course_lib.errors import CourseError
 from course_lib.exercises.manifest import find_exercise
 from course_lib.exercises.progress import Progress
@@ -102,13 +103,14 @@ def hint(id: str | None = None, number: int | None = None) -> Hint:
     record = Record.load()
     taken = record.hints.get(exercise.id, 0)
     wanted = number or min(taken + 1, len(exercise.hints))
-    if not 1 <= wanted <= len(exercise.hints):
-        raise CourseError(f"{exercise.id} has {len(exercise.hints)} hints.", f'Try: hint("{exercise.id}", 1)')
+    if wanted not in range(1, len(exercise.hints) + 1):
+        raise CourseError(f"{exercise.id} has {len(exercise.hints)} hints.", f"Try: {call('hint', exercise.id, 1)}")
+    wanted = int(wanted)
     record.hints[exercise.id] = max(taken, wanted)
     record.save()
     left = len(exercise.hints) - wanted
-    more = f' ({left} more: `hint("{exercise.id}")`)' if left else f' (the last one; then: `solution("{exercise.id}")`)'
-    return _with_remarks(f"Hint {wanted}: {exercise.hints[wanted - 1]}{more}")
+    more, ask = (f"{left} more", "hint") if left else ("the last; then", "solution")
+    return _with_remarks(f"Hint {wanted}: {exercise.hints[wanted - 1]} ({more}: `{call(ask, exercise.id)}`)")
 
 
 def solution(id: str | None = None) -> Hint:
@@ -126,7 +128,10 @@ def solution(id: str | None = None) -> Hint:
     record.asked[exercise.id] = record.asked.get(exercise.id, 0) + 1
     record.save()
     if exercise.id not in record.passed and record.asked[exercise.id] < 2:
-        return _with_remarks(f"You have not solved {exercise.id} yet. To see the solution all the same, ask again.")
+        return _with_remarks(
+            f"You have not solved {exercise.id} yet. To see the solution all the same, ask again: "
+            f"`{call('solution', exercise.id)}`"
+        )
     return _with_remarks(f"```python\n{solution_source(exercise)}\n```\n\n{exercise.why}")
 
 
@@ -144,5 +149,5 @@ def _named(id: str | None, what: str) -> str:
     if id is not None:
         return id
     if not _last:
-        raise CourseError(f"Which exercise is the {what} for?", f'Name it: {what}("1.1")')
+        raise CourseError(f"Which exercise is the {what} for?", f"Name it: {call(what, '1.1')}")
     return _last[0]

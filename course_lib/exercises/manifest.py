@@ -28,12 +28,30 @@ def find_exercise(id: str) -> Exercise:
     """The exercise called ``"2.3"``.
 
     Raises:
-        CourseError: there is none of that name; the mend lists those of the lesson.
+        CourseError: there is none of that name; the mend lists those of the lesson. Or it is no text: ``1.10`` is the
+            number 1.1.
     """
-    lesson = str(id).strip().partition(".")[0]
-    known = lesson_exercises(lesson.zfill(2)) if lesson.isdigit() else []
+    if not isinstance(id, str):
+        raise _no_name(id)
+    known = _beside(id.strip())
     for exercise in known:
-        if exercise.id == str(id).strip():
+        if exercise.id == id.strip():
             return exercise
     names = ", ".join(exercise.id for exercise in known or manifest())
     raise CourseError(f"There is no exercise {short(repr(id))}.", f"Choose one of: {names}")
+
+
+def _beside(id: str) -> list[Exercise]:
+    """The exercises of the lesson that ``id`` begins with."""
+    lesson = id.partition(".")[0]
+    return lesson_exercises(lesson.zfill(2)) if lesson.isdigit() else []
+
+
+def _no_name(id: object) -> CourseError:
+    if not isinstance(id, float):
+        return CourseError(f"An exercise has a name in quotes; {short(repr(id))} is none.", 'Write it like this: "1.3"')
+    meant = [name for name in (f"{id}", f"{id}0") if any(exercise.id == name for exercise in _beside(name))]
+    names = " or ".join(f'"{name}"' for name in meant or ["1.3"])
+    return CourseError(
+        f"An exercise has a name in quotes; without them it is a number, here {id}.", f"Put quotes around it: {names}"
+    )

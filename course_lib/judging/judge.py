@@ -43,10 +43,9 @@ async def judge_answer(
         CourseError: no server, or it lacks what it needs.
     """
     if answer is MISSING:
-        sentence = f"There is no `{exercise.answer}` yet. Write it in the cell above, run that cell, then this one."
-        return Verdict.of(exercise, Finding("not attempted", "not attempted", sentence))
+        return Verdict.of(exercise, Finding("not attempted", "not attempted", f"There is no `{exercise.answer}` yet."))
     if is_stub(answer):
-        return Verdict.of(exercise, _stub(exercise))
+        return Verdict.of(exercise, _stub())
     with _kept_quiet() as printed, _honest_builtins():
         async with make_and_stay(exercise.lesson, exercise.recipe) as (database, admin):
             finding = await _find(exercise, Attempt(exercise, answer, database, admin), prepared)
@@ -88,7 +87,7 @@ async def _opinion(exercise: Exercise, attempt: Attempt, prepared: Callable[[Att
         await _judge_within(exercise.seconds + JUDGE_SECONDS, exercise, attempt)
         await look_for_leftovers(attempt)
     except NotAttempted:
-        return _stub(exercise)
+        return _stub()
     except Wrong as wrong:
         return await _mistaken(attempt, wrong)
     return Finding("right")
@@ -149,9 +148,8 @@ def _own_loop() -> Iterator[None]:
         loop.set_exception_handler(handler)
 
 
-def _stub(exercise: Exercise) -> Finding:
-    sentence = f"Not attempted yet. Write `{exercise.answer}` in the cell above, run that cell, then this one."
-    return Finding("not attempted", "not attempted", sentence)
+def _stub() -> Finding:
+    return Finding("not attempted", "not attempted", "Not attempted yet.")
 
 
 @contextlib.contextmanager

@@ -37,6 +37,24 @@ def is_stub(answer: Any) -> bool:
     return isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef) and _does_nothing(definition)
 
 
+def is_unwritten(source: str) -> bool:
+    """True for an answer cell that holds no more than a stub, of whichever edition: no line of it is the learner's.
+
+    A comment is theirs, and so is whatever does not parse.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    functions = [node for node in ast.walk(tree) if isinstance(node, definitions[:2]) and node.name != "__init__"]
+    return (
+        "#" not in source
+        and all(isinstance(node, definitions) for node in tree.body)
+        and all(_does_nothing(function) for function in functions)
+    )
+
+
 def _does_nothing(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return all(_is_filler(node) for node in function.body)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 from typing import Literal
 
+from course_lib.commands import call, in_a_terminal
 from course_lib.judging.exercise import Exercise
 
 State = Literal["right", "wrong", "not attempted"]
@@ -64,17 +66,31 @@ class Verdict(float):
 
     @property
     def paragraphs(self) -> list[tuple[str, str]]:
-        """(label, text) from top to bottom; every form of the verdict says exactly these."""
+        """(label, text) from top to bottom; every form of the verdict says these."""
         exercise, finding = self.exercise, self.finding
         points = f"{exercise.points} point" + ("" if exercise.points == 1 else "s")
         said = [("your code printed", finding.printed)] if finding.printed else []
         said += [("note", remark) for remark in finding.remarks]
         if finding.state == "right":
             return [("", f"Right. {points}."), ("why", exercise.why), ("in an interview", exercise.follow_up), *said]
+        sentence = f"Not yet. {finding.sentence}"
         if finding.state == "not attempted":
-            return [("", finding.sentence), *said]
+            sentence = f"{finding.sentence} {self._how_to_attempt()}"
         look = [("look", finding.look)] if finding.look else []
-        return [("", f"Not yet. {finding.sentence}"), *look, ("next", f'`hint("{exercise.id}")`'), *said]
+        return [("", sentence), *look, *self._next(), *said]
+
+    def _how_to_attempt(self) -> str:
+        answer = self.exercise.answer
+        if in_a_terminal():
+            return f"Write `{answer}` in its cell of the notebook."
+        return f"Write `{answer}` in the cell above, run that cell, then this one."
+
+    def _next(self) -> list[tuple[str, str]]:
+        """What to ask for, and in a terminal how to be judged again, which is more there than to run two cells."""
+        id = self.exercise.id
+        ask = ("next", f"`{call('hint', id)}` or, asked twice, `{call('solution', id)}`")
+        again = ("again", f"save the notebook first, then `{call('check', id)}`")
+        return [ask, again] if in_a_terminal() else [ask]
 
     @property
     def headline(self) -> str:
@@ -88,17 +104,33 @@ class Verdict(float):
         mine = {self.exercise.why, self.exercise.follow_up}  # all else may quote an answer
         texts = [(label, text if text in mine else _markdown(text)) for label, text in self.paragraphs]
         body = [f"*{label}:* {text}" if label else text for label, text in texts]
-        return "\n\n".join([f"**{self.headline}**", *body])
+        fold = [] if self.passed else [_folded(self.exercise, "\n\n{}\n\n".format)]
+        return "\n\n".join([f"**{self.headline}**", *body, *fold])
 
     def _repr_html_(self) -> str:
         body = "".join(
             f'<div style="margin:3px 0">{f"<em>{label}</em>&ensp;" if label else ""}{_html(text)}</div>'
             for label, text in self.paragraphs
         )
+        if not self.passed:
+            body += _folded(self.exercise, lambda text: f'<div style="margin:3px 0">{_html(text)}</div>')
         return (
             f'<div style="border-left:4px solid {COLOURS[self.state]};padding:4px 0 4px 14px;max-width:52em">'
             f"<b>{escape(self.headline)}</b>{body}</div>"
         )
+
+
+def _folded(exercise: Exercise, shown: Callable[[str], str]) -> str:
+    """The hints, each in the fold of the one before: a click shows the next.
+
+    They are the same whatever was asked for so far, so that a stored verdict and a fresh one compare as equal, and
+    opening one leaves nothing in the record of hints taken: a page tells nobody which of its folds were opened.
+    """
+    fold = ""
+    for number, hint in reversed([*enumerate(exercise.hints, 1)]):
+        summary = f"<summary>Hint {number} of {len(exercise.hints)}</summary>"
+        fold = f"<details>{summary}{shown(hint)}{fold}</details>"
+    return fold
 
 
 def _html(text: str) -> str:

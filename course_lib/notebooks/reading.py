@@ -94,8 +94,16 @@ def digest(path: Path) -> str | None:
     try:
         if not path.is_file():  # reading from a pipe would wait for ever
             return None
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-        sources = [[cell.kind, at_work(cell.source)] for cell in _cells(content)]
+        return digest_of(path.read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def digest_of(text: str) -> str:
+    """The same for the text of a notebook.
+
+    Raises:
+        ValueError, KeyError, TypeError, RecursionError: it is none.
+    """
+    sources = [[cell.kind, at_work(cell.source)] for cell in _cells(json.loads(text))]
     return sha256(json.dumps(sources).encode()).hexdigest()

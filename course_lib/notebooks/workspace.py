@@ -9,17 +9,24 @@ import shutil
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.files import answering_for, put_aside, write_whole
-from course_lib.notebooks.reading import at_work, digest
+from course_lib.notebooks.carrying import carry
+from course_lib.notebooks.reading import at_work, digest, digest_of
 from course_lib.settings import REPOSITORY, get_settings
+
+if TYPE_CHECKING:
+    import nbformat
 
 SOURCES = {"notebooks": ".", "exercises": "exercises"}
 """Folders of the repository, and where their notebooks lie in ``work/``."""
 
+TIME = "%Y-%m-%d_%H-%M-%S_%f"
 RECORD = TypeAdapter(dict[str, str])
 
 
@@ -35,7 +42,9 @@ class Workspace:
     """What else is to be said."""
 
     def prepare(self) -> list[Path]:
-        """Copy what is missing, renew what the learner left as it was. Returns what was written.
+        """Copy what is missing, renew what the learner left as it was, and exercises with the answers in them.
+
+        Returns what was written.
 
         Raises:
             CourseError: the folder cannot be written. What is in it is as it was, or whole and new.
@@ -52,11 +61,14 @@ class Workspace:
             of_original, of_copy, known = digest(original), digest(copy), record.get(self._key(copy))
             there = os.path.lexists(copy)
             if there and (of_copy is None or of_copy not in (known, of_original)):
-                if of_original != known:
-                    self.kept.append(copy)
-                continue
-            if not there or of_copy != of_original:
-                write_whole(copy, _clean(original))
+                if of_original == known:
+                    continue
+                if not (of_copy and known and self._carry(original, copy)):
+                    self._keep_as_it_is(copy)
+                    continue
+                written.append(copy)
+            elif not there or of_copy != of_original:
+                write_whole(copy, _text(_clean(original)))
                 written.append(copy)
             if of_original is not None:
                 record[self._key(copy)] = of_original
@@ -64,45 +76,93 @@ class Workspace:
             self._write_record(record)
         return written
 
-    def reset(self, number: str) -> list[Path]:
-        """Replace the copies of one lesson by fresh ones; what was there goes into ``work/backup/``.
+    def _keep_as_it_is(self, copy: Path) -> None:
+        self.kept.append(copy)
+        option = "" if copy.parent == self.folder else " --exercises"
+        reset = command(f"reset {copy.name[:2]}{option}")
+        self.remarks.append(f"You changed {self.spoken(copy)}; there is a newer original. To take it: {reset}")
+
+    def _carry(self, original: Path, copy: Path) -> bool:
+        """Replace a book of exercises by its newer edition with the learner's answers, once the former is kept.
+
+        False for a lesson, and where there is no answer: what was written there instead has no place to go to.
+        Whoever is killed in between finds the one or the other, and the next time does the rest.
+        """
+        if copy.parent == self.folder:
+            return False
+        book = _clean(original)
+        try:
+            carried, homeless = carry(book, copy)
+        except ValueError:
+            return False
+        if not carried + homeless:
+            return False
+        text = _text(book)
+        if digest_of(text) != digest(copy):
+            backup = self._keep(copy)
+            write_whole(copy, text)
+            self.remarks.append(self._carried(copy, backup, carried, homeless))
+        return True
+
+    def _carried(self, copy: Path, backup: Path, carried: list[str], homeless: list[str]) -> str:
+        answers = f"your answers to {', '.join(carried)} are in it" if carried else "none of your answers fits it"
+        gone = f" {', '.join(homeless)} is in it no more." if carried and homeless else ""
+        return f"{self.spoken(copy)} is a newer edition; {answers}.{gone} The former is kept as {self.spoken(backup)}."
+
+    def reset(self, number: str, exercises: bool = False) -> tuple[Path, Path | None]:
+        """Replace the copy of a lesson, or of its exercises, by a fresh one.
+
+        Returns:
+            The copy, and where in ``work/backup/`` that is now which was there; None where it was as given.
 
         Raises:
             CourseError: no notebook has that number, or the folder cannot be written. Nothing is replaced before it
                 has been kept.
         """
+        pairs = [(original, copy) for original, copy in self._pairs() if (copy.parent != self.folder) == exercises]
         prefix = f"{number.strip().zfill(2)}_" if number.strip().isdigit() else None
-        pairs = [(original, copy) for original, copy in self._pairs() if prefix and original.name.startswith(prefix)]
-        if not pairs:
-            numbers = sorted({original.name[:2] for original, _ in self._pairs()})
-            raise CourseError(f"There is no lesson {number[:20]}.", f"Choose one of: {', '.join(numbers)}")
+        chosen = next((pair for pair in pairs if prefix and pair[0].name.startswith(prefix)), None)
+        if chosen is None:
+            numbers = ", ".join(sorted({original.name[:2] for original, _ in pairs}))
+            what = "There are no exercises of a lesson" if exercises else "There is no lesson"
+            raise CourseError(f"{what} {number[:20]}.", f"Choose one of: {numbers}")
+        original, copy = chosen
         with answering_for(self.folder, "COURSE_WORK"):
             record = self._record()
-            for original, copy in pairs:
-                self._replace(original, copy)
-                record[self._key(copy)] = str(digest(original))
-            self._write_record(record)
-        return [copy for _, copy in pairs]
+            backup = self._replace(original, copy)
+            self._write_record(record | {self._key(copy): str(digest(original))})
+        return copy, backup
 
-    def _replace(self, original: Path, copy: Path) -> None:
+    def _replace(self, original: Path, copy: Path) -> Path | None:
         """The fresh copy is written first, so that a full disk is met while the learner's is still in its place."""
         fresh = copy.with_name(f".{copy.name}.fresh")
-        write_whole(fresh, _clean(original))
+        write_whole(fresh, _text(_clean(original)))
         try:
-            if os.path.lexists(copy) and (digest(copy) is None or digest(copy) != digest(original)):
-                self._keep(copy)
+            changed = os.path.lexists(copy) and (digest(copy) is None or digest(copy) != digest(original))
+            backup = self._keep(copy) if changed else None
             fresh.replace(copy)
+            return backup
         finally:
             fresh.unlink(missing_ok=True)
 
-    def _keep(self, copy: Path) -> None:
-        """Move it, whatever it is, into the backup; of a link to a notebook, what it leads to is copied."""
-        backup = self.folder / "backup" / f"{copy.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.ipynb"
-        backup.parent.mkdir(exist_ok=True)
-        if copy.is_symlink() and copy.exists():
-            shutil.copy2(copy, backup)
-        else:
+    def _keep(self, copy: Path) -> Path:
+        """Put a copy of it into the backup, by its place in ``work/`` and the time; what is no file is moved there."""
+        backup = (self.folder / "backup" / self._key(copy)).with_name(f"{copy.stem}.{datetime.now():{TIME}}.ipynb")
+        backup.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.is_file():
             shutil.move(copy, backup)
+            return backup
+        half = backup.with_name(f".{backup.name}")
+        try:
+            shutil.copy2(copy, half)
+            half.replace(backup)
+        finally:
+            half.unlink(missing_ok=True)
+        return backup
+
+    def spoken(self, path: Path) -> str:
+        """As a person finds it: from the repository on, if it lies there."""
+        return str(path.relative_to(self.repository) if path.is_relative_to(self.repository) else path)
 
     def _pairs(self) -> list[tuple[Path, Path]]:
         return [
@@ -130,8 +190,8 @@ class Workspace:
         write_whole(self.folder / ".course.json", json.dumps(record, indent=1, sort_keys=True))
 
 
-def _clean(original: Path) -> str:
-    """The original without outputs, as text, with links that lead where its copy will lie."""
+def _clean(original: Path) -> nbformat.NotebookNode:
+    """The original without outputs, with links that lead where its copy will lie."""
     import nbformat  # brings schemas: most of a second, for those who copy
     from nbstripout import strip_output
 
@@ -142,5 +202,11 @@ def _clean(original: Path) -> str:
         raise CourseError(f"The original {original} cannot be read as a notebook.", mend) from error
     for cell in notebook.cells:
         cell.source = at_work(cell.source)
-    text: str = nbformat.writes(strip_output(notebook, keep_output=False, keep_count=False, keep_id=True))
-    return text + "\n"
+    stripped: nbformat.NotebookNode = strip_output(notebook, keep_output=False, keep_count=False, keep_id=True)
+    return stripped
+
+
+def _text(notebook: nbformat.NotebookNode) -> str:
+    import nbformat
+
+    return f"{nbformat.writes(notebook)}\n"

@@ -9,10 +9,11 @@ import ssl
 
 import asyncpg
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.masking import masked, short
 
-DOCTOR = "Run: course doctor"
+DOCTOR = f"Run: {command('doctor')}"
 
 MISLEADING = {
     "PGGSSLIB", "PGSERVICE", "PGSERVICEFILE", "PGSSLCERT", "PGSSLCRL", "PGSSLKEY", "PGSSLMAXPROTOCOLVERSION",
@@ -34,7 +35,7 @@ def connection_failure(
     """
     where = short(where)
     mend = (
-        "Run: course db down, then try again." if embedded
+        f"Run: {command('db down')}, then try again." if embedded
         else "Check DATABASE_URL, or unset it to use the embedded server."
     )  # fmt: skip
     if isinstance(error, asyncpg.PostgresError):

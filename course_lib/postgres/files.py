@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def own_data(data: Path, account: Account | None) -> None:
         elif status.st_uid != runner:
             raise CourseError(
                 f"The server's data in {data} belong to {user_name(status.st_uid)}.",
-                "Run: course db renew   (it puts them aside and makes them anew)",
+                f"Run: {command('db renew')}   (it puts them aside and makes them anew)",
             )
         if stat.S_IMODE(status.st_mode) != 0o700:
             os.fchmod(handle, 0o700)
@@ -171,7 +172,7 @@ def _require_readable(handle: int, data: Path) -> None:
         if not status.st_mode & stat.S_IRUSR:
             raise CourseError(
                 f"The server may not read its own data in {data}.",
-                f"Run: chmod -R u+rwX '{data}'   or, to have them made anew: course db renew",
+                f"Run: chmod -R u+rwX '{data}'   or, to have them made anew: {command('db renew')}",
             )
 
 

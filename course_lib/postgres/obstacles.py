@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.files import NO_ROOM
 from course_lib.postgres.room import FREE_BYTES, FREE_FILES, MB, START_BYTES, free_bytes, free_files
@@ -79,7 +80,8 @@ def failure_of_start(log: str, folder: Path, installation: Path) -> CourseError:
         return sentence
     if NO_RIGHT in codes:
         return CourseError(
-            f"The server may not read or write some of its own files in {folder / 'data'}.", "Run: course db renew"
+            f"The server may not read or write some of its own files in {folder / 'data'}.",
+            f"Run: {command('db renew')}",
         )
     if OUT_OF_MEMORY in codes:
         return _no_memory()

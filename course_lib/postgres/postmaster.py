@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.postgres.files import remove_inside
 from course_lib.postgres.locks import is_held, take
@@ -89,7 +90,7 @@ class Postmaster:
         if self.lives():
             raise CourseError(
                 f"A server of another container, or of another part of this machine, uses {self.folder}.",
-                "Stop it there (course db down), or set COURSE_HOME here to a folder of its own.",
+                f"Stop it there ({command('db down')}), or set COURSE_HOME here to a folder of its own.",
             )
 
     # -- dead ----------------------------------------------------------------------------------------------

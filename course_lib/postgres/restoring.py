@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.postgres.address import Address
 
@@ -182,7 +183,7 @@ def not_restored(error: psycopg.Error) -> CourseError:
     """The sentence for a server that lets us in and does not let us put things back."""
     return CourseError(
         f"The role and the databases of the course's server could not be put back ({error.sqlstate}: {error}).",
-        "Run: course db renew",
+        f"Run: {command('db renew')}",
     )
 
 

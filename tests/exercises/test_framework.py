@@ -7,14 +7,18 @@ import builtins
 import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from course_lib.exercises import CheckFailed, judge_answer
+from course_lib.errors import CourseError
+from course_lib.exercises import CheckFailed, check, hint, judge_answer, solution
+from course_lib.judging.record import Record
 from course_lib.models import User
+from course_lib.settings import get_settings
 from tests.exercises.tortured import CountUsers, right, verdict_on
 
 
@@ -329,9 +333,32 @@ async def test_markup_in_an_answers_message_is_escaped() -> None:
     assert "<script>" not in (await judge_answer(CountUsers(), count))._repr_html_()
 
 
-async def test_a_strict_check_raises_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    from course_lib import check
+async def test_what_is_not_right_yet_has_its_hints_below_it_each_a_click_away() -> None:
+    """The next one in the fold of the one before, and the plain form says how to ask."""
+    for answer in (raises, ...):
+        verdict = await judge_answer(CountUsers(), answer)
+        for form in (verdict._repr_html_(), verdict._repr_markdown_()):
+            summaries = [form.index(f"<summary>Hint {n} of {len(CountUsers.hints)}</summary>") for n in (1, 2)]
+            assert form.count("<details>") == form.count("</details>") == len(CountUsers.hints)
+            assert summaries == sorted(summaries) and "</details>" not in form[summaries[0] : summaries[1]]
+            assert "open" not in form[summaries[0] - 20 : summaries[0]], "folded"
+        assert '  next: hint("0.9") or, asked twice, solution("0.9")' in str(verdict)
+        assert "Hint 1" not in str(verdict)
+        assert repr(verdict) == "0.0"
+    right_one = await verdict_on(right)
+    assert "<details>" not in right_one._repr_html_() + right_one._repr_markdown_()
 
+
+async def test_hints_in_a_verdict_are_none_that_were_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COURSE_WORK", str(tmp_path))
+    get_settings.cache_clear()
+    before = (await verdict_on(raises))._repr_html_()
+    assert Record.load().hints == {}
+    hint("0.1")
+    assert (await verdict_on(raises))._repr_html_() == before, "so that a stored verdict is told again"
+
+
+async def test_a_strict_check_raises_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "count_users", plain)
     with pytest.raises(CheckFailed, match="plain function"):
         await check("0.1", strict=True)
@@ -342,8 +369,29 @@ async def test_a_strict_check_raises_and_says_why(monkeypatch: pytest.MonkeyPatc
     assert await check("0.1") == 0.0
 
 
-async def test_an_unknown_exercise_is_a_sentence() -> None:
-    from course_lib import CourseError, check
+@pytest.mark.parametrize("ask", [check, hint, solution])
+@pytest.mark.parametrize(
+    ("id", "mend"),
+    [
+        (1.10, 'Put quotes around it: "1.1" or "1.10"'),
+        (1.3, 'Put quotes around it: "1.3"'),
+        (3, 'Write it like this: "1.3"'),
+        (float("nan"), 'Put quotes around it: "1.3"'),
+    ],
+)
+def test_a_number_for_a_name_is_a_sentence(ask: Any, id: Any, mend: str) -> None:
+    with pytest.raises(CourseError, match="An exercise has a name in quotes") as caught:
+        ask(id)
+    assert caught.value.mend == mend
 
+
+@pytest.mark.parametrize("number", [9, -1, 1.5, "2", "one"])
+def test_a_hint_that_is_not_there_is_a_sentence(number: Any) -> None:
+    with pytest.raises(CourseError, match=r"1\.3 has 3 hints\.") as caught:
+        hint("1.3", number)
+    assert caught.value.mend == 'Try: hint("1.3", 1)'
+
+
+async def test_an_unknown_exercise_is_a_sentence() -> None:
     with pytest.raises(CourseError, match="There is no exercise"):
         await check("7.99")

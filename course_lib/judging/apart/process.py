@@ -17,6 +17,7 @@ from queue import Empty
 from types import TracebackType
 from typing import Any, Self
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.judging.apart.wire import Message, listen
 
@@ -71,7 +72,7 @@ class Child:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
-            raise CourseError(f"No process could be started: {error.strerror}.", "Run: course doctor") from error
+            raise CourseError(f"No process could be started: {error.strerror}.", f"Run: {command('doctor')}") from error
         assert self._process.stdout is not None
         self._heard = listen(self._process.stdout, self._secret)  # type: ignore[arg-type]
 
@@ -105,7 +106,7 @@ class Child:
         self._send({"secret": self._secret.hex(), "folder": where, "cells": list(cells), "checks": dict(checks)})
         now = self._next(START_SECONDS)
         if now is None:
-            raise CourseError(f"The process that judges did not begin ({self.kill()}).", "Run: course doctor")
+            raise CourseError(f"The process that judges did not begin ({self.kill()}).", f"Run: {command('doctor')}")
         while now.kind != "end":
             if now.kind == "failed":
                 raise CourseError(f"The process that judges failed: {now.values['error']}.", "Run the check again.")
