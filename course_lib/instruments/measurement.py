@@ -47,7 +47,7 @@ def measured(value: float, unit: str, *, at_least: float | None = None, at_most:
 
 
 def _short(value: float) -> str:
-    """Two or three digits that mean something."""
-    if value >= 10:
+    """Two or three digits that mean something; a count is whole."""
+    if value >= 10 or isinstance(value, int):
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}"

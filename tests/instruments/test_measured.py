@@ -16,6 +16,7 @@ def test_the_number_is_shown_with_its_bound() -> None:
 def test_a_number_without_bounds_is_shown_alone() -> None:
     assert str(measured(14_873.2, "rows")) == "≈ 14,873 rows"
     assert str(measured(2.55, "MB")) == "≈ 2.5 MB"
+    assert str(measured(8, "served")) == "≈ 8 served"
 
 
 @pytest.mark.parametrize("bound", [{"at_least": 3}, {"at_most": 2}])
