@@ -14,7 +14,7 @@ from course_lib.judging.asking import CHECK, DEADLOCK, calling_it, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
-from course_lib.judging.races import Intruder, at_once, kept_outside, listening, sessions_of, store_if_free
+from course_lib.judging.races import MANY, Intruder, at_once, kept_outside, listening, sessions_of, store_if_free
 from course_lib.judging.staging import add_rows, new_email, new_name
 
 SHARED = "SELECT 1 FROM users WHERE id = :id FOR SHARE"
@@ -24,6 +24,22 @@ TIMES = dict.fromkeys(("created_at", "updated_at"), "2026-03-01T10:00Z")
 LOOK = "SELECT token_limit FROM users WHERE id IN (%s, %s)"
 SIGN_UP = "INSERT INTO users (email, name) VALUES (%s, 'Somebody New')"
 TIMES_IN_BETWEEN, COMMITS = 120, 10
+LONGEST = "2.5 seconds"  # who pauses ever longer between two tries is to come to an end
+DEADLOCKS = f"""
+    DO $do$ BEGIN
+        CREATE SEQUENCE deadlocks;
+        EXECUTE format($make$
+            CREATE FUNCTION say_deadlock() RETURNS trigger LANGUAGE plpgsql AS $say$
+            BEGIN
+                IF clock_timestamp() < %L AND nextval('deadlocks') <= {MANY} THEN
+                    RAISE deadlock_detected USING MESSAGE = 'deadlock detected';
+                END IF;
+                RETURN NEW;
+            END $say$
+        $make$, clock_timestamp() + interval '{LONGEST}');
+        CREATE TRIGGER say_deadlock BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION say_deadlock();
+    END $do$
+"""
 Balances = dict[UUID, tuple[int, int]]
 
 
@@ -83,6 +99,9 @@ class TransferTokens(Exercise):
         "deadlock": "Two transfers in opposite directions at once: the server stopped one with {error}, SQLSTATE "
         "40P01. "
         "| Each held what the other waited for. Lock the two rows in the same order in both.",
+        "gave up at a deadlock": "Its transfers in opposite directions can deadlock, as was seen; of another one the "
+        "server stopped {times} tries with SQLSTATE 40P01, and then it raised {error}. "
+        "| Lock the two rows in the same order in both, and there is no deadlock; or start over as often as it takes.",
         "refused in a race": "While other sessions were at the same two users it said {said}, and there were more "
         "than enough tokens. "
         "| Was an error, or a row that is locked, taken for a refusal?",
@@ -256,6 +275,21 @@ class TransferTokens(Exercise):
         right = moved == 0 and after[one][0] - before[one][0] == back - n
         attempt.expect(right, "tokens lost", n=n, bonus=0, moved=moved)
         attempt.expect(not outside, "kept in this process")
+        if any(statement.sqlstate == DEADLOCK for statement in attempt.log.statements):
+            await self._starts_over_after_deadlocks(attempt)
+
+    async def _starts_over_after_deadlocks(self, attempt: Attempt) -> None:
+        """For those who can deadlock: the server says so many times, without the second that each would take."""
+        giver, taker = await _add_users(attempt, 500, 500)
+        await attempt.sql(DEADLOCKS)
+        try:
+            said = await attempt.call(sessions_of(attempt), giver, taker, 100)
+        except Wrong as wrong:
+            if wrong.mistake != "raised":
+                raise
+            times = await attempt.value("SELECT last_value FROM deadlocks")
+            raise attempt.wrong("gave up at a deadlock", times=times, error=kind_of(wrong.__cause__)) from wrong
+        attempt.expect(_yes_or_no(attempt, said), "refused in a race", said=said)
 
 
 def _broke_off(attempt: Attempt, wrong: Wrong, times: int) -> Wrong:
