@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -23,6 +24,8 @@ DEADLOCK, SERIALIZATION, NOT_AVAILABLE = "40P01", "40001", "55P03"  # and of wha
 
 PATIENCE = 0.8  # seconds for the learner's sessions to reach a lock
 LONGEST = 2.0  # seconds: a statement that stands at a lock for three is cancelled
+LONGEST_HOLD = 1.0  # seconds for who limits its waiting: who is ready to wait for longer is ready to wait
+LIMIT = re.compile(r"\b(set_config|(lock|statement|transaction)_timeout)\b", re.IGNORECASE)
 LOOKS = 100  # and at least so often do we look: on a busy machine both sides are slow alike
 BLOCKED = """
     SELECT count(*) FROM pg_stat_activity
@@ -107,7 +110,7 @@ async def until_blocked(attempt: Attempt, running: asyncio.Future[Any], count: i
 
     It does not when ``running`` is over, when a session would rather fail than wait (NOWAIT, lock_timeout), or when
     patience is at its end. The lock table itself is asked: a session that was let go is no longer in it, even if its
-    process has not run since.
+    process has not run since. Who has set itself a limit for waiting is let stand there for ``LONGEST_HOLD``.
     """
     clock = asyncio.get_running_loop().time
     start, looks = clock(), 0
@@ -115,12 +118,19 @@ async def until_blocked(attempt: Attempt, running: asyncio.Future[Any], count: i
         await eyes.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # a transaction would see one moment
         while not running.done() and clock() - start < (PATIENCE if looks >= LOOKS else LONGEST):
             if await eyes.scalar(text(BLOCKED)) >= count:
+                if any(limits_its_waiting(statement.sql) for statement in attempt.log.statements):
+                    await asyncio.wait({running}, timeout=LONGEST_HOLD)
                 return True
             if any(statement.sqlstate == NOT_AVAILABLE for statement in attempt.log.statements):
                 return False
             looks += 1
             await asyncio.wait({running}, timeout=0.005)
     return False
+
+
+def limits_its_waiting(sql: str) -> bool:
+    """True for what sets ``lock_timeout`` and the like, or may do so."""
+    return LIMIT.search(sql) is not None
 
 
 @contextmanager

@@ -42,8 +42,9 @@ _LOOKALIKES = (
 
 
 def awkward_text() -> str:
-    """A text that nobody has written yet, with something in it that breaks SQL made by hand."""
-    return f"{choice(AWKWARD_TEXTS)} {token_hex(3)}"
+    """A text that nobody has written yet, with everything in it that breaks SQL made by hand."""
+    texts = sorted(AWKWARD_TEXTS, key=lambda _: randbelow(1 << 30))
+    return f"  {' '.join(texts)} {token_hex(3)}"
 
 
 def lookalikes(email: str) -> list[str]:

@@ -12,12 +12,13 @@ from uuid import UUID, uuid4
 
 from course_lib.judging.asking import is_list
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.crowd import AWKWARD_TEXTS, ROLES, STATUSES, awkward_text
+from course_lib.judging.crowd import ROLES, STATUSES, awkward_text
 from course_lib.judging.staging import add_rows
 
 TIED = 4  # conversations of the same moment: an order without ids gets them right once in 24 times
 TITLES = ("Refunds", "Opening hours", "Spare parts", "New conversation")  # titles are not unique
 WORDS = ("oven", "tide", "lens", "brake", "valve", "seed", "mast", "fridge", "invoice", "ferry", "dome", "comet")
+SIGNS = " ".join(f"{sign} {sign * 3}" for sign in map(chr, range(1, 128)) if not sign.isalnum())  # none separates texts
 _random = Random()  # of our own: what an answer seeds is another one
 Groups = list[tuple[str, list[str]]]  # the title of each conversation, and texts of its messages
 
@@ -62,8 +63,8 @@ def new_threads(
         aborted: one message of so many was cut off; 0 for none.
         gap: how far the next number may be; 1 for numbers without gaps.
         tied: some were updated in the same moment.
-        awkward: roles and statuses of every kind, texts said twice in one conversation, one that is empty, and
-            neighbours in time with the same title.
+        awkward: roles and statuses of every kind, texts said twice in one conversation, one that is empty, one with
+            every sign in it, and neighbours in time with the same title.
     """
     threads = [_thread(user_id, size, place, (words, aborted, gap)) for place, size in enumerate(sizes)]
     if tied:
@@ -143,9 +144,10 @@ def _complicate(threads: Sequence[Thread], aborted: int) -> None:
                 twin = thread.messages[number - 1]
                 message |= {name: twin[name] for name in ("role", "status", "content", "created_at")}
             elif number % 4 == 2:
-                message["content"] += f" {choice(AWKWARD_TEXTS)}"
+                message["content"] += awkward_text()
     longest = max(threads, key=lambda thread: len(thread.messages))
     if len(longest.messages) > len(ROLES):
+        longest.messages[-2] |= {"content": f"{token_hex(4)} {SIGNS}", "status": "aborted"}
         longest.messages[-1] |= {"content": "", "status": "aborted"}
 
 

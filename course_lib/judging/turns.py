@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, event, text
 
-from course_lib.judging.asking import BLOCKED, LONGEST
+from course_lib.judging.asking import BLOCKED, LONGEST, LONGEST_HOLD, limits_its_waiting
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.races import sessions_of
 from course_lib.judging.trouble import QUERY_CANCELED, sqlstate_of
@@ -38,6 +38,8 @@ class Call:
     """How many COMMITs it was let send."""
     at_commit: bool = False
     """Whether it is a COMMIT that it came to last."""
+    impatient: bool = False
+    """Whether it has set itself a limit for waiting that was not tried yet."""
     turns: list[asyncio.Future[None]] = field(default_factory=list)
     """What it waits for before its next statement or COMMIT; several, if it runs tasks of its own."""
 
@@ -97,6 +99,7 @@ class Race:
             return
         call.statements += 1
         call.at_commit = not statement
+        call.impatient = call.impatient or (bool(statement) and limits_its_waiting(statement[1]))
         if self.taking_turns:
             turn = asyncio.get_running_loop().create_future()
             call.turns.append(turn)
@@ -128,7 +131,9 @@ class Race:
             held = any(call.waits_for_turn for call in self.calls)
             standing = await self._judge.scalar(text(BLOCKED))
             if standing >= len(moving):
-                return True
+                if not any(call.impatient for call in moving):
+                    return True
+                await self._try_patience(moving)
             held = held or standing > 0
             passed = clock.time() - start
             if (looks > LOOKS or passed > LONGEST) and passed > (PATIENCE if held else sleep):
@@ -138,6 +143,13 @@ class Race:
             tasks = {call.task for call in moving}
             await asyncio.wait(tasks, timeout=0.002, return_when=asyncio.FIRST_COMPLETED)
         return True
+
+    async def _try_patience(self, standing: Sequence[Call]) -> None:
+        """Let them stand at their locks for as long as anybody has to be ready to wait."""
+        for call in self.calls:
+            call.impatient = False
+        tasks = {call.task for call in standing}
+        await asyncio.wait(tasks, timeout=LONGEST_HOLD, return_when=asyncio.FIRST_COMPLETED)
 
     async def take_turns(self) -> bool:
         """One statement or COMMIT each, in the order in which they were started, until all have ended.

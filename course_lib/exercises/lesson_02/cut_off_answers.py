@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from course_lib.exercises.lesson_02.scenes.belongings import give_belongings
 from course_lib.exercises.lesson_02.scenes.going_on import go_on
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
 from course_lib.judging.asking import ask, expect_list, expect_news, fetched, sent_most
@@ -66,6 +67,8 @@ class CutOffAnswers(Exercise):
         "not unique": NOT_UNIQUE,
         "strangers": "{count} titles or texts came that are in no conversation of the user. "
         "| Is the owner a condition of the query?",
+        "pieces": "{count} texts came that are a piece of a message's text, and not the whole. "
+        "| Cut off, or joined and split again: whatever separates texts can stand in one. Gather them in an array.",
         "whole messages too": "{count} texts came that were not cut off. "
         "| Only what is `aborted` is asked for, and a condition on conversations says nothing of their messages.",
         "empty groups": "{count} conversations came without any text. "
@@ -97,6 +100,7 @@ class CutOffAnswers(Exercise):
         sizes = [(18, 0, 11, 4, 25)[place % 5] for place in range(CONVERSATIONS)]
         threads = await add_threads(attempt, mine, sizes, **KINDS)
         await add_threads(attempt, stranger, [20] * 3, aborted=2)
+        await give_belongings(attempt)
         await add_double(attempt, mine)
         wanted = _cuts(threads)
         found = await self._ask(attempt, mine)
@@ -128,8 +132,10 @@ class CutOffAnswers(Exercise):
         said = Counter(text for _, texts in found for text in texts)
         own = {text for thread in threads for text in (thread.title, *thread.contents)}
         home = {text: thread.id for thread, cut in wanted for text in cut}
-        strangers = sum(text not in own for title, texts in found for text in (title, *texts))
-        attempt.expect(not strangers, "strangers", count=strangers)
+        strangers = [text for title, texts in found for text in (title, *texts) if text not in own]
+        pieces = sum(any(text in whole for whole in own) for text in strangers)
+        attempt.expect(pieces < len(strangers) or not strangers, "pieces", count=pieces)
+        attempt.expect(not strangers, "strangers", count=len(strangers))
         whole = sum(times for text, times in said.items() if text not in home)
         attempt.expect(not whole, "whole messages too", count=whole)
         empty = sum(not texts for _, texts in found)

@@ -17,6 +17,7 @@ from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.foreign import plain
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.staging import add_user
+from course_lib.judging.threads import add_threads
 
 STATEMENTS = 2
 BYTES = 600  # per row, beside the texts; an embedding alone has over 2,000
@@ -86,6 +87,7 @@ class DocumentsWithChunks(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         mine, newcomer = await add_user(attempt), await add_user(attempt)
         papers = await add_papers(attempt, mine, [size + randbelow(2) * (size > 0) for size in SIZES])
+        await add_threads(attempt, mine, [2, 2])
         await add_double(attempt, mine)
         before = await self._look_at(attempt, mine, papers)
         for nobody in (newcomer, uuid4()):

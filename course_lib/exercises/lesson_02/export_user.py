@@ -18,10 +18,11 @@ from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 from course_lib.judging.staging import add_user
-from course_lib.judging.threads import Thread, add_threads
+from course_lib.judging.threads import Thread, add_threads, insert_threads, new_threads
 
 STATEMENTS = 5
 SIZES = (0, 4, 9, 2, 7, 12, 5, 3, 6, 8)  # messages of the conversations
+MOST = 500  # conversations of one user
 CHUNKS = (12, 0, 9, 15, 11, 8, 14, 10, 13)
 BYTES = 400  # per row, beside the texts; a chunk's embedding alone has over 2,000
 KINDS: dict[str, Any] = {"tied": False, "gap": 3, "awkward": True}
@@ -81,7 +82,8 @@ class ExportUser(Exercise):
         "| All of them, whatever their role and status, in the conversation of their `conversation_id`.",
         "order": "The {what} came in another order than asked for. | Documents by `title`, conversations by "
         "`created_at`, messages by `seq`.",
-        "too many statements": "{count} statements were sent for one user; the budget is {budget}. "
+        "too many statements": "{count} statements were sent for one user with {conversations} conversations; "
+        "the budget is {budget}. "
         "| Sent most often: `{repeated}`.",
         "multiplied": "{rows} rows were fetched for {documents} documents, {conversations} conversations and "
         "{messages} messages, {most} of them by one statement. "
@@ -95,13 +97,17 @@ class ExportUser(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
         papers = await add_papers(attempt, mine, [size + randbelow(3) * bool(size) for size in CHUNKS], words=3)
-        threads = await add_threads(attempt, mine, [size + randbelow(2) * bool(size) for size in SIZES], **KINDS)
+        sizes = [size + randbelow(2) * bool(size) for size in SIZES]
+        threads = new_threads(mine, sizes + [place % 2 for place in range(MOST - len(sizes))], **KINDS)
+        few, more = threads[: len(sizes)], threads[len(sizes) :]
+        await insert_threads(attempt, few)
         await add_papers(attempt, stranger, [30], words=3)
         await add_threads(attempt, stranger, [30, 30, 30])
         await add_double(attempt, mine)
-        before = await self._look_at(attempt, mine, papers, threads)
+        before = await self._look_at(attempt, mine, papers, few)
         await self._compare(attempt, newcomer, await self._ask(attempt, newcomer), [], [])
         await self._knows_nobody(attempt)
+        await insert_threads(attempt, more)
         gone, *papers = papers
         await attempt.sql("DELETE FROM documents WHERE id = :id", id=gone.id)
         await self._look_at(attempt, mine, papers, await go_on(attempt, threads, **KINDS), before)
@@ -116,7 +122,7 @@ class ExportUser(Exercise):
         await self._compare(attempt, user_id, export, papers, threads)
         attempt.expect(
             log.count <= STATEMENTS, "too many statements",
-            count=log.count, budget=STATEMENTS, repeated=sent_most(log),
+            count=log.count, conversations=len(threads), budget=STATEMENTS, repeated=sent_most(log),
         )  # fmt: skip
         rows, most = fetched(log), max((statement.received for statement in log.statements), default=0)
         messages = sum(len(thread.messages) for thread in threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 from uuid import UUID, uuid4
 
+from course_lib.exercises.lesson_02.scenes.belongings import give_belongings
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
 from course_lib.judging.asking import ask, expect_list, expect_news, fetched, sent_most
 from course_lib.judging.attempt import Attempt
@@ -60,6 +61,8 @@ class LastThree(Exercise):
         "not unique": NOT_UNIQUE,
         "strangers": "{count} titles or texts came that are in no conversation of the user. "
         "| Is the owner a condition of the query?",
+        "pieces": "{count} texts came that are a piece of a message's text, and not the whole. "
+        "| Cut off, or joined and split again: whatever separates texts can stand in one. Gather them in an array.",
         "merged": "{count} lines hold texts of several conversations. "
         "| Group by the id. A title is no key.",
         "empty ones missing": "{count} of {total} conversations did not come, and those have no message. "
@@ -91,6 +94,7 @@ class LastThree(Exercise):
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
         threads = await _stage(attempt, mine)
         await add_threads(attempt, stranger, [4] * 9)
+        await give_belongings(attempt)
         await add_double(attempt, mine)
         found = await self._ask(attempt, mine)
         received, log = attempt.log.bytes_received, attempt.log
@@ -150,8 +154,10 @@ class LastThree(Exercise):
     def _compare_lines(self, attempt: Attempt, found: Groups, threads: list[Thread], home: dict[str, Thread]) -> None:
         """Which conversations came."""
         own = {text for thread in threads for text in (thread.title, *thread.contents)}
-        strange = sum(text not in own for title, texts in found for text in (title, *texts))
-        attempt.expect(not strange, "strangers", count=strange)
+        strange = [text for title, texts in found for text in (title, *texts) if text not in own]
+        pieces = sum(any(text in whole for whole in own) for text in strange)
+        attempt.expect(pieces < len(strange) or not strange, "pieces", count=pieces)
+        attempt.expect(not strange, "strangers", count=len(strange))
         homes = [{home[text].id for text in texts if text} for _, texts in found]
         merged = sum(len(ids) > 1 for ids in homes)
         attempt.expect(not merged, "merged", count=merged)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+from course_lib.exercises.lesson_02.scenes.belongings import give_belongings
 from course_lib.exercises.lesson_02.scenes.going_on import go_on
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
 from course_lib.judging.asking import ask, expect_list, expect_news, fetched, is_list, sent_most
@@ -80,6 +81,7 @@ class MessageCounts(Exercise):
         sizes = [(0, 0, 5, 5, 2, 2, 8, 3)[place % 8] for place in range(CONVERSATIONS)]
         threads = await add_threads(attempt, mine, sizes, words=WORDS, gap=3, awkward=True)
         await add_threads(attempt, stranger, [0, 7, 11, 4])
+        await give_belongings(attempt)
         await add_double(attempt, mine)
         before = await self._look_at(attempt, mine, threads)
         for nobody in (newcomer, uuid4()):

@@ -9,6 +9,7 @@ from secrets import choice, randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+from course_lib.exercises.lesson_02.scenes.belongings import give_belongings
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, naming_lazy_loads
 from course_lib.judging.asking import ask, expect_list, fetched, is_list, sent_most
 from course_lib.judging.attempt import Attempt
@@ -77,6 +78,7 @@ class NewestMessages(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         stage = Stage(attempt)
         await stage.set_up()
+        await give_belongings(attempt)
         for n in (58 + randbelow(5), 1, 5 + randbelow(3)):  # many first: there no order is right by chance
             await self._look_at(attempt, stage, n)
         await stage.add_older()  # only now: until then a forgotten join multiplies few rows, and is told so at once

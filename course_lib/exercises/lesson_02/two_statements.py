@@ -8,6 +8,7 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+from course_lib.exercises.lesson_02.scenes.belongings import give_belongings
 from course_lib.exercises.lesson_02.scenes.going_on import go_on
 from course_lib.exercises.lesson_02.scenes.lazy_loads import LOADED_ON_ACCESS, NOT_UNIQUE, naming_lazy_loads
 from course_lib.judging.asking import ask, expect_list, expect_news, fetched, readable, sent_most
@@ -79,6 +80,7 @@ class TwoStatements(Exercise):
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
         threads = await add_threads(attempt, mine, [place % 7 for place in range(CONVERSATIONS)], gap=3, awkward=True)
         await add_threads(attempt, stranger, [30 + randbelow(9)] * 10)
+        await give_belongings(attempt)
         await add_double(attempt, mine)
         before = await self._look_at(attempt, mine, threads)
         for nobody in (newcomer, uuid4()):

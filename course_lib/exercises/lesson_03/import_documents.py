@@ -80,7 +80,8 @@ class ImportDocuments(Exercise):
         "made fit": "Row {index} breaks a rule of the table as it is, and is stored with {column} {value!r}. "
         "| Hand the values to the database as they are: what it refuses is not stored.",
         "not reported": "Row {index} was not stored, and the dict does not say so. "
-        "| Every refused row goes into the report, by its index in the list, from 0.",
+        "| Every refused row goes into the report, by its index in the list, from 0. Of equal rows each has its own: "
+        "count them (`enumerate`) rather than look for them (`index`).",
         "reported although stored": "The dict says that row {index} was refused, and the row is in the table. "
         "| Only what the database refuses is refused.",
         "wrong name": "For row {index} it reported {name!r}, and that is not what the server's error says. "
@@ -208,15 +209,19 @@ def _entry(source: str, **other: Any) -> Entry:
 
 
 def _mixed_batch() -> list[Entry]:
-    """Good rows and refused ones. Some sources come twice: what was refused once may come again and be good."""
+    """Good rows and refused ones. Some sources come twice: what was refused once may come again and be good.
+
+    Two rows come twice as they are, one good, one refused.
+    """
     again, twice = f"again/{token_hex(2)}.md", f"twice/{token_hex(2)}.md"
+    repeated = [_entry(f"same/{token_hex(2)}.md"), _entry("g", status="old")]
     rows = [_entry(f"fresh/{n}.md", title=awkward_text(), status=status) for n, status in enumerate(GOOD)]
     rows += [_entry("it's 100%_\\", content_hash=None), _entry("there/0.md"), _entry("a", status="new")]
     rows += [_entry("b", content_hash=token_bytes(20)), _entry("c", title=None), _entry("d", title="")]
     rows += [_entry("e", title=None, status="new"), _entry("f", content_hash=b"", status="it's")]  # two rules broken
-    rows += [_entry(again, status=token_hex(2)), _entry(twice)]
+    rows += [_entry(again, status=token_hex(2)), _entry(twice), *repeated]
     SystemRandom().shuffle(rows)
-    return [*rows, _entry(twice), _entry(again), _entry("last/1.md")]
+    return [*rows, _entry(twice), _entry(again), *repeated, _entry("last/1.md")]
 
 
 def _refused(batch: list[Entry], there: set[str]) -> dict[int, str | None]:
@@ -242,7 +247,7 @@ def _refused(batch: list[Entry], there: set[str]) -> dict[int, str | None]:
 def _in_place_of(entry: Entry, after: dict[str, Any], batch: list[Entry]) -> bool:
     """True if the entry is not stored: nothing is, or another entry of the same source."""
     stored = after.get(entry["source"])
-    rivals = [other for other in batch if other["source"] == entry["source"] and other is not entry]
+    rivals = [other for other in batch if other["source"] == entry["source"] and other != entry]
     return stored is None or any(other.items() <= stored.items() for other in rivals)
 
 

@@ -10,12 +10,12 @@ from course_lib.judging.asking import SERIALIZATION, UNIQUE, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
-from course_lib.judging.races import sessions_of
+from course_lib.judging.races import listening, sessions_of
 from course_lib.judging.staging import add_rows, add_user, other_rows
-from course_lib.judging.trouble import behind
 from course_lib.judging.turns import in_turns
 
-TEXTS, FAILING, FEWER = 500, 347, 120
+TEXTS, FAILING, FEWER, FEW = 500, 347, 120, 12
+FAILED_ELSEWHERE = "UPDATE documents SET status = 'failed', error = 'no answer elsewhere' WHERE id = :id"
 WITNESS = """
     DO $do$ BEGIN
         CREATE SCHEMA judge;
@@ -80,9 +80,13 @@ class Ingest(Exercise):
         "error swallowed": "`embed` failed, and `ingest` returned {said} as if all were well. "
         "| The caller has to know: write down the failure, then let the error go on.",
         "another error": "`embed` failed with {error}, and out of `ingest` came {raised}. "
-        "| After the failure is written down, a bare `raise` passes the error on.",
+        "| After the failure is written down, a bare `raise` passes the error on. A TaskGroup packs it into a group.",
         "connection held": "While `embed` was at work, {count} connection(s) were out of the pool. "
         "| End the session before you call the model, and open another one after it.",
+        "left at work": "`embed` failed in one of several calls, and a connection was taken while {count} of the "
+        "others were still at work. "
+        "| `gather` goes on at the first error and leaves the others running. Wait for all (`return_exceptions=True`), "
+        "or let a TaskGroup cancel them.",
         "transaction open": "While `embed` was at work, {count} transaction(s) were open. "
         "| Commit before you call the model, whatever engine it was.",
         "status after failure": "`embed` failed with {error}, and the document's status is {status!r}. "
@@ -108,6 +112,13 @@ class Ingest(Exercise):
         "| What was there stays there, until there is something better.",
         "old version kept": "A document got {n} other texts, and its chunks are those of before. "
         "| Ready says that a version is stored, and not which one.",
+        "old model kept": "The same texts came with another `embed.model`, and the chunks are those of before. "
+        "| Vectors of two models have nothing to do with each other: a chunk stays only with the model it was made "
+        "by.",
+        "state of before": "While `embed` was at work another call failed and said so; this one returned, and the "
+        "document's status is {status!r} and its `error` {stored!r}. "
+        "| Where an object was loaded before, the ORM writes only what differs from that. Send an UPDATE, or load it "
+        "again under a lock.",
         "left over": "A version of {n} texts took the place of a longer one, and {count} chunks can be found. "
         "| Those of the old version that have no successor have to go.",
         "empty version": "For a version without texts it raised {error}. "
@@ -139,6 +150,7 @@ class Ingest(Exercise):
         await self._stores(attempt, embed, newer, TEXTS, "A new version's")
         await self._stores(attempt, embed, new_texts(FEWER), FEWER, "A third version's")
         attempt.expect(await _others(attempt, id) == others, "other documents")
+        await self._embeds_anew(attempt)
         await self._two_at_once(attempt)
         with calling_it(attempt, "empty version"):
             await self._stores(attempt, embed, [], FEWER, "An empty version's")
@@ -151,7 +163,11 @@ class Ingest(Exercise):
         before = await _chunks(attempt, embed.document_id)
         error, said = None, None
         try:
-            said = await attempt.call(sessions_of(attempt), embed, embed.document_id, list(texts))
+            with (
+                listening(attempt, "do_connect", embed.note_connection),
+                listening(attempt, "checkout", embed.note_connection),
+            ):
+                said = await attempt.call(sessions_of(attempt), embed, embed.document_id, list(texts))
         except Wrong as wrong:
             if wrong.mistake != "raised" or not embed.failed:
                 raise
@@ -164,9 +180,9 @@ class Ingest(Exercise):
         attempt.expect(after == before, "half indexed", failing=number, count=len(after), n=len(texts))
         attempt.expect(error is not None, "error swallowed", said=article(said))
         raised = error.__cause__ if error else None
-        came = fails_with in list(behind(raised))
-        attempt.expect(came, "another error", error=kind_of(fails_with), raised=article(raised))
+        attempt.expect(raised is fails_with, "another error", error=kind_of(fails_with), raised=article(raised))
         await self._look_at(attempt, embed, len(before), len(texts))
+        attempt.expect(not embed.left_at_work, "left at work", count=embed.left_at_work)
         status, stored = await _state(attempt, embed.document_id)
         attempt.expect(status == "failed", "status after failure", error=kind_of(fails_with), status=status)
         attempt.expect(bool(stored and stored.strip()), "no reason", error=kind_of(fails_with), stored=stored)
@@ -179,8 +195,9 @@ class Ingest(Exercise):
             await attempt.call(sessions_of(attempt), embed, embed.document_id, list(texts))
         after = await _chunks(attempt, embed.document_id)
         wanted = embed.rows(texts)
-        attempt.expect(after != before or before == wanted, "old version kept" if old else "chunks missing",
-                       n=len(texts), count=len(after))  # fmt: skip
+        same = [chunk["content"] for chunk in before] == list(texts)
+        kept = "old model kept" if old and same else "old version kept" if old else "chunks missing"
+        attempt.expect(after != before or before == wanted, kept, n=len(texts), count=len(after))
         attempt.expect(len(after) <= len(texts), "left over", n=len(texts), count=len(after))
         attempt.expect(len(after) == len(texts), "chunks missing", n=len(texts), count=len(after))
         for index, (stored, right) in enumerate(zip(after, wanted, strict=True)):
@@ -191,8 +208,18 @@ class Ingest(Exercise):
         writers = await attempt.value(WRITERS, id=embed.document_id)
         attempt.expect(writers <= 1, "several transactions", count=writers)
         status, error = await _state(attempt, embed.document_id)
+        overwritten = not embed.meanwhile or (status == "ready" and error is None)
+        attempt.expect(overwritten, "state of before", status=status, stored=error)
         attempt.expect(status == "ready", "not ready", status=status)
         attempt.expect(error is None, "old error", stored=error)
+
+    async def _embeds_anew(self, attempt: Attempt) -> None:
+        """The same texts with another model, while a call elsewhere fails for the document."""
+        id, texts = await _add_document(attempt), new_texts(FEW)
+        await self._stores(attempt, Embedder(attempt, id), texts, 0, "The first")
+        another = Embedder(attempt, id)
+        another.meanwhile = FAILED_ELSEWHERE
+        await self._stores(attempt, another, texts, FEW, "Another model's")
 
     async def _look_at(self, attempt: Attempt, embed: Embedder, old: int, new: int) -> None:
         """What could be seen while ``embed`` was asked, and whenever the document was made ready."""

@@ -83,6 +83,8 @@ class QueueOfJobs(Exercise):
         "finished job": "`claim` took a job whose status was {status!r}. | That one is over.",
         "lease ignored": "`claim` took a job that another worker held for {seconds} seconds more. "
         "| Running jobs can be taken when their lease is in the past, and not before.",
+        "without a lease": "`claim` took a job that is `running` and whose `leased_until` is NULL. "
+        "| NULL is not in the past: nobody knows when that lease is over, and the job stays as it is.",
         "empty queue": "With nothing to take, `claim` raised {error}. | None was asked for.",
         "not a bool": "`complete` returned {kind}, and True or False was asked for. "
         "| Compare what came back, for example with `== 1` or `is not None`.",
@@ -176,6 +178,7 @@ class QueueOfJobs(Exercise):
         await add_jobs(attempt, 50, **{**LONG_OVER, "status": "queued"})
         last_try = {"attempts": 3, "max_attempts": 3, "leased_until": "2100-01-01T00:00:00Z"}
         await add_jobs(attempt, -20, **{**LONG_OVER, **last_try})
+        await add_jobs(attempt, -1, **{**LONG_OVER, "leased_until": None})
 
     def _could_be_taken(self, attempt: Attempt, before: Jobs, claimed: UUID) -> None:
         attempt.expect(claimed in before, "not a job", kind="an id that no job has")
@@ -183,6 +186,7 @@ class QueueOfJobs(Exercise):
         attempt.expect(job["status"] in ("queued", "running"), "finished job", status=job["status"])
         due = job["minutes"] <= 0 or job["status"] == "running"
         attempt.expect(due, "not due", minutes=job["minutes"])
+        attempt.expect(job["status"] == "queued" or job["leased_until"] is not None, "without a lease")
         attempt.expect(job["status"] == "queued" or job["lease"] < 0, "lease ignored", seconds=job["lease"])
 
     async def _inspect(self, attempt: Attempt, before: Jobs, claimed: UUID, worker: str, seconds: float) -> None:
@@ -275,5 +279,6 @@ class QueueOfJobs(Exercise):
 
 def _may_fail(before: dict[str, Any], after: dict[str, Any]) -> bool:
     """True for a job that was out of attempts and in nobody's hands, and was made failed."""
-    free = before["status"] == "queued" or (before["status"] == "running" and before["lease"] < 0)
+    left = before["lease"] is not None and before["lease"] < 0
+    free = before["status"] == "queued" or (before["status"] == "running" and left)
     return bool(free and before["attempts"] >= before["max_attempts"] and after["status"] == "failed")

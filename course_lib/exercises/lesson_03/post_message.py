@@ -12,22 +12,23 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from course_lib.db import make_session_factory
-from course_lib.exercises.lesson_03.scenes.gate import (
-    AT_ONCE,
-    BUILD_GATE,
-    LONGEST_HOLD,
-    PATIENCE,
-    closed_gate,
-    held_engine,
+from course_lib.exercises.lesson_03.scenes.gate import AT_ONCE, BUILD_GATE, closed_gate, held_engine
+from course_lib.judging.asking import (
+    CHECK,
+    DEADLOCK,
+    NOT_AVAILABLE,
+    SERIALIZATION,
+    UNIQUE,
+    calling_it,
+    small_pool,
 )
-from course_lib.judging.asking import DEADLOCK, NOT_AVAILABLE, SERIALIZATION, UNIQUE, calling_it, small_pool
 from course_lib.judging.attempt import POOL, Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_rows, add_user
-from course_lib.judging.trouble import sqlstate_of
+from course_lib.judging.trouble import behind, sqlstate_of
 from course_lib.judging.turns import Race, run_race
 
 ROLES = ("user", "assistant", "tool")
@@ -83,6 +84,10 @@ class PostMessage(Exercise):
         "| Only a number that is taken can be free the next time. Which constraint was it?",
         "error swallowed": "For a role that does not exist it raised nothing and returned {said}. "
         "| None is for a conversation that does not exist. What the table refuses is an error, and reaches the caller.",
+        "another error": "For a role that does not exist it raised {error}, after {tries} INSERT(s) that the table "
+        "had refused. "
+        "| What the table refuses is an error that reaches the caller, as the database tells it. Which constraint was "
+        "it? Only a number that is taken can be free the next time.",
         "unknown conversation": "For a conversation that does not exist it {did}. "
         "| None was asked for: look whether the row is there, or catch what the foreign key says.",
         "others wait": "While a post to one conversation was going on, a post to another one had to wait for it. "
@@ -159,6 +164,9 @@ class PostMessage(Exercise):
                 raise
             late = isinstance(wrong.__cause__, TimeoutError)
             attempt.expect(not late, "tried for ever", seconds=REFUSING_SECONDS)
+            told = any(sqlstate_of(error) == CHECK for error in behind(wrong.__cause__))
+            tries = sum(statement.sqlstate == CHECK for statement in attempt.log.statements)
+            attempt.expect(told or not tries, "another error", error=article(wrong.__cause__), tries=tries)
         else:
             raise attempt.wrong("error swallowed", said=repr(said))
 
@@ -213,7 +221,6 @@ class PostMessage(Exercise):
                     other = race.start(attempt.answer, sessions_of(attempt), id, "user", contents[len(race.calls)])
                     held_outside = not await race.settle(SLEEP) and other in race.held_outside
                     if not other.ended:
-                        await self._try_its_patience(attempt)
                         break  # it waits for the first one, as it should, or tries again and again
                     overtaken += 1
                     await gate.let_through()
@@ -228,12 +235,6 @@ class PostMessage(Exercise):
             raise _named(attempt, wrong, overtaken) from wrong
         await self._compare(attempt, id, highest, dict(zip(contents, answers, strict=True)))
         attempt.expect(not held_outside, "locked in this process")
-
-    async def _try_its_patience(self, attempt: Attempt) -> None:
-        """Who has set itself a limit for waiting has to wait for longer than that."""
-        limit = float(await attempt.value(PATIENCE))
-        if limit <= LONGEST_HOLD:
-            await asyncio.sleep(1.3 * limit)
 
     async def _compare(self, attempt: Attempt, id: UUID, highest: int, told: dict[str, Any]) -> None:
         n = len(told)

@@ -134,8 +134,9 @@ class PostOnce(Exercise):
             said = await self._post(attempt, another)
         attempt.expect(said == seq + 1, "merged", did=f"was told {said}")
         await self._replays(attempt, request, seq)
+        await self._replays(attempt, another, said)
         _, other_id, _ = await new_conversation(attempt, user_id)
-        for content in ("Never mind.", request.content.swapcase(), f"{request.content} "):
+        for content in (request.content.replace("é", "ê"), request.content.swapcase(), f"{request.content} "):
             await self._refuses(attempt, request._replace(content=content), "content")
         await self._refuses(attempt, request._replace(conversation_id=other_id), "conversation")
         await self._replays(attempt, request, seq)

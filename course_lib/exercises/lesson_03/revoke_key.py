@@ -19,6 +19,9 @@ from course_lib.judging.turns import in_turns
 
 CHECKS_IN_THE_UPDATE = re.compile(r"\bUPDATE\s+api_keys\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
 LONG_AGO, LATER = "2026-02-01T10:00:00Z", "2100-01-01T00:00:00Z"  # what is not NULL is not active
+TABLES = ("users", "api_keys")
+PRINT = "(SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM {} AS t)"
+PRINTS = f"SELECT {', '.join(map(PRINT.format, TABLES))}"
 WATCH = """
     DO $do$ BEGIN
         CREATE SCHEMA judge;
@@ -84,6 +87,9 @@ class RevokeKey(Exercise):
         "| Did the UPDATE change a row? Ask it.",
         "a moment without": "It said False for the last key, and in between it had committed that the user has none. "
         "| Others see what is committed: check before the commit, not after it.",
+        "changed although refused": "It said False, and a row of `{table}` is not as it was before. "
+        "| False means that nothing has changed. An UPDATE that serves as a lock also moves `updated_at`: roll it "
+        "back, or lock with FOR UPDATE.",
         "revoked twice": "A key that was revoked before {did}. | False was asked for, and its `revoked_at` stays.",
         "unknown key": "For an id that no key has, it {did}. | No such key means False.",
         "checked in the UPDATE": "Two sessions revoked the user's last two keys, each in an UPDATE that asked for "
@@ -145,27 +151,34 @@ class RevokeKey(Exercise):
 
     async def _keeps_the_last(self, attempt: Attempt) -> None:
         for revoked in (0, 2 + randbelow(3)):
-            said, kept = await self._asks_for_the_last(attempt, revoked)
+            said, kept, before = await self._asks_for_the_last(attempt, revoked)
             if not kept and not revoked:
                 await attempt.sql("DELETE FROM api_keys")  # with nobody else's keys around, does it count right?
-                _, kept = await self._asks_for_the_last(attempt, revoked)
+                _, kept, _ = await self._asks_for_the_last(attempt, revoked)
                 raise attempt.wrong("counted everybody's" if kept else "last key revoked")
             attempt.expect(kept, "counted revoked ones", revoked=revoked)
             attempt.expect(not said, "false yes")
+            await self._has_changed_nothing(attempt, before)
         without = await attempt.value("SELECT is_called FROM judge.without_a_key")
         attempt.expect(not without, "a moment without")
 
-    async def _asks_for_the_last(self, attempt: Attempt, revoked: int) -> tuple[bool, bool]:
-        """What it said for a user's only active key, and whether that is still active."""
+    async def _has_changed_nothing(self, attempt: Attempt, before: list[str]) -> None:
+        after = await _prints(attempt)
+        changed = [table for table, was, is_now in zip(TABLES, before, after, strict=True) if was != is_now]
+        attempt.expect(not changed, "changed although refused", table="".join(changed[:1]))
+
+    async def _asks_for_the_last(self, attempt: Attempt, revoked: int) -> tuple[bool, bool, list[str]]:
+        """What it said for a user's only active key, whether that is still active, and ``_prints`` before."""
         user_id = await add_user(attempt)
         key, *_ = await _add_keys(attempt, user_id, active=1, revoked=revoked)
+        before = await _prints(attempt)
         said = await self._ask(attempt, key)
-        return said, (await _keys(attempt)).get(key, LONG_AGO) is None
+        return said, (await _keys(attempt)).get(key, LONG_AGO) is None, before
 
     async def _knows_what_is_revoked(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
         *_, key = await _add_keys(attempt, user_id, active=2, revoked=1)
-        before = await _keys(attempt)
+        before, all_before = await _keys(attempt), await _prints(attempt)
         with calling_it(attempt, "revoked twice", did="made it raise an error"):
             said = await self._ask(attempt, key)
         attempt.expect(not said, "revoked twice", did="was revoked with True")
@@ -173,6 +186,7 @@ class RevokeKey(Exercise):
         with calling_it(attempt, "unknown key", did="raised an error"):
             said = await self._ask(attempt, uuid4())
         attempt.expect(not said, "unknown key", did="returned True")
+        await self._has_changed_nothing(attempt, all_before)
 
     async def _two_at_once(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
@@ -231,3 +245,8 @@ async def _add_keys(attempt: Attempt, user_id: UUID, active: int, revoked: int =
 async def _keys(attempt: Attempt) -> dict[UUID, Any]:
     """When each key was revoked, by its id."""
     return {row[0]: row[1] for row in await attempt.sql("SELECT id, revoked_at FROM api_keys ORDER BY id")}
+
+
+async def _prints(attempt: Attempt) -> list[str]:
+    """A fingerprint of the rows of each of ``TABLES``."""
+    return list((await attempt.sql(PRINTS))[0])

@@ -5,26 +5,24 @@ from __future__ import annotations
 import asyncio
 from secrets import randbelow
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from course_lib.exercises.lesson_03.scenes.token_holders import DEADLOCKS, Balances, add_users, balances, together
 from course_lib.judging.asking import CHECK, DEADLOCK, calling_it, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import Intruder, at_once, kept_outside, listening, sessions_of, store_if_free
-from course_lib.judging.staging import add_rows, new_email, new_name
+from course_lib.judging.staging import new_email
 
 SHARED = "SELECT 1 FROM users WHERE id = :id FOR SHARE"
 NOT_BOTH = "SELECT md5(string_agg(u::text, '' ORDER BY id)) FROM users AS u WHERE id NOT IN (:giver, :taker)"
-BOTH = "SELECT id, token_limit, tokens_used FROM users WHERE id IN (:giver, :taker)"
-TIMES = dict.fromkeys(("created_at", "updated_at"), "2026-03-01T10:00Z")
 LOOK = "SELECT token_limit FROM users WHERE id IN (%s, %s)"
 SIGN_UP = "INSERT INTO users (email, name) VALUES (%s, 'Somebody New')"
 TIMES_IN_BETWEEN, COMMITS = 120, 10
-Balances = dict[UUID, tuple[int, int]]
 
 
 class TransferTokens(Exercise):
@@ -83,6 +81,9 @@ class TransferTokens(Exercise):
         "deadlock": "Two transfers in opposite directions at once: the server stopped one with {error}, SQLSTATE "
         "40P01. "
         "| Each held what the other waited for. Lock the two rows in the same order in both.",
+        "gave up at a deadlock": "Its transfers in opposite directions can deadlock, as was seen; of another one the "
+        "server stopped {times} tries with SQLSTATE 40P01, and then it raised {error}. "
+        "| Lock the two rows in the same order in both, and there is no deadlock; or start over as often as it takes.",
         "refused in a race": "While other sessions were at the same two users it said {said}, and there were more "
         "than enough tokens. "
         "| Was an error, or a row that is locked, taken for a refusal?",
@@ -93,7 +94,7 @@ class TransferTokens(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         n, left = 100 + randbelow(900), 10 + randbelow(80)
-        giver, taker = await _add_users(attempt, n + left, 5_000)
+        giver, taker = await add_users(attempt, n + left, 5_000)
         others = await attempt.value(NOT_BOTH, giver=giver, taker=taker)
         await self._transfers(attempt, giver, taker, n, left + n)
         attempt.expect(await attempt.value(NOT_BOTH, giver=giver, taker=taker) == others, "others changed")
@@ -112,9 +113,9 @@ class TransferTokens(Exercise):
         await self._goes_both_ways(attempt)
 
     async def _transfers(self, attempt: Attempt, giver: UUID, taker: UUID, n: int, left: int) -> None:
-        before = await _balances(attempt, giver, taker)
+        before = await balances(attempt, giver, taker)
         said = _yes_or_no(attempt, await attempt.call(sessions_of(attempt), giver, taker, n))
-        after = await _balances(attempt, giver, taker)
+        after = await balances(attempt, giver, taker)
         attempt.expect(said, "refused too early", left=left, n=n)
         attempt.expect(after != before, "not committed", n=n)
         same = all(after[id][1] == before[id][1] for id in before)
@@ -123,23 +124,23 @@ class TransferTokens(Exercise):
         attempt.expect((given, taken) == (-n, n), "wrong amount", n=n, given=given, taken=taken)
 
     async def _refuses(self, attempt: Attempt, giver: UUID, taker: UUID, n: int, case: str) -> None:
-        before = await _balances(attempt, giver, taker)
+        before = await balances(attempt, giver, taker)
         with calling_it(attempt, "raised instead", case=case):
             said = _yes_or_no(attempt, await attempt.call(sessions_of(attempt), giver, taker, n))
-        after = await _balances(attempt, giver, taker)
+        after = await balances(attempt, giver, taker)
         attempt.expect(not said, "false yes", case=case)
-        moved = _together(after) - _together(before)
+        moved = together(after) - together(before)
         attempt.expect(after == before, "changed although refused", case=case, moved=moved)
 
     async def _keeps_what_another_adds(self, attempt: Attempt) -> None:
         n, bonus = 100 + randbelow(100), 1_000 + randbelow(1_000)
-        giver, taker = await _add_users(attempt, n + 500, 500)
-        before = await _balances(attempt, giver, taker)
+        giver, taker = await add_users(attempt, n + 500, 500)
+        before = await balances(attempt, giver, taker)
         change = "UPDATE users SET token_limit = token_limit + :by WHERE id = :id"
         with calling_it(attempt, "broke off"):
             said = await self._while_another(attempt, change, {"by": bonus, "id": taker}, [giver, taker, n], before)
-        after = await _balances(attempt, giver, taker)
-        moved = _together(after) - _together(before)
+        after = await balances(attempt, giver, taker)
+        moved = together(after) - together(before)
         attempt.expect(said, "refused in a race", said=said)
         right = after[giver][0] == before[giver][0] - n and moved == bonus
         attempt.expect(right, "tokens lost", n=n, bonus=bonus, moved=moved)
@@ -147,8 +148,8 @@ class TransferTokens(Exercise):
     async def _keeps_what_comes_in_between(self, attempt: Attempt) -> None:
         """Another process changes the taker between two transactions of one call, if it makes two."""
         n, bonus = 100 + randbelow(100), 1_000 + randbelow(1_000)
-        giver, taker = await _add_users(attempt, n + 500, 500)
-        before = await _balances(attempt, giver, taker)
+        giver, taker = await add_users(attempt, n + 500, 500)
+        before = await balances(attempt, giver, taker)
         transactions, added = 0, 0
 
         def come_in_between(_: object) -> None:
@@ -160,8 +161,8 @@ class TransferTokens(Exercise):
 
         with listening(attempt, "begin", come_in_between), calling_it(attempt, "broke off"):
             await attempt.call(sessions_of(attempt), giver, taker, n)
-        after = await _balances(attempt, giver, taker)
-        moved = _together(after) - _together(before)
+        after = await balances(attempt, giver, taker)
+        moved = together(after) - together(before)
         right = after[giver][0] == before[giver][0] - n and moved == added
         attempt.expect(right, "tokens lost", n=n, bonus=added, moved=moved)
 
@@ -172,8 +173,8 @@ class TransferTokens(Exercise):
         looked at them too, and stands on the page of the index that was read.
         """
         n = 100 + randbelow(100)
-        giver, taker = await _add_users(attempt, n + 500, 500)
-        before = await _balances(attempt, giver, taker)
+        giver, taker = await add_users(attempt, n + 500, 500)
+        before = await balances(attempt, giver, taker)
 
         def buy(*_: object) -> None:
             buyer.change_if_free("users", taker, "token_limit = token_limit + 1")
@@ -189,16 +190,16 @@ class TransferTokens(Exercise):
                 said = _yes_or_no(attempt, await attempt.call(sessions_of(attempt), giver, taker, n))
             except Wrong as wrong:
                 raise _broke_off(attempt, wrong, buyer.changes + newcomer.changes) from wrong
-        after = await _balances(attempt, giver, taker)
-        moved = _together(after) - _together(before)
+        after = await balances(attempt, giver, taker)
+        moved = together(after) - together(before)
         attempt.expect(said, "refused in a race", said=said)
         right = after[giver][0] == before[giver][0] - n and moved == buyer.changes
         attempt.expect(right, "tokens lost", n=n, bonus=buyer.changes, moved=moved)
 
     async def _sees_what_another_spends(self, attempt: Attempt) -> None:
         n, left = 100 + randbelow(100), 300 + randbelow(100)
-        giver, taker = await _add_users(attempt, left, 500)
-        before = await _balances(attempt, giver, taker)
+        giver, taker = await add_users(attempt, left, 500)
+        before = await balances(attempt, giver, taker)
         change = "UPDATE users SET tokens_used = tokens_used + :by WHERE id = :id"
         values = {"by": left - n + 1, "id": giver}
         with (
@@ -206,9 +207,9 @@ class TransferTokens(Exercise):
             calling_it(attempt, "decided too early", IntegrityError, saying=CHECK, did="broke a rule of the table"),
         ):
             said = await self._while_another(attempt, change, values, [giver, taker, n], before)
-        after = await _balances(attempt, giver, taker)
+        after = await balances(attempt, giver, taker)
         attempt.expect(not said, "decided too early", did="said True")
-        moved = _together(after) - _together(before)
+        moved = together(after) - together(before)
         untouched = all(after[id][0] == before[id][0] for id in before)
         attempt.expect(untouched, "changed although refused", case="too little left", moved=moved)
 
@@ -220,7 +221,7 @@ class TransferTokens(Exercise):
             await other.execute(text(change), values)
             running = asyncio.ensure_future(attempt.call(sessions_of(attempt), *call))
             stood = await until_blocked(attempt, running, 1)
-            half_way = await _balances(attempt, *call[:2]) if stood else before
+            half_way = await balances(attempt, *call[:2]) if stood else before
             await other.commit()
             said = await running
         given = half_way[call[0]][0] - before[call[0]][0]
@@ -234,8 +235,8 @@ class TransferTokens(Exercise):
         arguments holds one of them by then, and the circle is closed, however fast or slow the machine.
         """
         n, back = 100 + randbelow(100), 300 + randbelow(100)
-        one, two = await _add_users(attempt, 9_000, 9_000)
-        before = await _balances(attempt, one, two)
+        one, two = await add_users(attempt, 9_000, 9_000)
+        before = await balances(attempt, one, two)
         async with attempt.judge_session() as first, attempt.judge_session() as second:
             await first.execute(text(SHARED), {"id": one})
             await second.execute(text(SHARED), {"id": two})
@@ -250,12 +251,27 @@ class TransferTokens(Exercise):
                 calling_it(attempt, "deadlock", saying=DEADLOCK),
             ):
                 said = await running
-        after = await _balances(attempt, one, two)
-        moved = _together(after) - _together(before)
+        after = await balances(attempt, one, two)
+        moved = together(after) - together(before)
         attempt.expect(said == [True, True], "refused in a race", said=" and ".join(map(repr, said)))
         right = moved == 0 and after[one][0] - before[one][0] == back - n
         attempt.expect(right, "tokens lost", n=n, bonus=0, moved=moved)
         attempt.expect(not outside, "kept in this process")
+        if any(statement.sqlstate == DEADLOCK for statement in attempt.log.statements):
+            await self._starts_over_after_deadlocks(attempt)
+
+    async def _starts_over_after_deadlocks(self, attempt: Attempt) -> None:
+        """For those who can deadlock: the server says so many times, without the second that each would take."""
+        giver, taker = await add_users(attempt, 500, 500)
+        await attempt.sql(DEADLOCKS)
+        try:
+            said = await attempt.call(sessions_of(attempt), giver, taker, 100)
+        except Wrong as wrong:
+            if wrong.mistake != "raised":
+                raise
+            times = await attempt.value("SELECT last_value FROM deadlocks")
+            raise attempt.wrong("gave up at a deadlock", times=times, error=kind_of(wrong.__cause__)) from wrong
+        attempt.expect(_yes_or_no(attempt, said), "refused in a race", said=said)
 
 
 def _broke_off(attempt: Attempt, wrong: Wrong, times: int) -> Wrong:
@@ -269,32 +285,3 @@ def _yes_or_no(attempt: Attempt, said: Any) -> bool:
     attempt.expect(said is not None, "nothing returned")
     attempt.expect(isinstance(said, bool), "not a bool", kind=article(said))
     return bool(said)
-
-
-async def _add_users(attempt: Attempt, *left: int) -> list[UUID]:
-    """Users with so many unused tokens each, in the order of their ids, so that the same one is locked every time."""
-    ids = sorted(uuid4() for _ in left)
-    used = 1_000 + randbelow(1_000)
-    rows = [
-        {
-            "id": id,
-            "email": new_email(),
-            "name": new_name(),
-            "tier": "free",
-            "token_limit": used + n,
-            "tokens_used": used,
-        }
-        for id, n in zip(ids, left, strict=True)
-    ]
-    await add_rows(attempt, "users", [{**row, **TIMES} for row in rows])
-    return ids
-
-
-async def _balances(attempt: Attempt, giver: UUID, taker: UUID) -> Balances:
-    """(token_limit, tokens_used) of each of the two who exists."""
-    rows = await attempt.sql(BOTH, giver=giver, taker=taker)
-    return {id: (limit, used) for id, limit, used in rows}
-
-
-def _together(balances: Balances) -> int:
-    return sum(limit for limit, _ in balances.values())

@@ -70,6 +70,9 @@ class BackgroundWork(Exercise):
         "| The event loop holds a task by a weak reference only. Who holds yours?",
         "tasks lost": "Garbage was collected while {n} uploads were at work, and {lost} of their tasks were gone. "
         "| Each task has to be held until it is done, however many there are.",
+        "let go early": "One of two uploads was done, garbage was collected, and the task of the other one was gone, "
+        "in the middle of `process`. "
+        "| Who is done takes itself out of what holds the tasks, and none of the others.",
         "never finished": "`process` had answered, and after {seconds:.0f} seconds the document's status was still "
         "{status!r}. | What the task changed has to be committed. By which session?",
         "result not stored": "`process` answered {result}, and the document has the status {status!r} and, for its "

@@ -68,7 +68,10 @@ class GuardRails(Exercise):
         "first connection only": "`{name}` was {first} on the engine's first connection, and is {now} on another one. "
         "| A pool makes connections as it needs them. Each of them has to begin with the limits.",
         "gone": "`{name}` was {first} in the connection's first transaction, and {later} in a later one. "
-        "| A SET in a transaction that is rolled back is undone.",
+        "| A SET in a transaction that is rolled back is undone, and a SET LOCAL holds for one transaction only.",
+        "of another call": "With {argument}={limit}, after another engine had been made with {argument}={other}, a "
+        "connection of the first one began with {found} in `{name}`. "
+        "| The limits are an engine's own: keep them in nothing that all calls share, such as one dict for all.",
         "for everybody": "A connection that is not the engine's finds {now} in `{name}`, where it was {before}. "
         "| Migrations and psql come with the same role to the same database. Bind the engine only.",
         "other engines": "Another engine of this process finds {now} in `{name}`, where it was {before}. "

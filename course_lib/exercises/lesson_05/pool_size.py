@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from numbers import Integral
 from random import Random
 from secrets import randbelow
@@ -74,23 +75,33 @@ class Service:
 
 SPREADS = (1.0,), (0.5, 1.5), (0.5,) * 14 + (4.5,) * 2  # holds, as multiples of their mean; of the last, few are long
 MEANS = 0.25, 0.125, 0.0625  # seconds; powers of two, so that whole results come out whole in any order of reckoning
+ROOM = 60, 3, 1, 0, -1  # more than the smallest pool of each process needs
+RARE, SLOW = ((1, 4), (3, 8), (13, 8)), 8.0  # requests a second for so many processes, and seconds that they hold
 IN_USE = 0.0, 0.0625, 0.5, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.75, 4.0, 6.0, 9.0, 10.25, 11.0
 
 
 def services() -> Iterator[Service]:
-    """Each average in use with too little room, with just enough, with some, and with plenty."""
+    """Each average in use with too little room, with just enough, with some, and with plenty.
+
+    Of slow requests that are rare, the share of one process is no whole number, and each has its weight.
+    """
     random = Random(randbelow(1 << 62))
-    for in_use in IN_USE:
-        for more in (60, 3, 1, 0, -1):
-            processes = random.randint(1, 8)
-            mean = random.choice([mean for mean in MEANS if (in_use * processes / mean).is_integer()])
-            holds = [mean * times for times in random.choice(SPREADS)]
-            random.shuffle(holds)
-            per_second = int(in_use * processes / mean)
-            room = Service(holds, per_second, processes, 0, 0).least + more
-            others = random.randint(3, 40)
-            rest = random.randrange(processes)  # a share rounded up is one too many
-            yield Service(holds, per_second, processes, others + room * processes + rest, others)
+    for in_use, more in product(IN_USE, ROOM):
+        processes = random.randint(1, 8)
+        mean = random.choice([mean for mean in MEANS if (in_use * processes / mean).is_integer()])
+        yield _service(random, mean, int(in_use * processes / mean), processes, more)
+    for (per_second, processes), more in product(RARE, ROOM):
+        yield _service(random, SLOW, per_second, processes, more)
+
+
+def _service(random: Random, mean: float, per_second: int, processes: int, more: int) -> Service:
+    """One whose processes have room for ``more`` connections than the smallest pool has."""
+    holds = [mean * times for times in random.choice(SPREADS)]
+    random.shuffle(holds)
+    room = Service(holds, per_second, processes, 0, 0).least + more
+    others = random.randint(3, 40)
+    rest = random.randrange(processes)  # a share rounded up is one too many
+    return Service(holds, per_second, processes, others + room * processes + rest, others)
 
 
 class PoolFor(Exercise):

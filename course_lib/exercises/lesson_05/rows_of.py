@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 
-from course_lib.exercises.lesson_05.scenes.held import held_now
+from course_lib.exercises.lesson_05.scenes.held import held_now, out_of
 from course_lib.instruments import PoolGauge
 from course_lib.judging.asking import small_pool, until_blocked
 from course_lib.judging.attempt import Attempt
@@ -84,7 +84,7 @@ class RowsOf(Exercise):
         "| CancelledError is no `Exception`, and it comes at any `await`.",
         "late": "{what}, and the connection was still out then; it came back afterwards. "
         "| Who waits for it? `await` what closes it, in the block's own task.",
-        "another engine": "{what}, the pool had all its connections back, and {count} more were open at the server. "
+        "another engine": "{what}, the pool had all its connections, and {count} more were open at the server. "
         "| The connection is to come from `engine`.",
         "error swallowed": "{what}, and the code after the block went on as if nothing had happened. "
         "| The error has to reach the caller: no `return True`, and no `except` that ends it.",
@@ -113,6 +113,7 @@ class RowsOf(Exercise):
         with PoolGauge(attempt.engine) as gauge:
             await attempt.call(function=scene)
             attempt.expect(visit.fetched <= READ_AHEAD, "read everything", fetched=visit.fetched, n=ROWS)
+            attempt.expect(not visit.besides, "another engine", what="While rows were read", count=visit.besides)
             if visit.fetched:
                 fetched = attempt.log.received
                 attempt.expect(fetched <= READ_AHEAD, "read the rest", fetched=fetched, n=ROWS)
@@ -141,6 +142,8 @@ class Visit:
         self.attempt = attempt
         self.fetched = 0
         """Rows that had been fetched when the reader had a few and took its time."""
+        self.besides = 0
+        """Connections that were open then, if none of the pool's was in use."""
         self.error: BaseException | None = None
         self.kept: list[Any] = []
 
@@ -183,6 +186,7 @@ async def _breaks(visit: Visit) -> None:
             took += 1
             if took == ENOUGH:
                 visit.fetched = await _fetched_in_the_end(visit.attempt)
+                visit.besides = 0 if out_of(visit.attempt.engine) else await held_now(visit.attempt)
                 break
 
 

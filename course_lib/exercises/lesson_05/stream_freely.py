@@ -60,7 +60,7 @@ class StreamFreely(Exercise):
         "stored piecemeal": "Between the first piece and the last, {count} statement(s) were sent. "
         "| Each of them takes a connection out of the pool. Keep the pieces, and store them once.",
         "buffered": "Piece number {piece} had not reached the reader when the model was asked for the next. "
-        "| Yield each piece as it comes.",
+        "| Yield each piece as it comes, and ask for the next one after that: nobody reads ahead.",
         "wrong pieces": "The model had said {said} pieces, and the reader got {got}, {other} of them not the model's. "
         "| Every piece, the empty ones too, once, in order, and none of your own.",
         "not stored": "The stream came to its end, and no other connection sees the answer. "

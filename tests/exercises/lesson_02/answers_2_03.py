@@ -185,3 +185,17 @@ async def united_without_all(session, user_id):
 async def grouped_by_title_and_time(session, user_id):
     statement = select(Conversation.title, NUMBER).outerjoin(Message).where(Conversation.user_id == user_id)
     return (await session.execute(statement.group_by(Conversation.title, Conversation.updated_at))).all()
+
+
+@ANSWERS.wrong("wrong counts")
+async def joined_with_documents_too(session, user_id):
+    statement = select(Conversation.title, NUMBER).select_from(User).join(User.conversations).outerjoin(Message)
+    statement = statement.outerjoin(User.documents).where(User.id == user_id)
+    return (await session.execute(statement.group_by(Conversation.id))).all()
+
+
+@ANSWERS.wrong("wrong counts")
+async def joined_with_keys_too(session, user_id):
+    statement = select(Conversation.title, NUMBER).select_from(User).join(User.conversations).outerjoin(Message)
+    statement = statement.join(User.api_keys).where(User.id == user_id)
+    return (await session.execute(statement.group_by(Conversation.id))).all()

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import contains_eager, joinedload, load_only, raiseload, selectinload, subqueryload
 
-from course_lib.models import Document, DocumentChunk
+from course_lib.models import Document, DocumentChunk, User
 from tests.exercises.written import Answers
 
 ANSWERS = Answers("2.4")
@@ -252,3 +252,21 @@ async def grouped_by_title(session, user_id):
 async def numbered_anew(session, user_id):
     found = await session.scalars(own(user_id).options(selectinload(Document.chunks).load_only(*SHOWN)))
     return [Paper(d.title, [Passage(i, c.content) for i, c in enumerate(d.chunks)]) for d in found]
+
+
+@ANSWERS.wrong("other chunks")
+async def cut_to_ten_thousand_characters(session, user_id):
+    found = await session.scalars(own(user_id).options(selectinload(Document.chunks).load_only(*SHOWN)))
+    return [Paper(d.title, [Passage(c.chunk_index, c.content[:10_000]) for c in d.chunks]) for d in found]
+
+
+@ANSWERS.wrong("other chunks")
+async def stripped_of_blanks(session, user_id):
+    found = await session.scalars(own(user_id).options(selectinload(Document.chunks).load_only(*SHOWN)))
+    return [Paper(d.title, [Passage(c.chunk_index, c.content.rstrip()) for c in d.chunks]) for d in found]
+
+
+@ANSWERS.wrong("twice")
+async def joined_with_conversations_too(session, user_id):
+    statement = own(user_id).join(Document.user).join(User.conversations)
+    return (await session.scalars(statement.options(selectinload(Document.chunks).load_only(*SHOWN)))).all()

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased, contains_eager, joinedload, selectinload
 
-from course_lib.models import Conversation, Message
+from course_lib.models import Conversation, Message, User
 from tests.exercises.written import Answers
 
 ANSWERS = Answers("2.5")
@@ -275,3 +275,27 @@ async def all_that_is_not_complete(session, user_id):
 async def neighbours_of_one_title(session, user_id):
     found = (await session.execute(columns(user_id))).all()
     return [(title, [row.content for row in rows]) for title, rows in groupby(found, key=lambda row: row.title)]
+
+
+def glued(sign):
+    """Texts put together with ``sign`` between them, and taken apart again."""
+
+    async def cut_off_answers(session, user_id):
+        texts = func.string_agg(Message.content, aggregate_order_by(sign, Message.seq))
+        statement = select(Conversation.title, texts).join(Message).where(Conversation.user_id == user_id, CUT)
+        statement = statement.group_by(Conversation.id).order_by(Conversation.updated_at.desc())
+        return [(title, text.split(sign)) for title, text in await session.execute(statement)]
+
+    return cut_off_answers
+
+
+for sign in ("\n", ", ", "|", "\x1f"):
+    ANSWERS.wrong("pieces")(glued(sign))
+
+
+@ANSWERS.wrong("twice")
+async def joined_with_documents_too(session, user_id):
+    groups = {}
+    for id, title, content in await session.execute(columns(user_id).join(Conversation.user).join(User.documents)):
+        groups.setdefault(id, (title, []))[1].append(content)
+    return list(groups.values())

@@ -318,3 +318,10 @@ async def chunks_gathered_to_be_counted(session, user_id):
     statement = select(Document.title, chunks).outerjoin(Document.chunks).where(Document.user_id == user_id)
     found = await session.execute(statement.group_by(Document.id).order_by(Document.title))
     return export and export | {"documents": [{"title": title, "chunks": len(all or [])} for title, all in found]}
+
+
+@ANSWERS.wrong("too many statements")
+async def messages_by_the_hundred(session, user_id):
+    statement = select(Conversation).where(Conversation.user_id == user_id).order_by(Conversation.created_at)
+    statement = statement.options(selectinload(Conversation.messages, chunksize=100))
+    return await exported(session, user_id, conversations=lambda _: statement)

@@ -9,7 +9,7 @@ from sqlalchemy import and_, func, lateral, select, text, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import aliased, contains_eager, joinedload, selectinload
 
-from course_lib.models import Conversation, Message
+from course_lib.models import Conversation, Message, User
 from tests.exercises.written import Answers
 
 ANSWERS = Answers("2.7")
@@ -279,3 +279,22 @@ async def gathered_and_cut_in_python(session, user_id):
     of = select(texts).where(Message.conversation_id == Conversation.id).scalar_subquery()
     found = await session.execute(own(user_id).with_only_columns(Conversation.title, of))
     return [(title, (texts or [])[-3:]) for title, texts in found]
+
+
+@ANSWERS.wrong("pieces")
+async def glued_and_split(session, user_id):
+    numbered = select(Message, PLACE.label("place")).subquery()
+    glued = func.string_agg(numbered.c.content, aggregate_order_by("\n", numbered.c.seq))
+    of = select(glued).where(numbered.c.conversation_id == Conversation.id, numbered.c.place <= 3).scalar_subquery()
+    found = await session.execute(own(user_id).with_only_columns(Conversation.title, of))
+    return [(title, [] if texts is None else texts.split("\n")) for title, texts in found]
+
+
+@ANSWERS.wrong("not the last")
+async def numbered_beside_documents(session, user_id):
+    numbered = select(Message, PLACE.label("place")).join(Message.conversation).join(Conversation.user)
+    last = numbered.join(User.documents).where(User.id == user_id).subquery()
+    statement = select(Conversation.id, Conversation.title, last.c.content)
+    statement = statement.outerjoin(last, and_(last.c.conversation_id == Conversation.id, last.c.place <= 3))
+    rows = await session.execute(statement.where(Conversation.user_id == user_id).order_by(*NEWEST_FIRST, last.c.seq))
+    return grouped(rows)

@@ -378,3 +378,15 @@ async def empties_the_session(session, user_id, documents):
             session.expunge_all()
             refused[index] = name_in(error)
     return refused
+
+
+@ANSWERS.wrong("not reported")
+async def looked_for_in_the_list(session, user_id, documents):
+    refused = {}
+    for document in documents:
+        try:
+            async with session.begin_nested():
+                await session.execute(insert(Document).values(user_id=user_id, **document))
+        except IntegrityError as error:
+            refused[documents.index(document)] = name_in(error)
+    return refused

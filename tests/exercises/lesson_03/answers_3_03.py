@@ -343,3 +343,24 @@ async def reads_it_again(sessions, user_id, n, price):
         user.tokens_used += price(user.tier, user.tokens_used, n)
     async with sessions() as session:
         return await session.scalar(select(User.tokens_used).where(User.id == user_id))
+
+
+@ANSWERS.wrong("gave up")
+async def a_twentieth_of_a_second(sessions, user_id, n, price):
+    async with sessions() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        return await read_and_write(session, user_id, n, price, lock=True)
+
+
+@ANSWERS.wrong("gave up")
+async def a_twentieth_of_a_second_by_a_function(sessions, user_id, n, price):
+    async with sessions() as session:
+        await session.execute(select(func.set_config("lock_timeout", "50", True)))
+        return await read_and_write(session, user_id, n, price, lock=True)
+
+
+@ANSWERS.right
+async def half_a_minute(sessions, user_id, n, price):
+    async with sessions() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '30s'"))
+        return await read_and_write(session, user_id, n, price, lock=True)

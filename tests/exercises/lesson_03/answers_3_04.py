@@ -390,3 +390,33 @@ async def the_commit_outside_of_the_try(sessions, from_id, to_id, n):
                     raise
         await session.commit()
         return done
+
+
+async def repeated(tries, sessions, from_id, to_id, n):
+    while True:
+        try:
+            async with sessions.begin() as session:
+                return move(*await locked(session, from_id, to_id), n)
+        except DBAPIError as error:
+            tries -= 1
+            if not tries or error.orig.sqlstate != "40P01":
+                raise
+
+
+@ANSWERS.right
+async def giver_first_as_often_as_it_takes(sessions, from_id, to_id, n):
+    return await repeated(-1, sessions, from_id, to_id, n)
+
+
+@ANSWERS.wrong("gave up at a deadlock")
+async def giver_first_and_three_tries(sessions, from_id, to_id, n):
+    return await repeated(3, sessions, from_id, to_id, n)
+
+
+@ANSWERS.wrong("broke off")
+async def a_twentieth_of_a_second(sessions, from_id, to_id, n):
+    async with sessions.begin() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        both = select(User).where(User.id.in_([from_id, to_id])).order_by(User.id).with_for_update()
+        users = {user.id: user for user in await session.scalars(both)}
+        return len(users) == 2 and move(users[from_id], users[to_id], n)

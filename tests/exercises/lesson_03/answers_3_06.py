@@ -133,12 +133,14 @@ async def advisory_lock_by_trying(sessions, key_id):
 
 @ANSWERS.right
 async def user_touched_first(sessions, key_id):
-    """An UPDATE of the user's row locks it as well."""
-    async with sessions.begin() as session:
+    """An UPDATE of the user's row locks it as well; for nothing it is not to be seen."""
+    async with sessions() as session:
         await session.execute(update(User).where(User.id == owner_of(key_id)).values(updated_at=func.now()))
         keep = select(ApiKey.id).where(ApiKey.user_id == owner_of(key_id), ACTIVE, ApiKey.id != key_id)
         statement = revoking(key_id).where(exists(keep)).returning(ApiKey.id)
-        return (await session.execute(statement)).first() is not None
+        revoked = (await session.execute(statement)).first() is not None
+        await (session.commit() if revoked else session.rollback())
+        return revoked
 
 
 @ANSWERS.right
@@ -153,7 +155,7 @@ async def optimistic(sessions, key_id):
             unchanged = update(User).where(User.id == seen.id, User.updated_at == seen.updated_at)
             if (await session.execute(unchanged.values(updated_at=func.clock_timestamp()))).rowcount == 1:
                 revoked = (await session.execute(revoking(key_id))).rowcount == 1
-                await session.commit()
+                await (session.commit() if revoked else session.rollback())
                 return revoked
 
 
@@ -473,3 +475,18 @@ async def nowait(sessions, key_id):
             return False
         await session.execute(update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=func.now()))
         return True
+
+
+@ANSWERS.wrong("changed although refused")
+async def an_update_for_a_lock(sessions, key_id):
+    async with sessions.begin() as session:
+        await session.execute(update(User).where(User.id == owner_of(key_id)).values(name=User.name))
+        return await count_then_revoke(session, key_id)
+
+
+@ANSWERS.wrong("failed at once")
+async def a_twentieth_of_a_second(sessions, key_id):
+    async with sessions.begin() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        await session.execute(select(User.id).where(User.id == owner_of(key_id)).with_for_update())
+        return await count_then_revoke(session, key_id)

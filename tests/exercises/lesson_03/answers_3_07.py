@@ -586,3 +586,12 @@ class SweepsWhatIsLocked(Right):
 class LateIsLate(Right):
     def mine(self, job_id, worker):
         return and_(super().mine(job_id, worker), Job.leased_until > func.now())
+
+
+@ANSWERS.wrong("without a lease")
+class NoLeaseIsAnOldOne(Right):
+    def statement(self):
+        left_behind = and_(Job.status == "running", func.coalesce(Job.leased_until, Job.run_after) < func.now())
+        queued = and_(Job.status == "queued", Job.run_after <= func.now())
+        can = and_(or_(queued, left_behind), Job.attempts < Job.max_attempts)
+        return select(Job).where(can).order_by(Job.run_after, Job.id).limit(1).with_for_update(skip_locked=True)

@@ -98,7 +98,9 @@ async def tried_twenty_times(sessions, conversation_id, role, content):
                 seq = await number_and_store(session, conversation_id, role, content)
                 await session.commit()
                 return seq
-            except IntegrityError:
+            except IntegrityError as error:
+                if error.orig.sqlstate != UNIQUE:
+                    raise
                 await session.rollback()
     raise RuntimeError("too busy")
 
@@ -492,3 +494,16 @@ async def tries_whatever_was_refused(sessions, conversation_id, role, content):
             return await conversation_locked(sessions, conversation_id, role, content)
         except IntegrityError:
             continue
+
+
+@ANSWERS.wrong("another error")
+async def whatever_was_refused(sessions, conversation_id, role, content):
+    for _ in range(50):
+        try:
+            async with sessions.begin() as session:
+                if await session.scalar(row_of(conversation_id)) is None:
+                    return None
+                return await number_and_store(session, conversation_id, role, content)
+        except IntegrityError:
+            continue
+    raise RuntimeError("too many at once")

@@ -493,3 +493,26 @@ async def any_refusal_is_a_known_key(sessions, user_id, key, conversation_id, co
         except IntegrityError:
             await session.rollback()
         return await answer_of(session, user_id, key, hashed)
+
+
+@ANSWERS.wrong("another answer")
+async def found_by_its_words(sessions, user_id, key, conversation_id, content):
+    hashed = digest(conversation_id, content)
+    async with sessions.begin() as session:
+        if await take(session, user_id, key, hashed):
+            return await post(session, conversation_id, content)
+        if (await session.execute(row_of(user_id, key))).one().request_hash != hashed:
+            raise KeyReused(key)
+        said = select(func.min(Message.seq)).where(Message.conversation_id == conversation_id)
+        return await session.scalar(said.where(Message.content == content))
+
+
+@ANSWERS.wrong("conflict unnoticed")
+async def letters_of_ascii_only(sessions, user_id, key, conversation_id, content):
+    hashed = sha256(f"{conversation_id} {content}".encode("ascii", "ignore")).digest()
+    async with sessions.begin() as session:
+        if not await take(session, user_id, key, hashed):
+            return await answer_of(session, user_id, key, hashed)
+        seq = await post(session, conversation_id, content)
+        await keep(session, user_id, key, seq)
+        return seq

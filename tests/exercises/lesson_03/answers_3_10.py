@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from uuid import uuid4
 
 from sqlalchemy import delete, insert, select, text, update
@@ -84,7 +85,10 @@ async def status_first_and_in_batches(sessions, embed, document_id, texts):
 async def through_the_orm(sessions, embed, document_id, texts):
     batches = [texts[start : start + 100] for start in range(0, len(texts), 100)]
     try:
-        vectors = [vector for batch in await asyncio.gather(*map(embed, batches)) for vector in batch]
+        answers = await asyncio.gather(*map(embed, batches), return_exceptions=True)
+        for failure in filter(lambda answer: isinstance(answer, Exception), answers):
+            raise failure
+        vectors = [vector for answer in answers for vector in answer]
     except Exception as error:
         async with sessions.begin() as session:
             document = await session.get(Document, document_id)
@@ -560,3 +564,100 @@ async def goes_on_without_vectors(sessions, embed, document_id, texts):
     async with sessions.begin() as session:
         await session.get(Document, document_id, with_for_update=True)
         await replace(session, document_id, rows_of(document_id, texts, vectors, embed.model))
+
+
+async def stored(sessions, document_id, rows):
+    async with sessions.begin() as session:
+        await session.get(Document, document_id, with_for_update=True)
+        await replace(session, document_id, rows)
+
+
+def in_batches(embed, texts):
+    return [embed(texts[start : start + 50]) for start in range(0, len(texts), 50)]
+
+
+@ANSWERS.wrong("left at work")
+async def gathered_up_to_the_first_error(sessions, embed, document_id, texts):
+    try:
+        answers = await asyncio.gather(*in_batches(embed, texts))
+    except Exception as error:
+        await write_down(sessions, document_id, error)
+        raise
+    await stored(sessions, document_id, rows_of(document_id, texts, chain(*answers), embed.model))
+
+
+@ANSWERS.wrong("left at work")
+async def each_writes_down_its_failure(sessions, embed, document_id, texts):
+    async def embedded_text(content):
+        async with four:
+            try:
+                return (await embed([content]))[0]
+            except Exception as error:
+                await write_down(sessions, document_id, error)
+                raise
+
+    four = asyncio.Semaphore(4)
+    vectors = await asyncio.gather(*map(embedded_text, texts))
+    await stored(sessions, document_id, rows_of(document_id, texts, vectors, embed.model))
+
+
+@ANSWERS.right
+async def a_group_whose_error_is_unpacked(sessions, embed, document_id, texts):
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in in_batches(embed, texts)]
+    except* Exception as failed:
+        error = failed.exceptions[0]
+        await write_down(sessions, document_id, error)
+    else:
+        vectors = chain(*(task.result() for task in tasks))
+        return await stored(sessions, document_id, rows_of(document_id, texts, vectors, embed.model))
+    raise error
+
+
+@ANSWERS.wrong("another error")
+async def a_group_of_errors(sessions, embed, document_id, texts):
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in in_batches(embed, texts)]
+    except Exception as error:
+        await write_down(sessions, document_id, error)
+        raise
+    vectors = chain(*(task.result() for task in tasks))
+    await stored(sessions, document_id, rows_of(document_id, texts, vectors, embed.model))
+
+
+@ANSWERS.wrong("another error")
+async def an_error_of_its_own(sessions, embed, document_id, texts):
+    try:
+        vectors = await embed(texts)
+    except Exception as error:
+        await write_down(sessions, document_id, error)
+        raise RuntimeError("no embeddings") from error
+    await stored(sessions, document_id, rows_of(document_id, texts, vectors, embed.model))
+
+
+@ANSWERS.wrong("state of before")
+async def an_object_of_before(sessions, embed, document_id, texts):
+    async with sessions() as session:
+        document = await session.get(Document, document_id)
+        await session.commit()
+        rows = await embedded(sessions, embed, document_id, texts)
+        await session.execute(select(Document.id).where(Document.id == document_id).with_for_update())
+        await session.execute(old_chunks(document_id))
+        if rows:
+            await session.execute(insert(DocumentChunk), rows)
+        document.status, document.error = "ready", None
+        await session.commit()
+
+
+@ANSWERS.wrong("old model kept")
+async def what_has_not_changed_stays(sessions, embed, document_id, texts):
+    async with sessions() as session:
+        mine = select(DocumentChunk.content).where(DocumentChunk.document_id == document_id)
+        known = (await session.scalars(mine.order_by(DocumentChunk.chunk_index))).all()
+    if known == list(texts):
+        async with sessions.begin() as session:
+            await session.execute(becomes(document_id, status="ready", error=None))
+    else:
+        await document_locked(sessions, embed, document_id, texts)

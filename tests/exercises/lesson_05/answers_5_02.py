@@ -456,3 +456,46 @@ async def says_goodbye(sessions, ask_model, conversation_id, question):
         await keep(sessions, conversation_id, last + 1, pieces, status)
         if status == "aborted":
             yield "…"
+
+
+@ANSWERS.wrong("buffered")
+async def a_task_that_reads_ahead(sessions, ask_model, conversation_id, question):
+    messages, last = await begin(sessions, conversation_id, question)
+    pieces, status, queue = [], "aborted", asyncio.Queue()
+
+    async def read():
+        try:
+            async with aclosing(ask_model(messages)) as stream:
+                async for piece in stream:
+                    queue.put_nowait(piece)
+        finally:
+            queue.put_nowait(None)
+
+    reader = asyncio.create_task(read())
+    try:
+        while (piece := await queue.get()) is not None:
+            pieces.append(piece)
+            yield piece
+        await reader
+        status = "complete"
+    finally:
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        await keep(sessions, conversation_id, last + 1, pieces, status)
+
+
+@ANSWERS.wrong("buffered")
+async def one_piece_ahead(sessions, ask_model, conversation_id, question):
+    messages, last = await begin(sessions, conversation_id, question)
+    pieces, status = [], "aborted"
+    try:
+        async with aclosing(ask_model(messages)) as stream:
+            next_one = asyncio.ensure_future(anext(stream, None))
+            while (piece := await next_one) is not None:
+                next_one = asyncio.ensure_future(anext(stream, None))
+                await asyncio.sleep(0)
+                pieces.append(piece)
+                yield piece
+        status = "complete"
+    finally:
+        await keep(sessions, conversation_id, last + 1, pieces, status)

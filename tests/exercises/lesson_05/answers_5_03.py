@@ -182,3 +182,15 @@ def refuses_in_words(holds, per_second, processes, max_connections, reserved):
 @ANSWERS.wrong("raised")
 def takes_a_list_for_an_array(holds, per_second, processes, max_connections, reserved):
     return math.ceil(1.5 * holds.mean() * per_second / processes), 0
+
+
+@ANSWERS.wrong("too large")
+def requests_rounded_up(holds, per_second, processes, max_connections, reserved):
+    share = math.ceil(per_second / processes)
+    return checked(max(1, math.ceil(1.5 * mean(holds) * share)), 0, processes, max_connections, reserved)
+
+
+@ANSWERS.wrong("too small")
+def requests_rounded_down(holds, per_second, processes, max_connections, reserved):
+    share = per_second // processes
+    return checked(max(1, math.ceil(1.5 * mean(holds) * share)), 0, processes, max_connections, reserved)

@@ -327,3 +327,14 @@ async def cuts_the_line(engine, statement):
             async with engine.connect() as again:
                 raw = await again.get_raw_connection()
                 raw.driver_connection.terminate()
+
+
+@ANSWERS.wrong("another engine")
+@asynccontextmanager
+async def an_engine_for_each_answer(engine, statement):
+    apart = create_async_engine(engine.url)
+    try:
+        async with apart.connect() as connection, connection.stream(statement) as rows:
+            yield rows
+    finally:
+        await apart.dispose()

@@ -188,3 +188,9 @@ def ages_while_idle(url, limit, max_age):
 @ANSWERS.wrong("too old")
 def never_recycled(url, limit, max_age):
     return create_async_engine(url, pool_size=limit, max_overflow=0, pool_pre_ping=True)
+
+
+@ANSWERS.wrong("too early")
+def at_nine_tenths_of_the_age(url, limit, max_age):
+    options = {"pool_size": limit, "max_overflow": 0, "pool_pre_ping": True}
+    return create_async_engine(url, pool_recycle=0.9 * max_age, **options)

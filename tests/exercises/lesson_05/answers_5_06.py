@@ -597,3 +597,15 @@ async def says_the_class_where_there_is_no_text(session, sessions, user_id, sour
 
     keep(asyncio.create_task(background()))
     return document_id
+
+
+all_at_once = set()
+
+
+@ANSWERS.wrong("let go early")
+async def lets_go_of_all(session, sessions, user_id, source, title, process):
+    document = await store(session, user_id, source, title)
+    task = asyncio.create_task(work(sessions, document.id, process))
+    all_at_once.add(task)
+    task.add_done_callback(lambda _: all_at_once.clear())
+    return document.id

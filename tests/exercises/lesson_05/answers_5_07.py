@@ -230,3 +230,26 @@ def on_the_role_when_first_connected(url, statement, lock, idle):
     limits = {"lock_timeout": str(lock), "statement_timeout": str(statement)}
     engine = create_async_engine(url, connect_args={"server_settings": settings(statement, lock, idle) | limits})
     return on_connect(engine, "ALTER ROLE CURRENT_USER SET transaction_timeout = '1h'")
+
+
+@ANSWERS.wrong("gone")
+def local_at_each_checkout(url, statement, lock, idle):
+    engine = create_async_engine(url)
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def limit(connection, record, proxy):
+        cursor = connection.cursor()
+        for name, value in settings(statement, lock, idle).items():
+            cursor.execute(f"SET LOCAL {name} = {value}")
+        cursor.close()
+
+    return engine
+
+
+shared: dict[str, str] = {}
+
+
+@ANSWERS.wrong("of another call")
+def one_dict_for_all(url, statement, lock, idle):
+    shared.update(settings(statement, lock, idle))
+    return create_async_engine(url, connect_args={"server_settings": shared})

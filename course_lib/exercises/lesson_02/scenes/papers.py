@@ -6,16 +6,18 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from secrets import choice, randbelow, token_hex
+from secrets import randbelow, token_hex
 from uuid import UUID, uuid4
 
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.judging.staging import add_rows
 from course_lib.judging.threads import shuffled, text_of
 from course_lib.models import DIMENSIONS
 
 STATUSES = ("ready", "failed", "processing", "uploaded")
 ENDINGS = ("", "\n\nIt's a second paragraph.", "\n", "\t100%")
+LONG = 70  # times as many words in the seventh chunk: whoever cuts texts cuts this one
 
 
 @dataclass
@@ -30,7 +32,8 @@ class Paper:
 async def add_papers(attempt: Attempt, user_id: UUID, sizes: Sequence[int], *, words: int = 30) -> list[Paper]:
     """One document for each of ``sizes``, that many chunks in it, of every status; by title, which two may share.
 
-    Numbers of chunks have gaps and need not begin at 0; some texts stand in a document twice, some hold blank lines.
+    Numbers of chunks have gaps and need not begin at 0; some texts stand in a document twice, some hold blank lines,
+    and one is very long.
     """
     papers = [Paper(uuid4(), _title(), list(_chunks(size, words))) for size in sizes]
     for paper, other in zip(papers[1::3], papers[2::3], strict=False):
@@ -66,6 +69,8 @@ def _title() -> str:
 def _chunks(size: int, words: int) -> Iterator[tuple[int, str]]:
     index, content = randbelow(2) * 3, ""
     for place in range(size):
-        content = content if place % 4 == 3 else f"{text_of(words + randbelow(9))}{choice(ENDINGS)}"
+        if place % 4 < 3:
+            length = (words + randbelow(9)) * (LONG if place == 6 else 1)
+            content = f"{awkward_text() if place % 4 == 1 else ''}{text_of(length)}{ENDINGS[(size + place) % 4]}"
         yield index, content
         index += 1 + 2 * randbelow(2)

@@ -17,13 +17,12 @@ HELD = "held"  # the application_name of connections that stand at the gate
 BUILD_GATE = f"""
     DO $do$ BEGIN
         CREATE SEQUENCE arrivals;
-        CREATE SEQUENCE patience;
         CREATE FUNCTION stand_at_the_gate() RETURNS trigger LANGUAGE plpgsql AS $stand$
         DECLARE
             arrival int := nextval('arrivals');
             longest int := setting FROM pg_settings WHERE name = 'lock_timeout';
         BEGIN
-            IF longest > 0 THEN PERFORM setval('patience', longest), set_config('lock_timeout', '0', true); END IF;
+            IF longest > 0 THEN PERFORM set_config('lock_timeout', '0', true); END IF;
             PERFORM pg_advisory_lock_shared({GATE}, arrival);
             PERFORM pg_advisory_unlock_shared({GATE}, arrival);
             IF longest > 0 THEN PERFORM set_config('lock_timeout', longest::text, true); END IF;
@@ -33,8 +32,6 @@ BUILD_GATE = f"""
         WHEN (current_setting('application_name') = '{HELD}') EXECUTE FUNCTION stand_at_the_gate();
     END $do$
 """
-PATIENCE = "SELECT CASE WHEN is_called THEN last_value / 1000.0 ELSE 0 END FROM patience"
-LONGEST_HOLD = 1.0  # seconds; who is ready to wait for longer than that is ready to wait
 CLOSE_GATE = f"""
     SELECT setval('arrivals', 1, false), count(pg_advisory_lock({GATE}, arrival))
     FROM generate_series(1, {AT_ONCE}) AS arrival

@@ -65,8 +65,10 @@ class Trial:
                 if isinstance(result, BaseException):
                     raise result
             await self._holds_everywhere(used[0])
-            await self._takes_any()
+            await self._holds_in_every_transaction(used[0])
+            others = await self._takes_any()
             await self._spares_others(before)
+            await self._keeps_its_own(used[0], others)
             name = NAMES[3]
             found, usual = used[0].first[name], before[name]
             self.attempt.expect(found == usual, "whole transactions", name=name, found=found, before=usual)
@@ -92,11 +94,35 @@ class Trial:
                 first, now = used.first[name], later[name]
                 self.attempt.expect(now == first, "first connection only", name=name, first=first, now=now)
 
-    async def _takes_any(self) -> None:
+    async def _holds_in_every_transaction(self, used: _Used) -> None:
+        """A connection is kept for two of them."""
+
+        async def two() -> dict[str, int]:
+            async with used.engine.connect() as connection:
+                await connection.execute(text(LIMITS))
+                await connection.commit()
+                return dict((await connection.execute(text(LIMITS))).tuples().all())
+
+        later = await _steadily(two)
+        for name in NAMES[:3]:
+            first, now = used.first[name], later[name]
+            self.attempt.expect(now == first, "gone", name=name, first=first, later=now)
+
+    async def _takes_any(self) -> dict[str, int]:
         """Limits of more than a second, and one for locks that is longer than the one for statements."""
         limits = {"statement": 1900 + randbelow(90), "lock": 61_000 + randbelow(99), "idle": 3_600_500 + randbelow(99)}
         async with engine_of(self.attempt, self.attempt.url, *limits.values()) as engine:
             self._look_at(await self._limits(engine), **limits)
+        return limits
+
+    async def _keeps_its_own(self, used: _Used, others: dict[str, int]) -> None:
+        """An engine with other limits has been made meanwhile."""
+        await used.engine.dispose()
+        now = await self._limits(used.engine)
+        own = {"statement": self.statement, "lock": self.lock, "idle": self.idle}
+        for (argument, limit), name in zip(own.items(), NAMES, strict=False):
+            numbers = {"limit": limit, "other": others[argument], "name": name, "found": now[name]}
+            self.attempt.expect(now[name] == limit, "of another call", argument=argument, **numbers)
 
     def _look_at(self, found: dict[str, int], **limits: int) -> None:
         for (argument, limit), name in zip(limits.items(), NAMES, strict=False):

@@ -1,4 +1,4 @@
-"""A model that answers in pieces, each when the reader has the one before, and looks at what is held meanwhile."""
+"""A model that answers in pieces, and looks at what is held and what the reader has meanwhile."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from course_lib.exercises.lesson_05.scenes.door import Door
 from course_lib.exercises.lesson_05.scenes.held import held_now, out_of
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
-
-PATIENCE = 1.0  # seconds for what comes at once; only a wrong answer makes us wait for so long
 
 
 def some_pieces() -> list[str]:
@@ -45,7 +43,6 @@ class StreamedModel:
         self.fails_after, self.stops_after = fails_after, stops_after
         self.failed = False
         self.silent = asyncio.Event()
-        self._took = asyncio.Event()
 
     @property
     def text(self) -> str:
@@ -58,7 +55,6 @@ class StreamedModel:
         before = len(self.attempt.log.statements)
         for number, piece in enumerate(self.pieces):
             self.look()
-            await self._until_taken(number)
             if self.fails_after and number == self.fails_after:
                 await self.door.shut()
                 self.failed = True
@@ -68,7 +64,8 @@ class StreamedModel:
                 self.silent.set()
                 await asyncio.Event().wait()
             yield piece
-        await self._until_taken(len(self.pieces))
+            if self.taken <= number:
+                self.late = self.late or number + 1
         self.look()
         self.held = max(self.held, await held_now(self.attempt))
         self.sent = len(self.attempt.log.statements) - before
@@ -77,18 +74,7 @@ class StreamedModel:
     def look(self) -> None:
         self.held = max(self.held, out_of(self.attempt.engine))
 
-    async def _until_taken(self, number: int) -> None:
-        """The reader has so many pieces, or patience is at its end."""
-        while not self.late and self.taken < number:
-            self._took.clear()
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await self._took.wait()
-            except TimeoutError:
-                self.late = number
-
     def take(self) -> None:
         """The reader has one more."""
         self.look()
         self.taken += 1
-        self._took.set()
