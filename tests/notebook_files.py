@@ -21,10 +21,10 @@ def tags(cell: nbformat.NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
-def run_gate(notebook: Path) -> subprocess.CompletedProcess[str]:
-    """Run the repository's own gate over one notebook, wherever it lies."""
+def run_gate(*notebooks: Path) -> subprocess.CompletedProcess[str]:
+    """Run the repository's own gate over notebooks, wherever they lie."""
     command = [sys.executable, "-m", "pytest", "--rootdir", str(REPOSITORY), "-c", str(REPOSITORY / "pyproject.toml")]
     return subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-p", "conftest", str(notebook)],
+        [*command, "-p", "no:cacheprovider", "-p", "conftest", *map(str, notebooks)],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -47,6 +47,7 @@ OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the
 }  # fmt: skip
 KEPT: dict[str, Any] = {  # of their engine: an answer may end a connection, or change what is in the database
     "pool_size": 1, "max_overflow": WATCHERS, "pool_pre_ping": True,
+    "isolation_level": "AUTOCOMMIT",  # or each statement, and each ping, would take two more round trips
     "connect_args": {"timeout": 5, "server_settings": OWN_SETTINGS, "prepared_statement_cache_size": 0},
 }  # fmt: skip
 
@@ -196,14 +197,14 @@ class Attempt:
             self._short.append(context.original_exception)
 
     async def sql(self, statement: str, **values: Any) -> Rows:
-        """Run a statement of the judge's own, seen by no log, and commit it.
+        """Run a statement of the judge's own, seen by no log, in a transaction of its own.
 
         Raises:
             Wrong: the answer has done something to the database, so that it fails.
             CourseError: the server lacks what it needs.
         """
         try:
-            async with self._observer.begin() as connection:
+            async with self._observer.connect() as connection:
                 return Rows.of(await connection.execute(text(statement), values))
         except Exception as error:
             raise await self.explain(error) from error
@@ -237,8 +238,9 @@ class Attempt:
         return rows[0][0] if rows else None
 
     def judge_session(self) -> AsyncSession:
-        """A session of the judge's own."""
-        return make_session_factory(self._observer)()
+        """A session of the judge's own, in transactions."""
+        engine = AsyncEngine(self._observer.sync_engine.execution_options(isolation_level="READ COMMITTED"))
+        return make_session_factory(engine)()
 
     def wrong(self, mistake: str, /, **numbers: object) -> Wrong:
         """A mistake named in the exercise, to be raised."""

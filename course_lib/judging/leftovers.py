@@ -17,7 +17,8 @@ LEFT_BEHIND = """
     SELECT
         array(
             SELECT coalesce(state, '') FROM pg_stat_activity
-            WHERE datname = current_database() AND NOT pid = ANY(:watchers) AND backend_type = 'client backend'
+            WHERE datname = current_database() AND NOT pid = ANY(CAST(CAST(:watchers AS text[]) AS int[]))
+                AND backend_type = 'client backend'
         ),
         array(
             SELECT unnest(setconfig) FROM pg_db_role_setting
@@ -61,7 +62,7 @@ async def _left_behind(attempt: Attempt) -> tuple[list[str], list[str], bool]:
     """
     patience, pause = time.monotonic() + GOODBYE_SECONDS, 0.001
     while True:
-        known = {"watchers": list(attempt.watchers), "needed": OWN_CONNECTIONS}
+        known = {"watchers": list(map(str, attempt.watchers)), "needed": OWN_CONNECTIONS}
         states, settings, open_to_others = (await attempt.sql(LEFT_BEHIND, **known))[0]
         if not states or time.monotonic() > patience:
             return states, settings, open_to_others

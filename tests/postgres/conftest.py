@@ -15,7 +15,7 @@ import course_lib.lesson
 import course_lib.postgres.server
 from course_lib.postgres.binaries import wheel_installation
 from course_lib.settings import get_settings
-from tests.postgres.places import YourServer, copy_of_installation, stop_all_below
+from tests.postgres.places import OPEN, YourServer, cluster_in, copy_of_installation, run_python, stop_all_below
 
 
 @contextlib.contextmanager
@@ -68,6 +68,24 @@ def shared_folder() -> Iterator[Path]:
 def home(folder: Path) -> Iterator[Path]:
     """A course folder in which nothing has been started yet."""
     with course_home(folder / "home") as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def used_data() -> Iterator[Path]:
+    """The data of a server that was used and stopped: they hold the template of the recipe ``migrated``."""
+    with temporary_folder() as folder:
+        run_python(folder / "home", OPEN)
+        cluster = cluster_in(folder / "home")
+        cluster.stop()
+        yield cluster.data
+
+
+@pytest.fixture
+def used_home(folder: Path, used_data: Path) -> Iterator[Path]:
+    """A course folder with a copy of them, in a third of the time that it takes to make new ones."""
+    with course_home(folder / "home") as path:
+        shutil.copytree(used_data, cluster_in(path).data)
         yield path
 
 

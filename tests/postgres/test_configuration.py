@@ -17,6 +17,12 @@ from course_lib.postgres.server import embedded_cluster, forget_checked
 from tests.postgres.conftest import course_home
 
 
+@pytest.fixture
+def home(used_home: Path) -> Path:
+    """What is changed here has been used."""
+    return used_home
+
+
 def run(cluster: Cluster, *statements: str, database: str = "postgres") -> None:
     with psycopg.connect(cluster.address().dsn, dbname=database, autocommit=True) as connection:
         for statement in statements:

@@ -27,6 +27,12 @@ from tests.postgres.places import OPEN, cluster_in, run_python, start_python, wa
 
 
 @pytest.fixture
+def home(used_home: Path) -> Path:
+    """What dies here has been used."""
+    return used_home
+
+
+@pytest.fixture
 def bystander() -> Iterator[psutil.Process]:
     """A program that has nothing to do with the course."""
     program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
@@ -237,7 +243,7 @@ async def test_one_damaged_database_of_the_server_is_made_anew_and_the_others_st
     with psycopg.connect(lesson.dsn) as connection:
         assert connection.execute("SELECT count(*) FROM users").fetchone() == (0,)
     assert not (cluster.folder / "data.aside").exists()
-    await (await open_lesson("02")).close()
+    await (await open_lesson("02", "empty")).close()  # for which a template is built
 
 
 @pytest.mark.parametrize("obstacle", ["no right to read", "foreign owner", "programs gone"])
@@ -281,10 +287,10 @@ async def test_what_is_no_damage_is_put_back_when_new_data_serve_no_better(
 
 
 async def test_half_made_data_of_a_killed_start_are_removed(home: Path) -> None:
-    folder = embedded_cluster().folder
-    (folder / "data.4194303" / "base").mkdir(parents=True)
+    cluster = embedded_cluster()
+    cluster.data.rename(cluster.folder / "data.4194303")
     await find_server()
-    assert not (folder / "data.4194303").exists()
+    assert not (cluster.folder / "data.4194303").exists()
 
 
 @pytest.mark.parametrize("content", ["", "a living process of the same user", "garbage"])

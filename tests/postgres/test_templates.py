@@ -8,18 +8,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
+import psycopg
 import pytest
+from sqlalchemy import URL
 
 from course_lib.data import fresh
 from course_lib.errors import CourseError
 from course_lib.lesson import open_lesson
 from course_lib.postgres import find_server, list_databases, stop_embedded, templates
 from course_lib.postgres import server as server_module
+from course_lib.postgres.address import libpq_uri
 from course_lib.postgres.databases import Database, create, drop
 from course_lib.postgres.marks import Mark
 from course_lib.postgres.server import embedded_cluster
 from course_lib.postgres.templates import verify_templates
 from tests.postgres.places import count_databases
+
+
+async def small(url: URL) -> None:
+    """In the place of the recipe ``base``: pages enough to damage, built in no time."""
+    with psycopg.connect(libpq_uri(url)) as connection:
+        connection.execute("CREATE TABLE users AS SELECT id FROM generate_series(1, 8) AS id")
+        connection.execute("ALTER TABLE users ADD CONSTRAINT pk_users PRIMARY KEY (id)")
+        connection.execute("CREATE TABLE document_chunks AS SELECT repeat(n::text, 900) FROM generate_series(10, 60) n")
+
+
+@pytest.fixture(autouse=True)
+def small_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fresh.RECIPES, "base", small)
 
 
 async def template() -> Database:
