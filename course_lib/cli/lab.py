@@ -147,6 +147,8 @@ QUIET: dict[str, object] = {
         "fetchNews": "false",
         "checkForUpdates": False,
     },
+    # the query log speaks of lines of a cell
+    "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"codeCellConfig": {"lineNumbers": True}},
     # nbgrader and what it brings are for teachers and tests: no menus of theirs in a learner's window
     "config/labconfig/page_config.json": {
         "disabledExtensions": {"@jupyter/nbgrader": True, "@jupyter-notebook/lab-extension": True}
