@@ -98,7 +98,7 @@ class ExportUser(Exercise):
         mine, stranger, newcomer = await add_user(attempt), await add_user(attempt), await add_user(attempt)
         papers = await add_papers(attempt, mine, [size + randbelow(3) * bool(size) for size in CHUNKS], words=3)
         sizes = [size + randbelow(2) * bool(size) for size in SIZES]
-        threads = new_threads(mine, sizes + [place % 2 for place in range(MOST - len(sizes))], **KINDS)
+        threads = new_threads(mine, sizes + [int(place % 9 == 0) for place in range(MOST - len(sizes))], **KINDS)
         few, more = threads[: len(sizes)], threads[len(sizes) :]
         await insert_threads(attempt, few)
         await add_papers(attempt, stranger, [30], words=3)

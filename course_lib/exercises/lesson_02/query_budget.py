@@ -24,8 +24,9 @@ CONVERSATIONS = """
     )
     INSERT INTO messages (conversation_id, seq, role, content)
     SELECT id, seq, 'user', md5(random()::text)
-    FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM begun), generate_series(1, place % 4) AS seq
-"""  # none to three messages: neither rows of a join nor conversations with messages are as many as conversations
+    FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM begun),
+         generate_series(1, 3 * (place % 4 = 0)::int) AS seq
+"""  # one in four has messages, and has three: rows of no join are as many as conversations
 
 
 @dataclass
