@@ -262,6 +262,24 @@ class Attempt:
                 "Open sessions and connections with `async with`.",
             )  # fmt: skip
 
+    def look_for_tasks(self) -> None:
+        """A right answer waits for what it starts. To be asked before anything else is awaited.
+
+        Raises:
+            Wrong: it did not.
+        """
+        if self._at_work():
+            sentence = f"`{self.exercise.answer}` returned, and a task that it had started was still at work."
+            raise Wrong("still at work", sentence, "Its caller goes on as if all were done: `await` what you start.")
+
+    async def tasks_over(self) -> None:
+        """Wait for tasks that the answer has left, as long as its time is not over."""
+        if left := self._at_work():
+            await asyncio.wait(left, timeout=self._seconds_left)
+
+    def _at_work(self) -> list[asyncio.Task[Any]]:
+        return [task for task in self._tasks if not (task.done() or task.cancelling())]
+
     async def _hang_up(self) -> None:
         await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
 

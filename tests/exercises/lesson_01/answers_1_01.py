@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
@@ -113,6 +114,18 @@ async def flush_only(session, email, name):
     user = User(email=email, name=name)
     session.add(user)
     await session.flush()
+    return user.id
+
+
+TASKS = set()
+
+
+@ANSWERS.wrong("still at work")
+async def nobody_waits_for_the_commit(session, email, name):
+    user = User(email=email, name=name)
+    session.add(user)
+    await session.flush()
+    TASKS.add(asyncio.create_task(session.commit()))
     return user.id
 
 
