@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 from secrets import choice
 from types import MethodType
 from typing import Any
@@ -38,7 +39,7 @@ from course_lib.judging.trouble import (
 from course_lib.postgres.server import Connection
 
 POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  # of the learner's engine
-STATEMENT_SECONDS = 3
+STATEMENT_SECONDS = 3  # of the judge's own
 WATCHERS = 20  # connections of the judge's own at once; it keeps one of them
 ZONES = ("Asia/Kathmandu", "America/St_Johns", "Pacific/Chatham")  # of the database: no server has to be on UTC
 OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the role have been set to
@@ -156,16 +157,15 @@ class Attempt:
                 self._short.append(raised.error)
             raise self.raised(name, raised.error, raised.sentence, time.monotonic() - start) from raised.error
 
-    def raised(self, name: str, error: BaseException, said: str = "", seconds: float = STATEMENT_SECONDS) -> Wrong:
+    def raised(self, name: str, error: BaseException, said: str = "", seconds: float = inf) -> Wrong:
         """The mistake of having raised ``error``, ``seconds`` after the call; ``said`` is what it says, if known."""
         where = failing_line(error, self.answer)
         if sqlstate_of(error) != QUERY_CANCELED:
             return Wrong("raised", f"`{name}` raised {(said or sentence_of(error)).rstrip('.')}.", where)
-        if seconds < STATEMENT_SECONDS / 2:
+        limit = self.exercise.statement_seconds
+        if seconds < limit / 2:
             return Wrong("stopped", f"A statement of `{name}` was cancelled before its time was over.", where)
-        sentence = (
-            f"A statement of `{name}` ran, or waited for a lock, for {STATEMENT_SECONDS} seconds and was stopped."
-        )
+        sentence = f"A statement of `{name}` ran, or waited for a lock, for {limit} seconds and was stopped."
         return Wrong("stopped", sentence, where)
 
     @contextmanager
@@ -181,8 +181,9 @@ class Attempt:
     async def prepare(self) -> None:
         """Put limits on every connection to the database, those of engines the learner makes too."""
         # where the role's own default had to be overridden in this database, only another such setting wins over that
+        seconds = self.exercise.statement_seconds
         whose = "ROLE SESSION_USER IN " if "statement_timeout" in self.database.server.settings else ""
-        limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
+        limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{seconds}s'"
         zone = f"ALTER {whose}DATABASE \"{self.database.name}\" SET timezone = '{choice(ZONES)}'"
         await self.admin.execute(f"{limit};{zone}")
         self.before = await look_before(self.database, self.admin)
