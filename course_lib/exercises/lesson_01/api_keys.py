@@ -15,6 +15,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from course_lib.exercises.lesson_01.scenes.alike import add_keys_that_begin_alike
 from course_lib.exercises.lesson_01.scenes.clock import standing_clock
 from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.instruments import Rows
@@ -30,15 +31,6 @@ PREFIX = 8
 ROWS = 3
 KEYS = 24  # enough to see which signs of a key vary, and which signs it is made of
 BITS = 127  # 128 were asked for; the estimate is this exact
-BEGIN_ALIKE = """
-    INSERT INTO api_keys (id, user_id, label, prefix, key_hash, created_at)
-    SELECT CAST('00' || substr(id::text, 3) AS uuid), (SELECT id FROM users ORDER BY ctid LIMIT 1), 'phone', prefix,
-        sha256(key_hash), created_at - interval '1 day' FROM api_keys WHERE key_hash = ANY(:hashes)
-    UNION ALL
-    SELECT uuidv7(), :last, 'phone', prefix, sha256(sha256(key_hash)), created_at + interval '1 day'
-    FROM api_keys WHERE key_hash = ANY(:hashes)
-"""  # in whichever order rows come, by themselves or sorted, one of these comes before the key that they begin like
-PUT_BEHIND = "UPDATE api_keys SET label = label WHERE key_hash = ANY(:hashes)"
 METHODS = ("issue", "owner_of", "revoke")
 
 
@@ -131,9 +123,7 @@ class StoreOfApiKeys(Exercise):
             keys += [await self._issues(attempt, other_id, awkward)]
         await self._issues(attempt, other_id, "")
         await self._refuses_an_unknown_user(attempt)
-        hashes = [_hash(key) for key in keys]
-        await attempt.sql(BEGIN_ALIKE, hashes=hashes, last=await add_user(attempt))
-        await attempt.sql(PUT_BEHIND, hashes=hashes)
+        await add_keys_that_begin_alike(attempt, [_hash(key) for key in keys])
         await self._finds_owners(attempt, {keys[0]: user_id, keys[1]: other_id})
         await self._revokes(attempt, keys[0], user_id)
         await self._asks_each_time(attempt, keys[1], other_id)
@@ -155,7 +145,7 @@ class StoreOfApiKeys(Exercise):
                 key = await self._call(attempt, store, "issue", user_id, label)
             except Wrong as wrong:
                 if _is_about_the_hash(wrong):
-                    raise attempt.wrong("hash refused", error=_name(wrong)) from wrong.__cause__
+                    raise attempt.wrong("hash refused", error=kind_of(wrong.__cause__)) from wrong.__cause__
                 raise
             attempt.expect(key is not None, "nothing returned")
             attempt.expect(isinstance(key, str), "not text", kind=article(key))
@@ -314,10 +304,6 @@ async def _in_its_transaction(session: AsyncSession, statement: str, **values: A
     except SQLAlchemyError:  # a transaction that is broken by now: its commit tells why
         return 0
     return number
-
-
-def _name(wrong: Wrong) -> str:
-    return kind_of(wrong.__cause__)
 
 
 def _random_bits(keys: list[str]) -> float:

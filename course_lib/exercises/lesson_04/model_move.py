@@ -63,8 +63,8 @@ class ModelMove(Exercise):
         "| Commit each batch before the next is begun.",
         "asked twice": "In one call of `{method}` {count} texts were embedded that had been embedded before. "
         "| What is asked for is written before the next batch is read.",
-        "no error": "The {which} model failed in `store`, no error came through, and of one passage {count} were "
-        "stored. | What the models raise is for whoever stores something: they have to hear of it.",
+        "no error": "The {which} model failed in `store`, {count} of 1 passage was stored, and no error came through. "
+        "| What the models raise is for whoever stores something: they have to hear of it.",
         "starts over": "The model failed, `backfill` was called again, and {count} texts that had their vector were "
         "embedded once more. | Ask for those that are without one.",
         "left behind": "`backfill` came to its end, and {count} passages have no second vector. "
