@@ -264,11 +264,7 @@ class Attempt:
             )  # fmt: skip
 
     def look_for_tasks(self) -> None:
-        """A right answer waits for what it starts. To be asked before anything else is awaited.
-
-        Raises:
-            Wrong: it did not.
-        """
+        """A right answer waits for what it starts, or this raises Wrong. To be asked before anything else is awaited."""
         if self._at_work():
             sentence = f"`{self.exercise.answer}` returned, and a task that it had started was still at work."
             raise Wrong("still at work", sentence, "Its caller goes on as if all were done: `await` what you start.")
@@ -279,7 +275,9 @@ class Attempt:
             await asyncio.wait(left, timeout=self._seconds_left)
 
     def _at_work(self) -> list[asyncio.Task[Any]]:
-        return [task for task in self._tasks if not (task.done() or task.cancelling())]
+        """Without those by which the event loop closes a generator that was left early."""
+        left = [task for task in self._tasks if not (task.done() or task.cancelling())]
+        return [task for task in left if hasattr(task.get_coro(), "cr_code")]
 
     async def _hang_up(self) -> None:
         await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]

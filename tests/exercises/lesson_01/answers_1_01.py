@@ -69,6 +69,20 @@ async def id_made_here(session, email, name):
     return user_id
 
 
+async def tries():
+    try:
+        while True:
+            yield None
+    finally:
+        await asyncio.sleep(0)
+
+
+@ANSWERS.right
+async def leaves_a_generator_early(session, email, name):
+    async for _ in tries():
+        return await core_returning(session, email, name)
+
+
 async def _with_model(model, session, email, name):
     async with session:
         row = model(email=email, name=name)
