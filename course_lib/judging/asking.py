@@ -35,9 +35,19 @@ LONGEST_STATEMENT = 160  # characters of a statement in a sentence
 
 
 async def ask(attempt: Attempt, *arguments: Any) -> Any:
-    """Call the answer in a session of its own. The session is closed after it: what was not committed is gone."""
-    async with attempt.session() as session:
-        return await attempt.call(session, *arguments)
+    """Call the answer in a session of its own. The session is closed after it: what was not committed is gone.
+
+    Raises:
+        Wrong: as ``attempt.call``, once tasks that the answer left have come to their end; or "still at work".
+    """
+    try:
+        async with attempt.session() as session:
+            said = await attempt.call(session, *arguments)
+            attempt.look_for_tasks()
+            return said
+    except Wrong:
+        await attempt.tasks_over()
+        raise
 
 
 async def ask_at_once(attempt: Attempt, times: int, *arguments: Any) -> list[Any]:

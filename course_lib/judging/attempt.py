@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 from secrets import choice
 from types import MethodType
 from typing import Any
@@ -38,7 +39,7 @@ from course_lib.judging.trouble import (
 from course_lib.postgres.server import Connection
 
 POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 2}  # of the learner's engine
-STATEMENT_SECONDS = 3
+STATEMENT_SECONDS = 3  # of the judge's own
 WATCHERS = 20  # connections of the judge's own at once; it keeps one of them
 ZONES = ("Asia/Kathmandu", "America/St_Johns", "Pacific/Chatham")  # of the database: no server has to be on UTC
 OWN_SETTINGS = {  # of the judge's own connections, whatever the database or the role have been set to
@@ -157,16 +158,15 @@ class Attempt:
                 self._short.append(raised.error)
             raise self.raised(name, raised.error, raised.sentence, time.monotonic() - start) from raised.error
 
-    def raised(self, name: str, error: BaseException, said: str = "", seconds: float = STATEMENT_SECONDS) -> Wrong:
+    def raised(self, name: str, error: BaseException, said: str = "", seconds: float = inf) -> Wrong:
         """The mistake of having raised ``error``, ``seconds`` after the call; ``said`` is what it says, if known."""
         where = failing_line(error, self.answer)
         if sqlstate_of(error) != QUERY_CANCELED:
             return Wrong("raised", f"`{name}` raised {(said or sentence_of(error)).rstrip('.')}.", where)
-        if seconds < STATEMENT_SECONDS / 2:
+        limit = self.exercise.statement_seconds
+        if seconds < limit / 2:
             return Wrong("stopped", f"A statement of `{name}` was cancelled before its time was over.", where)
-        sentence = (
-            f"A statement of `{name}` ran, or waited for a lock, for {STATEMENT_SECONDS} seconds and was stopped."
-        )
+        sentence = f"A statement of `{name}` ran, or waited for a lock, for {limit} seconds and was stopped."
         return Wrong("stopped", sentence, where)
 
     @contextmanager
@@ -182,8 +182,9 @@ class Attempt:
     async def prepare(self) -> None:
         """Put limits on every connection to the database, those of engines the learner makes too."""
         # where the role's own default had to be overridden in this database, only another such setting wins over that
+        seconds = self.exercise.statement_seconds
         whose = "ROLE SESSION_USER IN " if "statement_timeout" in self.database.server.settings else ""
-        limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{STATEMENT_SECONDS}s'"
+        limit = f"ALTER {whose}DATABASE \"{self.database.name}\" SET statement_timeout = '{seconds}s'"
         zone = f"ALTER {whose}DATABASE \"{self.database.name}\" SET timezone = '{choice(ZONES)}'"
         await self.admin.execute(f"{limit};{zone}")
         self.before = await look_before(self.database, self.admin)
@@ -263,6 +264,22 @@ class Attempt:
                 "connection held", f"{held} connection(s) were not given back to the pool.",
                 "Open sessions and connections with `async with`.",
             )  # fmt: skip
+
+    def look_for_tasks(self) -> None:
+        """A right answer waits for what it starts, or this raises Wrong. To be asked before anything else is awaited."""
+        if self._at_work():
+            sentence = f"`{self.exercise.answer}` returned, and a task that it had started was still at work."
+            raise Wrong("still at work", sentence, "Its caller goes on as if all were done: `await` what you start.")
+
+    async def tasks_over(self) -> None:
+        """Wait for tasks that the answer has left, as long as its time is not over."""
+        if left := self._at_work():
+            await asyncio.wait(left, timeout=self._seconds_left)
+
+    def _at_work(self) -> list[asyncio.Task[Any]]:
+        """Without those by which the event loop closes a generator that was left early."""
+        left = [task for task in self._tasks if not (task.done() or task.cancelling())]
+        return [task for task in left if hasattr(task.get_coro(), "cr_code")]
 
     async def _hang_up(self) -> None:
         await self.engine.dispose(close=self.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]

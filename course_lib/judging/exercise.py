@@ -55,6 +55,8 @@ class Exercise(ABC):
     """Whether the judge has the answer run in a second process too, which costs more: measured apart."""
     seconds: ClassVar[float] = 8.0
     """For all calls of the learner's code together."""
+    statement_seconds: ClassVar[int] = 3
+    """For each of its statements; then the server stops it."""
 
     @abstractmethod
     async def judge(self, attempt: Attempt) -> None:

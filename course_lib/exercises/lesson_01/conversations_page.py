@@ -22,6 +22,10 @@ PAGES = 8  # all of them full: the hardest end of a list
 TIES = 3
 STATEMENTS = 2
 GROWTH = 3  # times as long as the first: a place in a list is as short at its end as at its beginning
+MESSAGES = """
+    INSERT INTO messages (conversation_id, seq, role, content)
+    SELECT id, n, 'user', 'said ' || n FROM conversations, generate_series(1, 2) AS n WHERE user_id = :mine
+"""
 
 
 class ConversationsPage(Exercise):
@@ -80,7 +84,8 @@ class ConversationsPage(Exercise):
         "| The place comes in as `after`, and is kept nowhere else.",
         "swallowed": SWALLOWED,
         "loaded everything": "{rows} rows were fetched for a page of {limit}; `limit + 1` is the budget. "
-        "| Let the server skip and limit; whether more follow, the row behind the last one tells.",
+        "| Let the server skip and limit; whether more follow, the row behind the last one tells. "
+        "What belongs to the conversations is not asked for.",
         "growing place": "`next_after` grew from {first} to {last} characters over {pages} pages. "
         "| The place of the last one shown is enough to go on from.",
         "too many statements": "{count} statements were sent for one page. "
@@ -92,6 +97,7 @@ class ConversationsPage(Exercise):
         mine, newcomer = await add_user(attempt), await add_user(attempt)
         rows = _conversations(mine, limit)
         await add_rows(attempt, "conversations", shuffled(rows))
+        await attempt.sql(MESSAGES, mine=mine)
         await add_double(attempt, mine)
         walk = _Walk(attempt, mine, limit, [row["id"] for row in rows])
         await walk.to_the_end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone
 from secrets import randbelow, token_hex
 from typing import Any, ClassVar
@@ -19,8 +20,9 @@ from course_lib.judging.staging import add_rows, add_user, other_rows
 
 MANY = 5000  # times eight columns: more than the 32,767 parameters that one statement can carry
 FEW = 70
-SOME = 2600  # more than SQLAlchemy puts into one statement by itself
+SOME = 4200  # more than 32,767 values in rows of eight
 STATEMENTS = 10
+REFUSED = (("role", ""), ("status", ""), ("content", None))
 Turns = list[dict[str, Any]]
 
 
@@ -61,8 +63,8 @@ class LoadMessages(Exercise):
         "wrong order": "Message {seq} has the content of another one. | The number is the place in the list.",
         "values lost": "Message {seq} did not keep its `{column}`. "
         "| Every value that comes with a message is a column of its row.",
-        "swallowed": "The role of message {bad} was {role!r}, which the table refuses; no error reached the caller, "
-        "and of {n} messages {count} are in the table. "
+        "swallowed": "The {column} of message {bad} was {value!r}, which the table refuses; no error reached the "
+        "caller, and of {n} messages {count} are in the table. "
         "| All or nothing, and who calls it must learn which: send what was given, and let the error rise.",
         "half loaded": "For the sake of message {bad} of {n} it raised {error}, and {count} messages stayed behind. "
         "| One transaction: commit once, at the end.",
@@ -84,7 +86,9 @@ class LoadMessages(Exercise):
         self._count_statements(attempt, FEW)
         attempt.expect(await other_rows(attempt, "messages", "conversation_id", first) == others, "other conversations")
         await self._loads_nothing(attempt, await _conversation(attempt, user_id))
-        await self._loads_all_or_nothing(attempt, await _conversation(attempt, user_id))
+        await self._loads_all_or_nothing(attempt, await _conversation(attempt, user_id), SOME, "role", "robot")
+        for column, value in REFUSED:
+            await self._loads_all_or_nothing(attempt, await _conversation(attempt, user_id), 2, column, value)
         with calling_it(attempt, "too many parameters", DBAPIError, saying="32767", n=MANY):
             await self._loads(attempt, await _conversation(attempt, user_id), _turns(MANY))
         self._count_statements(attempt, MANY)
@@ -94,7 +98,7 @@ class LoadMessages(Exercise):
         attempt.expect(count <= STATEMENTS, "too many statements", count=count, n=n, budget=STATEMENTS)
 
     async def _loads(self, attempt: Attempt, conversation_id: UUID, turns: Turns) -> None:
-        given = [dict(turn) for turn in turns]
+        given = _copies(turns)
         await ask(attempt, conversation_id, given)
         rows = await attempt.sql(
             """
@@ -125,19 +129,23 @@ class LoadMessages(Exercise):
         count = await _count(attempt, conversation_id)
         attempt.expect(count == 0, "empty list", did=f"left {count} messages")
 
-    async def _loads_all_or_nothing(self, attempt: Attempt, conversation_id: UUID) -> None:
-        turns, bad, role = _turns(SOME), SOME - randbelow(90), "robot"
-        turns[bad - 1]["role"] = role
+    async def _loads_all_or_nothing(
+        self, attempt: Attempt, conversation_id: UUID, n: int, column: str, value: str | None
+    ) -> None:
+        """The last message, or nearly the last one, is refused by the table."""
+        turns, bad = _turns(n), n - randbelow(min(n, 90))
+        turns[bad - 1][column] = value
         risen: BaseException | None = None
         try:
-            await ask(attempt, conversation_id, turns)
+            await ask(attempt, conversation_id, _copies(turns))
         except Wrong as wrong:
             if wrong.mistake != "raised":
                 raise
             risen = wrong.__cause__
         count = await _count(attempt, conversation_id)
-        attempt.expect(risen is not None, "swallowed", bad=bad, role=role, n=SOME, count=count)
-        attempt.expect(count == 0, "half loaded", bad=bad, n=SOME, error=kind_of(risen), count=count)
+        refused = {"bad": bad, "n": n, "count": count}
+        attempt.expect(risen is not None, "swallowed", column=column, value=value, **refused)
+        attempt.expect(count == 0, "half loaded", error=kind_of(risen), **refused)
 
 
 def _turns(count: int) -> Turns:
@@ -160,6 +168,11 @@ def _turns(count: int) -> Turns:
         if n % 10 == 9:
             turns[n] = dict(turns[n - 1])
     return turns
+
+
+def _copies(turns: Turns) -> Turns:
+    """Copies to the ground, ``meta`` included; of the rest nothing can be changed."""
+    return [turn | {"meta": deepcopy(turn["meta"])} for turn in turns]
 
 
 async def _conversation(attempt: Attempt, user_id: UUID) -> UUID:

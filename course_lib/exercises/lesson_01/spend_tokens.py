@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secrets import randbelow
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from sqlalchemy.exc import IntegrityError
@@ -56,8 +56,8 @@ class SpendTokens(Exercise):
         "false yes": "It said True for {n} tokens with {left} left. | Did the UPDATE change a row? Ask it.",
         "left to the constraint": "Asked for {n} tokens with {left} left, it raised {error}. "
         "| False was asked for: let the WHERE ask whether it fits.",
-        "changed although refused": "It said False for {n} tokens, and `tokens_used` moved by {moved}. "
-        "| Refused means untouched.",
+        "changed although refused": "It said False for {n} tokens, and `{column}` is not what it was. "
+        "| Refused means untouched: no row is written.",
         "unknown user": "For an id that nobody has, it {did}. | No row changed means False.",
         "decided too early": "While another session spent from the same account, it raised {error}. "
         "| Decide and change in one UPDATE at READ COMMITTED: it waits, and looks at the newest row.",
@@ -96,12 +96,13 @@ class SpendTokens(Exercise):
         attempt.expect(moved == n, "wrong amount", n=n, moved=moved)
 
     async def _refuses(self, attempt: Attempt, user_id: UUID, n: int, left: int) -> None:
-        before = await _used(attempt, user_id)
+        before = await _account(attempt, user_id)
         with calling_it(attempt, "left to the constraint", IntegrityError, saying=CHECK, n=n, left=left):
             said = await self._ask(attempt, user_id, n)
-        moved = await _used(attempt, user_id) - before
+        after = await _account(attempt, user_id)
+        changed = [column for column, value in before.items() if after[column] != value]
         attempt.expect(not said, "false yes", n=n, left=left)
-        attempt.expect(moved == 0, "changed although refused", n=n, moved=moved)
+        attempt.expect(not changed, "changed although refused", n=n, column="` and `".join(changed))
 
     async def _holds_under_concurrency(self, attempt: Attempt) -> None:
         n, fit, other = 100 + randbelow(100), 1 + randbelow(3), 200 + randbelow(100)
@@ -127,5 +128,11 @@ class SpendTokens(Exercise):
 
 
 async def _used(attempt: Attempt, user_id: UUID) -> int:
-    used: int = await attempt.value("SELECT tokens_used FROM users WHERE id = :id", id=user_id)
+    used: int = (await _account(attempt, user_id))["tokens_used"]
     return used
+
+
+async def _account(attempt: Attempt, user_id: UUID) -> dict[str, Any]:
+    """The user's row by column."""
+    row: dict[str, Any] = await attempt.value("SELECT to_jsonb(u) FROM users AS u WHERE id = :id", id=user_id)
+    return row

@@ -46,7 +46,8 @@ class TagDocument(Exercise):
         "nothing returned": "`tag_document` returned None. | Did you forget `return`?",
         "not a bool": "`tag_document` returned {kind}, and True or False was asked for. "
         "| Compare what came back, for example with `== 1` or `is not None`.",
-        "refused": "It said False for a document that exists. | When was a row changed? Ask the result of the UPDATE.",
+        "refused": "Asked to set the key {key!r} of a document that exists, it said False. "
+        "| When was a row changed? Ask the result of the UPDATE, whatever the key.",
         "not noticed": "The document is as it was, and no UPDATE was sent. "
         "| The session does not see a change inside a dict. Set the attribute anew, or let the server change it.",
         "not committed": "An UPDATE was sent, and other connections see the document as it was. "
@@ -83,15 +84,15 @@ class TagDocument(Exercise):
         self._known = await _meta(attempt, id)
         others, rest = await other_rows(attempt, "documents", "id", id), await _all_but_meta(attempt, id)
         key, mark = f"{choice(('topic', 'source', 'team'))}_{token_hex(2)}", token_hex(2)
-        for value in (f"value {mark}", {"year": 2000}, {"by": mark}, {}, [1, "two"], [], "42", "", 0, 2.5):
+        for value in (f"value {mark}", {"year": 2000}, {"by": mark, "at": None}, {}, [1, "two"], [], "42", "", 0, 2.5):
             await self._tags(attempt, id, key, value)
-        await self._tags(attempt, id, "pages", 100 + randbelow(900))
+        await self._tags(attempt, id, "pages", 2**53 + 1 + 2 * randbelow(900))  # no float
         attempt.expect(await other_rows(attempt, "documents", "id", id) == others, "other documents")
         attempt.expect(await _all_but_meta(attempt, id) == rest, "more than meta")
-        for key in (f'Maeve\'s "x\\y", {{{mark}}}: 100%', "nested.by", f"{mark}.lang"):
+        for key in (_odd_key(mark), "nested.by", f"{mark}.lang", ""):
             with calling_it(attempt, "key read as SQL", SQLAlchemyError, key=key):
                 await self._tags(attempt, id, key, [mark])
-        value = f'it\'s {mark}:read "x\\y"'
+        value = f' it\'s {mark}:read "x\\y"\n'
         with calling_it(attempt, "value read as SQL", SQLAlchemyError, value=value):
             await self._tags(attempt, id, "note", value)
         with calling_it(attempt, "unknown document", did="raised an error"):
@@ -108,12 +109,13 @@ class TagDocument(Exercise):
             raise attempt.wrong("old value kept", key=key, stored=before[key])
         if meta == before:
             sent = any(not statement.is_select for statement in attempt.log.statements)
+            attempt.expect(said or sent, "refused", key=key)
             raise attempt.wrong("not committed" if sent else "not noticed")
         attempt.expect(key in meta, "key missing", key=key)
         attempt.expect(_same(meta[key], value), "wrong value", value=value, stored=meta[key])
         lost = [other for other in before if other != key and (other not in meta or meta[other] != before[other])]
         attempt.expect(not lost, "others lost", count=len(lost))
-        attempt.expect(said, "refused")
+        attempt.expect(said, "refused", key=key)
 
     async def _keeps_what_others_set(self, attempt: Attempt, id: UUID) -> None:
         keys = [f"{name}_{token_hex(2)}" for name in ("one", "two", "three")]
@@ -142,6 +144,11 @@ class TagDocument(Exercise):
         attempt.expect(said is not None, "nothing returned")
         attempt.expect(isinstance(said, bool), "not a bool", kind=article(said))
         return bool(said)
+
+
+def _odd_key(mark: str) -> str:
+    """With blanks around it, capitals, two spellings of one sign, and more signs than a name may have."""
+    return f' \tMaeve\'s "x\\y", {{{mark}}}: 100% é e\u0301 {"of a long road " * 4}\n '
 
 
 async def _add_documents(attempt: Attempt) -> UUID:

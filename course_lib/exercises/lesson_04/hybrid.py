@@ -37,7 +37,12 @@ EMBED_AGAIN = """
     UPDATE document_chunks SET embedding = v.embedding, embedding_model = :model FROM vectors AS v
     WHERE v.id = document_chunks.id
 """
-SOURCES = "SELECT c.id, d.source FROM document_chunks AS c JOIN documents AS d ON d.id = c.document_id"
+OF_EVERY_STATUS = """
+    UPDATE documents SET status = (ARRAY['uploaded', 'processing', 'ready', 'failed'])[1 + place % 4]
+    FROM (SELECT id, row_number() OVER (ORDER BY random()) AS place FROM documents) AS numbered
+    WHERE numbered.id = documents.id
+"""
+SOURCES = "SELECT c.id, d.source, d.status FROM document_chunks AS c JOIN documents AS d ON d.id = c.document_id"
 HIDE_SOURCES = "UPDATE documents SET source = gen_random_uuid()::text, title = 'Untitled'"
 BY_VECTOR = "SELECT id FROM document_chunks ORDER BY embedding <=> CAST(:vector AS vector) LIMIT :k"
 BY_WORDS = """
@@ -91,6 +96,8 @@ class Hybrid(Exercise):
         "too many": "{count} chunks came for k = {k}. | LIMIT belongs after the fusion, too.",
         "reads everything": "For one question {rows} rows came to the client. "
         "| Sort and fuse on the server, with a LIMIT in each half.",
+        "left out": "In {n} lists of chunks there is none of a document whose status is {status!r}. "
+        "| Search in all documents, whatever their status.",
         "vectors alone": "{same:.0%} of what the vectors alone put into the first three places stands there, and the "
         "mean reciprocal rank is {mrr:.3f}. | What does the half with the words find? Must all words of the question "
         "be in the passage?",
@@ -148,6 +155,9 @@ class Hybrid(Exercise):
         attempt.expect(not written, "written into", statement=one_line(written[0], 120) if written else "")
 
     async def _compare(self, attempt: Attempt, stage: _Stage, found: list[list[UUID]]) -> None:
+        statuses = {stage.statuses[id] for ids in found for id in ids if id in stage.statuses}
+        missing = sorted(set(stage.statuses.values()) - statuses)
+        attempt.expect(not missing, "left out", n=len(found), status=missing[0] if missing else "")
         by_vector, by_words = await stage.halves(attempt)
         mrr, dense, words = (stage.mean_reciprocal_rank(lists) for lists in (found, by_vector, by_words))
         if mrr >= max(dense, words) + MARGIN:
@@ -161,11 +171,12 @@ class Hybrid(Exercise):
 
 @dataclass(frozen=True)
 class _Stage:
-    """The questions that the task does not show, their vectors, and the source of each chunk."""
+    """The questions that the task does not show, their vectors; of each chunk's document the source and the status."""
 
     questions: list[GoldenQuestion]
     vectors: list[list[float]]
     sources: dict[UUID, str]
+    statuses: dict[UUID, str]
 
     @classmethod
     async def set(cls, attempt: Attempt) -> _Stage:
@@ -174,9 +185,11 @@ class _Stage:
         await _use_the_offline_model(attempt)
         questions = [question for number, question in enumerate(golden_questions()) if number % 3 != 2]
         vectors = _embed([question.text for question in questions])
-        sources: dict[UUID, str] = dict(await attempt.sql(SOURCES))
+        await attempt.sql(OF_EVERY_STATUS)
+        rows = await attempt.sql(SOURCES)
         await attempt.sql(HIDE_SOURCES)  # nothing can be looked up by them
-        return cls(questions, vectors, sources)
+        of_each = [{id: row[place] for id, *row in rows} for place in range(2)]
+        return cls(questions, vectors, *of_each)
 
     async def halves(self, attempt: Attempt) -> tuple[list[list[UUID]], list[list[UUID]]]:
         """What either half finds without the other."""

@@ -63,12 +63,13 @@ class ModelMove(Exercise):
         "| Commit each batch before the next is begun.",
         "asked twice": "In one call of `{method}` {count} texts were embedded that had been embedded before. "
         "| What is asked for is written before the next batch is read.",
-        "lost": "The model failed in `store`, no error came through, and the passage is not there. "
-        "| Whoever stores something has to hear that it was not.",
+        "no error": "The {which} model failed in `store`, {count} of 1 passage was stored, and no error came through. "
+        "| What the models raise is for whoever stores something: they have to hear of it.",
         "starts over": "The model failed, `backfill` was called again, and {count} texts that had their vector were "
         "embedded once more. | Ask for those that are without one.",
         "left behind": "`backfill` came to its end, and {count} passages have no second vector. "
-        "| Some came while it ran. When is it at its end?",
+        "| Some came while it ran: one in the middle, one while the model was at work on the last batch, and that had "
+        "drawn its id before all others. When is it at its end?",
         "other vectors": "{count} passages have a second vector that is not what the next model gives for their text. "
         "| Do the vectors go to the rows that their texts came from?",
         "switched too early": "`switch` said True while {count} passages had no second vector. "

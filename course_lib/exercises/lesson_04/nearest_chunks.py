@@ -114,7 +114,7 @@ class NearestChunks(Exercise):
         await self._ask(attempt, library, few)
         await self._ask(attempt, library, MOST)
         library = await _with_a_nearer_one(attempt, library)
-        for k in (few, 1):
+        for k in (few, 2, 1):  # at 2 the second and the third are twins
             await self._ask(attempt, library, k)
 
     async def _ask(self, attempt: Attempt, library: Library, k: int) -> None:

@@ -83,7 +83,7 @@ class RowSecurity(Exercise):
         "`{table}` without, and fails: {error}. | The setting has gone, and left an empty text behind.",
         "stays": "A transaction that never called `enter` reads {count} rows of `{table}`, after one on the same "
         "{place} had called it. | Set it for the transaction, not for the session.",
-        "commits itself": "`enter` ended the transaction that it was to prepare. | The commit is the caller's.",
+        "commits itself": "`{method}` {did}. | The commit is the caller's.",
         "own rows hidden": "After `enter`, {count} of the user's {all} rows of `{table}` can be read. "
         "| Does the policy compare what `enter` sets, and as the same type? Is there one that lets rows in?",
         "others seen": "After `enter`, {count} rows of `{table}` can be read that belong to other users. "
@@ -103,6 +103,9 @@ class RowSecurity(Exercise):
             look_for_methods(attempt, tenancy, "protect", "enter")
             async with attempt.session() as session:
                 await attempt.call(session, function=tenancy.protect)
+                early = [table for table in TABLES if any((await attempt.sql(STATE, table=table))[0])]
+                did = "committed, so its caller cannot take it back"
+                attempt.expect(not early, "commits itself", method="protect", did=did)
                 await session.commit()
             await _Trial(attempt, tenancy, world).run()
 
@@ -220,7 +223,8 @@ class _Trial:
     async def _enter(self, session: AsyncSession, user_id: UUID) -> None:
         await session.execute(text("SELECT 1"))  # somebody's transaction, already begun
         await self.attempt.call(session, user_id, function=self.tenancy.enter)
-        self.attempt.expect(session.in_transaction(), "commits itself")
+        did = "ended the transaction that it was to prepare"
+        self.attempt.expect(session.in_transaction(), "commits itself", method="enter", did=did)
 
     async def _compare(self, session: AsyncSession, user_id: UUID) -> None:
         for table in TABLES:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
-from secrets import choice
+from secrets import randbelow
 from typing import Any, ClassVar
 
 from course_lib.data.library import CHUNKS
@@ -17,12 +16,14 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 
-QUERIES, K = 9, 10
-TARGETS = (0.93, 0.95)  # of 90 rows neither is a whole number, so rounding decides nothing
+POOL, K = 14, 10  # queries to choose from
+TARGETS = (0.91, 0.93, 0.95)  # of 70 rows none is a whole number, so rounding decides nothing
+LAST_ROW = 0.97  # of 30 rows all of them; with one less recall is that, too, in two digits
 MOST = 400
-DEFAULT, GREAT = 40, 320  # the task is to find a value between them
-EASY = 2  # queries for which the default is enough
-FEW_OF_MANY = (60, 0.25)  # k and target: a third of k candidates is enough
+DEFAULT, EARLY, LATE, GREAT = 40, 100, 130, 320
+EASY, OTHERS = 3, 3  # queries; with the slow one more than five, after which the server may keep a plan
+QUICK = 2  # with the slow one
+FEW_OF_MANY = (60, 0.28)  # k and target: 17 candidates or little more are enough, which is far from powers of two
 ALL = (1, 1.0)  # reached by the least value there is
 NEVER = (100, 1.0)  # by none
 DRAWS = 10  # of queries; the first will nearly always do
@@ -46,10 +47,11 @@ class SmallestEf(Exercise):
     title = "As little as is enough"
     answer = "smallest_ef_search"
     recipe = "vectors"
+    statement_seconds = 15  # one statement may hold the truth for all queries
     points = 3
     minutes = 20
     level = "senior"
-    seconds = 20.0  # hundreds of searches, on a machine that may be busy
+    seconds = 30.0  # hundreds of searches, on a machine that may be busy
     hints: ClassVar = (
         "First the truth, once: the k nearest of each query with the index out of the way. Then the same searches by "
         "the index, for one value after the other. What is the cheapest order to try 400 values in?",
@@ -107,28 +109,25 @@ class SmallestEf(Exercise):
                 value = await attempt.call(session, task.truth.queries, task.k, task.target)
             await (session.commit() if keep else session.rollback())
         attempt.expect(value is not None, "nothing returned")
-        is_int = isinstance(value, Integral) and not isinstance(value, bool) and 1 <= int(value) <= MOST
-        attempt.expect(is_int, "not a number", kind=value if isinstance(value, Integral) else article(value))
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        shown = value if is_int else article(value)
+        attempt.expect(is_int and 1 <= value <= MOST, "not a number", kind=shown)
         return int(value)
 
     async def _tasks(self, attempt: Attempt) -> list[Task]:
-        """Queries for which neither the default nor the greatest value is the answer, as rarely it is, and others."""
-        target, (few, little), (one, all_of_it), (many, never) = choice(TARGETS), FEW_OF_MANY, ALL, NEVER
+        """Queries of which is known between which values the answer lies, and others."""
+        (few, little), (one, all_of_it), (many, never) = FEW_OF_MANY, ALL, NEVER
         for _ in range(DRAWS):
-            truth = await Truth.of(attempt, some_queries(QUERIES))
-            default, great = [await truth.shares(K, value) for value in (DEFAULT, GREAT)]
-            easiest = sorted(range(QUERIES), key=lambda n: -default[n])
-            easy = truth.only(easiest[:EASY])
-            found = await truth.shares(one, 1)
-            lost = await truth.shares(many, MOST)
-            sure = [n for n in range(QUERIES) if found[n] == 1][:1]
-            hard = [n for n in range(QUERIES) if lost[n] < 1][:1]
-            enough = sum(default) < target * QUERIES <= sum(great) and bool(sure and hard)
-            if enough and await easy.recall(K, DEFAULT) >= target:
+            truth = await Truth.of(attempt, some_queries(POOL))
+            found, lost = await truth.shares(one, 1), await truth.only([0, 1, 2]).shares(many, MOST)
+            sure = [n for n in truth.clear_cut(one) if found[n] == 1][:1]
+            hard = [n for n, share in enumerate(lost) if share < 1][:1]
+            known = await _known_between(truth)
+            if known and sure and hard:
                 break
         return [
-            Task(truth.only(easiest), K, target), Task(easy, K, target), Task(truth.only([0, 1]), few, little),
-            Task(truth.only(sure), one, all_of_it), Task(truth.only(hard), many, never),
+            *known, Task(truth.only([0, 1]), few, little), Task(truth.only(sure), one, all_of_it),
+            Task(truth.only(hard), many, never),
         ]  # fmt: skip
 
     async def _measure(self, attempt: Attempt, task: Task, value: int, before: Counts, after: Counts) -> None:
@@ -145,3 +144,26 @@ class SmallestEf(Exercise):
             attempt.expect(by_index >= len(task.truth.queries), "index not used", **numbers)
         attempt.expect(not too_small, "too small", **numbers)
         attempt.expect(not too_large, "too large", value=value, smaller=min(others, default=0), **asked)
+
+
+async def _known_between(truth: Truth) -> list[Task]:
+    """Three tasks, if the queries allow it. In the first and in the last one query is slow: it lacks a row for long.
+
+    So the first is done early, and not by who asks that every query reaches the target, or looks at the easy ones
+    only; the last is done late, and not by who takes the median, or rounds.
+    """
+    default, early, late, great = [await truth.shares(K, value) for value in (DEFAULT, EARLY, LATE, GREAT)]
+    hardest = sorted(truth.clear_cut(K), key=lambda n: default[n])
+    slow = [n for n in hardest if round(late[n] * K) == K - 1 and great[n] == 1][:1]
+    easy = hardest[: -EASY - 1 : -1]
+    others = [n for n in hardest if round(early[n] * K) >= K - 1 and n not in [*easy, *slow]][:OTHERS]
+    mixed = [*easy, *others, *slow]
+    last = [*[n for n in hardest if early[n] == 1][:QUICK], *slow]
+    if len(set(mixed)) < EASY + OTHERS + 1 or len(last) < QUICK + 1:
+        return []
+    for target in sorted(TARGETS, key=lambda _: randbelow(1 << 30)):
+        reached = sum(default[n] for n in mixed) < target * len(mixed) <= sum(early[n] for n in mixed)
+        if reached and sum(default[n] for n in easy) >= target * EASY:
+            tasks = (mixed, target), (easy, target), (last, LAST_ROW)
+            return [Task(truth.only(places), K, share) for places, share in tasks]
+    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
@@ -68,6 +69,20 @@ async def id_made_here(session, email, name):
     return user_id
 
 
+async def tries():
+    try:
+        while True:
+            yield None
+    finally:
+        await asyncio.sleep(0)
+
+
+@ANSWERS.right
+async def leaves_a_generator_early(session, email, name):
+    async for _ in tries():
+        return await core_returning(session, email, name)
+
+
 async def _with_model(model, session, email, name):
     async with session:
         row = model(email=email, name=name)
@@ -113,6 +128,18 @@ async def flush_only(session, email, name):
     user = User(email=email, name=name)
     session.add(user)
     await session.flush()
+    return user.id
+
+
+TASKS = set()
+
+
+@ANSWERS.wrong("still at work")
+async def nobody_waits_for_the_commit(session, email, name):
+    user = User(email=email, name=name)
+    session.add(user)
+    await session.flush()
+    TASKS.add(asyncio.create_task(session.commit()))
     return user.id
 
 

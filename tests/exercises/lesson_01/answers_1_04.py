@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy import select, text, update
+from sqlalchemy import case, literal_column, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from course_lib.models import User
@@ -144,6 +144,15 @@ async def takes_what_is_left(session, user_id, n):
     await session.execute(update(User).where(User.id == user_id).values(tokens_used=User.token_limit))
     await session.commit()
     return False
+
+
+@ANSWERS.wrong("changed although refused")
+async def written_either_way(session, user_id, n):
+    more = case((User.tokens_used + n <= User.token_limit, n), else_=0)
+    statement = update(User).where(User.id == user_id).values(tokens_used=User.tokens_used + more)
+    booked = await session.scalar(statement.returning(literal_column("new.tokens_used > old.tokens_used")))
+    await session.commit()
+    return bool(booked)
 
 
 @ANSWERS.wrong("unknown user")

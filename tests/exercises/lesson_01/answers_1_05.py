@@ -259,6 +259,25 @@ async def keyword_instead_of_key(session, document_id, key, value):
     return result.rowcount == 1
 
 
+@ANSWERS.wrong("key missing")
+async def blanks_taken_off(session, document_id, key, value):
+    return await subscript(session, document_id, key.strip(), value)
+
+
+@ANSWERS.wrong("refused")
+async def a_key_is_not_empty(session, document_id, key, value):
+    return await subscript(session, document_id, key, value) if key else False
+
+
+@ANSWERS.wrong("wrong value")
+async def nothing_without_a_value(session, document_id, key, value):
+    tag = "jsonb_strip_nulls(jsonb_build_object(CAST(:key AS text), CAST(:value AS jsonb)))"
+    values = {"key": key, "value": json.dumps(value), "id": document_id}
+    result = await session.execute(text(f"UPDATE documents SET meta = meta || {tag} WHERE id = :id"), values)
+    await session.commit()
+    return result.rowcount == 1
+
+
 @ANSWERS.wrong("key read as SQL")
 async def key_in_an_f_string(session, document_id, key, value):
     sql = f"UPDATE documents SET meta = jsonb_set(meta, '{{{key}}}', CAST(:value AS jsonb)) WHERE id = :id"

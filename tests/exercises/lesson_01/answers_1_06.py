@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, text, tuple_
+from sqlalchemy.orm import selectinload
 
 from course_lib.models import Conversation, User
 from tests.exercises.written import Answers
@@ -253,6 +254,13 @@ async def place_kept_in_a_global(session, user_id, after, limit):
 async def sliced_in_python(session, user_id, after, limit):
     items = [c for c in await session.scalars(own(user_id)) if after is None or (c.created_at, c.id) < after][:limit]
     return items, place_of(items, limit)
+
+
+@ANSWERS.wrong("loaded everything")
+async def with_their_messages(session, user_id, after, limit):
+    statement = own(user_id).options(selectinload(Conversation.messages)).limit(limit + 1)
+    found = (await session.scalars(statement if after is None else statement.where(after > PLACE))).all()
+    return found[:limit], place_of(found[:limit], limit) if len(found) > limit else None
 
 
 @ANSWERS.wrong("growing place")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from sqlalchemy import bindparam, insert, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.models import Message
 from tests.exercises.written import Answers
@@ -165,6 +167,33 @@ async def bad_ones_left_out(session, conversation_id, messages):
     await session.commit()
 
 
+@ANSWERS.wrong("swallowed")
+async def empty_ones_made_good(session, conversation_id, messages):
+    known = [{**message, "status": message["status"] or "complete"} for message in messages]
+    if known:
+        await session.execute(insert(Message), rows_for(conversation_id, known))
+    await session.commit()
+
+
+@ANSWERS.wrong("swallowed")
+async def nothing_said_is_an_empty_text(session, conversation_id, messages):
+    known = [{**message, "content": message["content"] or ""} for message in messages]
+    if known:
+        await session.execute(insert(Message), rows_for(conversation_id, known))
+    await session.commit()
+
+
+@ANSWERS.wrong("half loaded")
+async def parts_side_by_side(session, conversation_id, messages):
+    rows = rows_for(conversation_id, messages)
+
+    async def load(part):
+        async with AsyncSession(session.bind) as own, own.begin():
+            await own.execute(insert(Message), part)
+
+    await asyncio.gather(*(load(rows[first : first + 2000]) for first in range(0, len(rows), 2000)))
+
+
 @ANSWERS.wrong("empty list")
 async def nothing_to_insert(session, conversation_id, messages):
     await session.execute(insert(Message), rows_for(conversation_id, messages))
@@ -189,6 +218,23 @@ async def dicts_of_the_caller(session, conversation_id, messages):
     if messages:
         await session.execute(insert(Message), messages)
     await session.commit()
+
+
+@ANSWERS.wrong("values lost")
+async def mark_in_the_meta_of_the_caller(session, conversation_id, messages):
+    rows = rows_for(conversation_id, messages)
+    for row in rows:
+        row["meta"]["imported"] = True
+    if rows:
+        await session.execute(insert(Message), rows)
+    await session.commit()
+
+
+@ANSWERS.wrong("changed the list")
+async def mark_in_the_meta_afterwards(session, conversation_id, messages):
+    await values_in_batches(session, conversation_id, messages)
+    for message in messages:
+        message["meta"].setdefault("imported", True)
 
 
 @ANSWERS.wrong("too many statements")

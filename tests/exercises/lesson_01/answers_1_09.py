@@ -314,17 +314,35 @@ async def counts_what_returning_brings(session, email):
     return counts
 
 
+async def in_batches(session, user_id, of, size):
+    some = select(of.id).where(of.user_id == user_id) if of is Conversation else select(of.id)
+    if of is Message:
+        some = some.join(Conversation).where(Conversation.user_id == user_id)
+    off = {"synchronize_session": False}
+    statement = delete(of).where(of.id.in_(some.limit(size)))
+    while (await session.execute(statement, execution_options=off)).rowcount == size:
+        pass
+
+
 @ANSWERS.wrong("too many statements")
-async def five_hundred_at_a_time(session, email):
+async def a_thousand_messages_at_a_time(session, email):
     user_id = await id_of(session, email)
     if user_id is None:
         return None
     counts = await counts_of(session, user_id)
-    theirs = select(Conversation.id).where(Conversation.user_id == user_id)
-    some = select(Message.id).where(Message.conversation_id.in_(theirs)).limit(500)
-    off = {"synchronize_session": False}
-    while (await session.execute(delete(Message).where(Message.id.in_(some)), execution_options=off)).rowcount == 500:
-        pass
+    await in_batches(session, user_id, Message, 1000)
+    await session.execute(delete(User).where(User.id == user_id))
+    await session.commit()
+    return counts
+
+
+@ANSWERS.wrong("too many statements")
+async def a_hundred_conversations_at_a_time(session, email):
+    user_id = await id_of(session, email)
+    if user_id is None:
+        return None
+    counts = await counts_of(session, user_id)
+    await in_batches(session, user_id, Conversation, 100)
     await session.execute(delete(User).where(User.id == user_id))
     await session.commit()
     return counts

@@ -384,6 +384,31 @@ class ForgotReturnOfTheOwner(Right):
         await super().owner_of(key)
 
 
+@ANSWERS.wrong("not found")
+class TheFirstWithThisPrefix(Right):
+    order = ()
+
+    async def owner_of(self, key):
+        statement = select(User, ApiKey.key_hash).join(User.api_keys).order_by(*self.order)
+        statement = statement.where(ApiKey.prefix == key[:8], ApiKey.revoked_at.is_(None))
+        row = (await self.session.execute(statement)).first()
+        return row.User if row is not None and row.key_hash == digest(key) else None
+
+
+@ANSWERS.wrong("not found")
+class TheNewestWithThisPrefix(TheFirstWithThisPrefix):
+    order = (ApiKey.created_at.desc(),)
+
+
+@ANSWERS.wrong("still valid")
+class RevokesTheFirstWithThisPrefix(Right):
+    async def revoke(self, key):
+        found = (await self.session.scalars(select(ApiKey).where(ApiKey.prefix == key[:8]))).first()
+        if found is not None and found.key_hash == digest(key):
+            found.revoked_at = func.now()
+            await self.session.flush()
+
+
 @ANSWERS.wrong("not a user")
 class OwnersRow(Right):
     async def owner_of(self, key):

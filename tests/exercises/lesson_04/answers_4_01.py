@@ -164,6 +164,12 @@ async def filtered_afterwards(session, user_id, vector, model, k):
     return (await session.execute(statement.order_by(far(vector)))).all()
 
 
+@ANSWERS.wrong("wrong length")
+async def with_all_that_tie(session, user_id, vector, model, k):
+    statement = own(user_id, model, 1 - far(vector)).order_by(far(vector)).fetch(k, with_ties=True)
+    return (await session.execute(statement)).all()
+
+
 @ANSWERS.wrong("furthest first")
 async def distance_downwards(session, user_id, vector, model, k):
     statement = own(user_id, model, 1 - far(vector)).order_by(far(vector).desc()).limit(k)

@@ -180,6 +180,22 @@ class ForTheSession(Right):
         return found
 
 
+@ANSWERS.wrong("setting stays")
+class ForTheSessionByK(Right):
+    """At the end of the check it is the default again."""
+
+    async def search(self, vector, k):
+        await self.session.execute(select(func.set_config("hnsw.ef_search", str(max(2 * k, 40)), False)))
+        return (await self.session.scalars(text(self.near), {"vector": str(vector), "k": k})).all()
+
+
+@ANSWERS.wrong("setting stays")
+class MemoryForTheIndex(Right):
+    async def make_index(self):
+        await self.session.execute(text("SET maintenance_work_mem = '128MB'"))
+        await super().make_index()
+
+
 @ANSWERS.wrong("refused")
 class TheColumnItself(Right):
     index = "CREATE INDEX ON passages USING hnsw (embedding vector_cosine_ops)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import numpy as np
 from sqlalchemy import func, literal_column, select, text
 
@@ -126,6 +128,21 @@ async def by_the_instrument(session, queries, k, target):
     return low
 
 
+@ANSWERS.right
+async def exact_in_one_statement(session, queries, k, target):
+    """The vectors are read from their text at every row, which takes seconds."""
+    sql = """
+        SELECT asked.number, near.id FROM unnest(CAST(:vectors AS text[])) WITH ORDINALITY AS asked (vector, number)
+        CROSS JOIN LATERAL (
+            SELECT id FROM document_chunks ORDER BY (embedding <=> asked.vector::vector) + 0 LIMIT :k
+        ) AS near
+    """
+    exact = [set() for _ in queries]
+    for number, id in await session.execute(text(sql), {"vectors": [str(vector) for vector in queries], "k": k}):
+        exact[number - 1].add(id)
+    return await least(session, queries, k, target, exact)
+
+
 @ANSWERS.wrong("nothing returned")
 async def forgot_return(session, queries, k, target):
     await exactly(session, queries, k)
@@ -139,6 +156,11 @@ async def a_recall(session, queries, k, target):
 @ANSWERS.wrong("not a number")
 async def out_of_range(session, queries, k, target):
     return 401
+
+
+@ANSWERS.wrong("not a number")
+async def a_number_of_numpy(session, queries, k, target):
+    return np.int64(await halving(session, queries, k, target))
 
 
 @ANSWERS.wrong("no parameters")
@@ -221,6 +243,32 @@ async def going_on_until_there_are_k(session, queries, k, target):
     return await least(session, queries, k, target, exact)
 
 
+@ANSWERS.wrong("too small")
+async def recall_in_two_digits(session, queries, k, target):
+    return await halving(session, queries, k, target - 0.005)
+
+
+async def by_each_query(session, queries, k, reached):
+    exact = await exactly(session, queries, k)
+    for value in [*range(1, 20), *range(20, 400, 10)]:
+        await under(session, hnsw__ef_search=value)
+        found = await ids(session, queries, k)
+        if reached([len(one & other) / k for one, other in zip(found, exact, strict=True)]):
+            return value
+    return 400
+
+
+@ANSWERS.wrong("too small")
+async def by_the_median(session, queries, k, target):
+    return await by_each_query(session, queries, k, lambda shares: median(shares) >= target)
+
+
+@ANSWERS.wrong("too large")
+async def gives_up_at_a_hundred(session, queries, k, target):
+    value = await halving(session, queries, k, target)
+    return value if value <= 100 else 400
+
+
 @ANSWERS.wrong("raised")
 async def refuses_what_cannot_be_reached(session, queries, k, target):
     value = await halving(session, queries, k, target)
@@ -237,6 +285,12 @@ async def more_than_the_target(session, queries, k, target):
 @ANSWERS.wrong("too large")
 async def never_below_k(session, queries, k, target):
     return await least(session, queries, k, target, await exactly(session, queries, k), range(k, 401))
+
+
+@ANSWERS.wrong("too large")
+async def powers_of_two(session, queries, k, target):
+    exact = await exactly(session, queries, k)
+    return await least(session, queries, k, target, exact, [1, 2, 4, 8, 16, 32, 64, 128, 256, 400])
 
 
 KEPT = {}

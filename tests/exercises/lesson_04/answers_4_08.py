@@ -82,6 +82,20 @@ async def words_taken_apart_in_python(session, question, vector, k=10):
     return await ids(session, FUSED.format(query=query, join="FULL JOIN", score=RRF), question, vector, k)
 
 
+@ANSWERS.wrong("left out")
+async def of_those_that_are_ready(session, question, vector, k=10):
+    ready = "(SELECT c.* FROM document_chunks AS c JOIN documents AS d ON d.id = document_id WHERE {}) AS chunks"
+    sql = FUSED.replace("document_chunks", ready.format("status = 'ready'"))
+    return await ids(session, sql.format(query=ANY_WORD, join="FULL JOIN", score=RRF), question, vector, k)
+
+
+@ANSWERS.wrong("left out")
+async def of_those_that_have_not_failed(session, question, vector, k=10):
+    ready = "(SELECT c.* FROM document_chunks AS c JOIN documents AS d ON d.id = document_id WHERE {}) AS chunks"
+    sql = FUSED.replace("document_chunks", ready.format("status <> 'failed'"))
+    return await ids(session, sql.format(query=ANY_WORD, join="FULL JOIN", score=RRF), question, vector, k)
+
+
 @ANSWERS.wrong("nothing returned")
 async def forgets_return(session, question, vector, k=10):
     await ids(session, VECTORS, question, vector, k)

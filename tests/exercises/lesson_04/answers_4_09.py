@@ -298,13 +298,25 @@ class OneOfEachBatch(Right):
         await super().write(sessions, rows[:1], vectors[:1])
 
 
-@ANSWERS.wrong("lost")
+@ANSWERS.wrong("no error")
 class KeepsTheErrorToItself(Right):
     async def store(self, session, texts):
         try:
             await super().store(session, texts)
         except RuntimeError:
             return
+
+
+@ANSWERS.wrong("no error")
+class LeavesItToTheBackfill(Right):
+    async def store(self, session, texts):
+        olds = await self.old(texts)
+        try:
+            nexts = await self.next(texts)
+        except RuntimeError:
+            nexts = [None] * len(texts)
+        rows = [{"content": t, "embedding": o, "embedding_next": n} for t, o, n in zip(texts, olds, nexts, strict=True)]
+        await session.execute(insert(passages), rows)
 
 
 @ANSWERS.wrong("starts over")
@@ -315,6 +327,41 @@ class FromTheBeginning(Right):
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
             await self.write(sessions, some, await self.next([row.content for row in some]))
+
+
+@ANSWERS.wrong("left behind")
+class UntilABatchIsNotFull(Right):
+    async def backfill(self, sessions, batch):
+        full = True
+        while full and (rows := await self.waiting(sessions, batch)):
+            await self.write(sessions, rows, await self.next([row.content for row in rows]))
+            full = len(rows) == batch
+
+
+class BehindTheLast(Right):
+    upwards = True
+
+    async def backfill(self, sessions, batch):
+        place = passages.c.id if self.upwards else -passages.c.id
+        waiting = select(passages.c.id, passages.c.content).where(passages.c.embedding_next.is_(None))
+        last = -(10**6)
+        while True:
+            async with sessions() as session:
+                rows = (await session.execute(waiting.where(place > last).order_by(place).limit(batch))).all()
+            if not rows:
+                return
+            await self.write(sessions, rows, await self.next([row.content for row in rows]))
+            last = rows[-1].id if self.upwards else -rows[-1].id
+
+
+@ANSWERS.wrong("left behind")
+class Upwards(BehindTheLast):
+    pass
+
+
+@ANSWERS.wrong("left behind")
+class Downwards(BehindTheLast):
+    upwards = False
 
 
 @ANSWERS.wrong("left behind")

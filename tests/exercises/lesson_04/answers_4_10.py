@@ -79,7 +79,7 @@ class APolicyForEachCommand(Right):
             await session.execute(text(f"CREATE POLICY d ON {table} FOR DELETE USING ({own})"))
 
 
-@ANSWERS.right
+@ANSWERS.wrong("commits itself")
 class CommitsItsOwnProtection(Right):
     async def protect(self, session):
         await super().protect(session)

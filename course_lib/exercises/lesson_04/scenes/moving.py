@@ -21,12 +21,18 @@ from course_lib.judging.staging import add_rows
 METHODS = ("store", "backfill", "switch", "search")
 BATCH = 8
 BATCHES = 10  # and a part of one: more than the failure leaves to an answer that stops after some
+NO_ANSWER = "the service did not answer"
 NEAR = 1e-3  # vectors are stored in four bytes a number
 ROWS = "SELECT id, content, embedding_next IS NULL AS waits FROM passages ORDER BY id"
 COUNT = "SELECT count(*) FROM passages"
 WAITING = f"{COUNT} WHERE embedding_next IS NULL"
 FILLED = f"{COUNT} WHERE embedding_next IS NOT NULL"
 DONE = "SELECT content FROM passages WHERE embedding_next IS NOT NULL"
+DRAW = "SELECT nextval(pg_get_serial_sequence('passages', 'id'))"
+ADD_LATE = """
+    INSERT INTO passages (id, content, embedding) OVERRIDING SYSTEM VALUE
+    VALUES (:id, :content, CAST(:vector AS vector))
+"""
 OLD_VECTORS = "SELECT content, embedding::text FROM passages WHERE content = ANY(:texts)"
 
 
@@ -39,19 +45,22 @@ class Move:
         self.switched = False
         self.method = ""
         self.asked_for = 0  # texts, since `backfill` was called
-        self.looked = self.failed = self.arrived = False
-        self.to_switch = self.fails = False
+        self.looked = self.failed = self.arrived = self.was_late = False
+        self.to_switch = self.refused = False
+        self.fails: Model | None = None
         self.problem: Wrong | None = None  # found while the answer was running
 
     async def run(self) -> None:
         self.old.before, self.next.before = self._watch_old, self._watch_next
         self.one, self.other = await self._program(), await self._program()
+        self.drawn = await self.attempt.value(DRAW)  # by a transaction that has not committed yet
         texts = new_texts(BATCHES * BATCH + 1 + randbelow(BATCH - 1))
         await self._add_old_ones(texts)
         await self._search("Before the move", self.one)
         await self._switch(self.one)
         await self._store(self.one, 1, keep=False)
-        await self._store_in_vain()
+        for model, which in ((self.old, "old"), (self.next, "next")):
+            await self._store_in_vain(model, which)
         await self._backfill()
         await self._search("Before the switch", self.other)
         await self._add_old_ones(new_texts(1))  # by a program that has not been told of the move
@@ -120,13 +129,18 @@ class Move:
         held = self.attempt.engine.pool.checkedout()  # type: ignore[attr-defined]
         if self.method in ("backfill", "store"):  # a question is embedded in no time
             self._expect(not held, "connection held", method=self.method, count=held)
+        self._answer_as(self.old)
         if self.method == "search" and self.to_switch:
             await self._switch_at_last()
 
+    def _answer_as(self, model: Model) -> None:
+        if self.fails is model:
+            self.refused = True
+            raise EmbeddingFailed(NO_ANSWER)
+
     async def _watch_next(self, texts: Sequence[str]) -> None:
         await self._watch_old(texts)
-        if self.fails:
-            raise EmbeddingFailed("the service did not answer")
+        self._answer_as(self.next)
         if self.method != "backfill":
             return
         self._expect(len(texts) <= BATCH, "batch too large", count=len(texts), batch=BATCH)
@@ -137,10 +151,20 @@ class Move:
             await self._look_around()
         if before >= 2 * BATCH and not self.failed:
             self.failed = True
-            raise EmbeddingFailed("the service did not answer")
-        if self.failed and before >= BATCH and not self.arrived:
+            raise EmbeddingFailed(NO_ANSWER)
+        if self.failed and before >= BATCH:
+            await self._others_arrive(len(texts))
+
+    async def _others_arrive(self, in_work: int) -> None:
+        """One in the middle, and while the model has the last batch one whose number was drawn before all others."""
+        if not self.arrived:
             self.arrived = True
             await self._add_old_ones(new_texts(1))
+        elif not self.was_late and await self.attempt.value(WAITING) == in_work:
+            self.was_late = True
+            (text,) = new_texts(1)
+            vector = str(self.old.vector(text))
+            await self.attempt.sql(ADD_LATE, id=self.drawn, content=text, vector=vector)
 
     async def _look_around(self) -> None:
         """What everybody else does while a backfill is under way."""
@@ -186,9 +210,9 @@ class Move:
         other = [text for text, vector in rows if not _is_of(self.old, text, vector)]
         self._expect(not other, "stored otherwise", count=len(other))
 
-    async def _store_in_vain(self) -> None:
+    async def _store_in_vain(self, model: Model, which: str) -> None:
         """The model does not answer: whoever wants something stored has to hear of it."""
-        self.fails = True
+        self.fails, self.refused = model, False
         before = await self.attempt.value(COUNT)
         try:
             async with self.attempt.session() as session:
@@ -199,8 +223,9 @@ class Move:
                 raise
             self.problem = None
         else:
-            self.attempt.expect(await self.attempt.value(COUNT) > before, "lost")
-        self.fails = False
+            stored = await self.attempt.value(COUNT) - before
+            self.attempt.expect(not self.refused, "no error", which=which, count=stored)
+        self.fails = None
 
     async def _switch(self, program: Any, when: str = "", keep: bool = True) -> None:
         """``when``: it is to say True then. Without, it may say so only if no passage waits."""

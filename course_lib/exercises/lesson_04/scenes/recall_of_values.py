@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -14,16 +13,17 @@ from course_lib.judging.attempt import Attempt
 
 DEEPEST = 100  # the greatest k
 NEAREST = """
-    SELECT asked.number, near.id FROM (
+    SELECT asked.number, near.id, near.distance FROM (
         SELECT CAST(written AS vector) AS vector, number
         FROM unnest(CAST(:vectors AS text[])) WITH ORDINALITY AS given(written, number)
         OFFSET 0  -- read once each, and not at every row
     ) AS asked
     CROSS JOIN LATERAL (
-        SELECT id FROM document_chunks ORDER BY embedding <=> asked.vector LIMIT :k
+        SELECT id, embedding <=> asked.vector AS distance FROM document_chunks ORDER BY distance LIMIT :k
     ) AS near
 """
-Found = list[list[UUID]]  # for each query, nearest first
+APART = 1e-5  # between the last of the nearest and the next one: who computes in another precision finds the same
+Found = list[dict[UUID, float]]  # for each query, nearest first, with their distances
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,16 @@ class Truth:
         """The same about some of the queries."""
         return Truth(self.attempt, [self.queries[n] for n in places], [self.nearest[n] for n in places])
 
+    def clear_cut(self, k: int) -> list[int]:
+        """The queries, by place, whose nearest ``k`` are the same in whatever precision distances are computed."""
+        distances = [list(near.values()) for near in self.nearest]
+        return [place for place, near in enumerate(distances) if near[k] - near[k - 1] > APART]
+
     async def shares(self, k: int, value: int) -> list[float]:
         """For each query, how much of its nearest ``k`` a search with this ef_search finds."""
         found = await search_all(self.attempt, self.queries, k, f"hnsw.ef_search = {value}")
-        return [len(set(one) & set(near[:k])) / k for one, near in zip(found, self.nearest, strict=True)]
+        nearest = [list(near)[:k] for near in self.nearest]
+        return [len(one.keys() & near) / k for one, near in zip(found, nearest, strict=True)]
 
     async def recall(self, k: int, value: int) -> float:
         """The mean of ``shares``."""
@@ -54,11 +60,13 @@ class Truth:
 
 async def search_all(attempt: Attempt, queries: list[list[float]], k: int, setting: str) -> Found:
     """The ids nearest to each query, nearest first, with one setting (``"hnsw.ef_search = 200"``), in one statement."""
-    lists: dict[int, list[UUID]] = defaultdict(list)
+    found: Found = [{} for _ in queries]
     async with attempt.judge_session() as session:
         await session.execute(text(f"SET LOCAL {setting}"))
         await session.execute(text("SET LOCAL enable_seqscan = " + ("on" if "indexscan" in setting else "off")))
-        for number, id in await session.execute(text(NEAREST), {"vectors": [str(q) for q in queries], "k": k}):
-            lists[number].append(id)
+        for number, id, distance in await session.execute(
+            text(NEAREST), {"vectors": [str(q) for q in queries], "k": k}
+        ):
+            found[number - 1][id] = distance
         await session.execute(REPORT)  # what the judge has read is not to be counted later
-    return [lists[number] for number in range(1, len(queries) + 1)]
+    return found
