@@ -81,6 +81,7 @@ async def tries():
 async def leaves_a_generator_early(session, email, name):
     async for _ in tries():
         return await core_returning(session, email, name)
+    return None
 
 
 async def _with_model(model, session, email, name):
