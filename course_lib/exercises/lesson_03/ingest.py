@@ -208,8 +208,8 @@ class Ingest(Exercise):
         writers = await attempt.value(WRITERS, id=embed.document_id)
         attempt.expect(writers <= 1, "several transactions", count=writers)
         status, error = await _state(attempt, embed.document_id)
-        overwritten = not embed.meanwhile or (status == "ready" and error is None)
-        attempt.expect(overwritten, "state of before", status=status, stored=error)
+        written = not embed.meanwhile or (status == "ready" and error is None)
+        attempt.expect(written, "state of before", status=status, stored=error)
         attempt.expect(status == "ready", "not ready", status=status)
         attempt.expect(error is None, "old error", stored=error)
 
