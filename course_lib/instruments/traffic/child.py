@@ -65,4 +65,4 @@ class Child:
         assert self._process.stdout is not None
         for future in (self.ready, self.record):
             line = self._process.stdout.readline()
-            future.set_result(json.loads(line) if line else None)
+            future.set_result(json.loads(line) if line.endswith("\n") else None)

@@ -49,7 +49,7 @@ def draw(traffic: Traffic, title: str | None, seconds: float | None) -> Picture:
     key = KEY * len(named)
     heights = [upper, *([lower] if sessions else []), *([key] if named else [])]
     picture = Picture.sized(WIDTH, sum(heights) + AROUND, render_text(traffic))
-    picture.set_layout_engine("constrained", w_pad=MARGIN, h_pad=0.04, hspace=0)
+    picture.set_layout_engine("constrained", w_pad=MARGIN, h_pad=0.06, hspace=0)
     picture.spoken = render_speech(traffic, title or headline(traffic), sessions, named)
     axes = list(picture.subplots(len(heights), 1, height_ratios=heights, squeeze=False).flat)
     timed = axes[: 2 if sessions else 1]

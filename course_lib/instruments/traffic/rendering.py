@@ -117,6 +117,6 @@ def render_speech(
 
 
 def spoken_lock(mode: str, held: Sequence[Span], waited: Sequence[Span]) -> str:
-    times = [("held", held), ("waited for", waited)]
+    times = [("waited for", waited), ("held", held)]
     facts = [f"{word} {milliseconds(sum(e - b for b, e in spans))}" for word, spans in times if spans]
     return f"{mode} {', '.join(facts)}"

@@ -19,6 +19,7 @@ from course_lib.instruments.traffic.child import Child, Told
 from course_lib.instruments.traffic.record import Kind, Lane, Record, SeenLock, SeenStatement, read
 from course_lib.instruments.traffic.rendering import render_html, render_text
 from course_lib.postgres.address import libpq_uri
+from course_lib.postgres.lost import lost_server
 
 if TYPE_CHECKING:
     from course_lib.instruments.pictures import Picture
@@ -86,11 +87,16 @@ class Traffic:
             "dsn": str(self._dsn), "application_name": f"traffic {secrets.token_hex(4)}", "table": self.table,
             "workers": self._workers, "baseline_seconds": BASELINE_SECONDS, "patience": PATIENCE,
         }  # fmt: skip
-        self._child = Child(job)
+        try:
+            self._child = Child(job)
+        except OSError as error:
+            raise CourseError(
+                f"The traffic's process cannot be started: {error.strerror}.", "Run the cell again."
+            ) from error
         try:
             said = await _told(self._child.ready)
             if said is None or "refused" in said:
-                raise CourseError(*(said["refused"] if said else _GONE))
+                raise lost_server() or CourseError(*(said["refused"] if said else _GONE))
         except BaseException:
             self._child.close()
             raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 from contextlib import suppress
@@ -27,18 +28,13 @@ CONNECTING = 5  # seconds
 
 async def run(job: dict[str, Any], over: asyncio.Event) -> None:
     """Work until it is over."""
-    name = job["application_name"]
-    connect = partial(asyncpg.connect, job["dsn"], timeout=CONNECTING, server_settings={"application_name": name})
     try:
-        connection = await connect()
-        table, workers = await make_workers(connection, job, connect)
-        await warm_up(workers)
+        watch, table, workers = await prepare(job)
     except Refused as error:
         return say(refused=error.args)
     except FAILURES as error:
         return say(refused=[f"The traffic could not begin: {error}."])
     seen = asyncio.Event()
-    watch = Watch(connection, connect, name)
     watching = asyncio.create_task(watch.look_on(table, workers, seen))
     tasks = [asyncio.create_task(worker.work(over)) for worker in workers]
     began = perf_counter()
@@ -56,6 +52,23 @@ async def run(job: dict[str, Any], over: asyncio.Event) -> None:
     failures = {code: failure for worker in workers for code, failure in worker.names.items()}
     say(began=began - zero, ended=ended - zero, lanes=lanes, failures=failures, **watch.told(zero))
     return None
+
+
+async def prepare(job: dict[str, Any]) -> tuple[Watch, Table, list[Worker]]:
+    """Connections, statements that are known to work, and caches that are warm.
+
+    Raises:
+        Refused: the table is none, is locked, or has no such statement.
+    """
+    name = job["application_name"]
+    connect = partial(asyncpg.connect, job["dsn"], timeout=CONNECTING, server_settings={"application_name": name})
+    connection = await connect()
+    table, workers = await make_workers(connection, job, connect)
+    for _ in range(WARM):
+        await asyncio.gather(*(worker.request() for worker in workers))
+    for worker in workers:
+        del worker.requests[:-1]  # the last is as good as any, and there may be no other before the block
+    return Watch(connection, connect, name), table, workers
 
 
 async def cut_off(workers: list[Worker], tasks: list[asyncio.Task[None]], watch: Watch) -> None:
@@ -79,11 +92,7 @@ def told(worker: Worker, zero: float) -> dict[str, Any]:
 async def make_workers(
     connection: asyncpg.Connection[Any], job: dict[str, Any], connect: Connect
 ) -> tuple[Table, list[Worker]]:
-    """The workers, once the statement of each has been tried and rolled back.
-
-    Raises:
-        Refused: the table is none, is locked, or has no such statement.
-    """
+    """The workers, once the statement of each has been tried and rolled back."""
     try:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = '{LOCKED}'")
@@ -96,7 +105,9 @@ async def make_workers(
                 await try_out(connection, name, table, statement)
                 workers.append(Worker(name, kind, connect, table, statement))
     except asyncpg.LockNotAvailableError:
-        raise Refused(f"{job['table']} is locked before the block begins.", "Let the other session commit.") from None
+        raise Refused(
+            f"The table {job['table']} is locked before the block begins.", "Let the other session commit."
+        ) from None
     return table, workers
 
 
@@ -109,16 +120,10 @@ async def try_out(connection: asyncpg.Connection[Any], name: str, table: Table, 
     except asyncpg.LockNotAvailableError:
         raise
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise Refused(f"The {name}'s statement fails before the block: {error}.", statement.sql) from error
+        said = str(error).partition("\n")[0]
+        raise Refused(f"The {name}'s statement fails before the block: {said}.", statement.sql) from error
     finally:
         await trial.rollback()
-
-
-async def warm_up(workers: list[Worker]) -> None:
-    for _ in range(WARM):
-        await asyncio.gather(*(worker.request() for worker in workers))
-    for worker in workers:
-        worker.requests.clear()
 
 
 def say(**facts: Any) -> None:
@@ -131,7 +136,7 @@ def main() -> None:
     over = asyncio.Event()
 
     def listen() -> None:
-        sys.stdin.readline()
+        os.read(sys.stdin.fileno(), 1)  # not through sys.stdin, which would be locked when the process ends
         loop.call_soon_threadsafe(over.set)
 
     threading.Thread(target=listen, daemon=True).start()

@@ -17,7 +17,8 @@ PAUSE = 0.004  # seconds between two looks
 LOOK = """
 SELECT extract(epoch FROM clock_timestamp())::float8 AS now, pid, application_name = $1 AS is_worker, state, query,
        extract(epoch FROM xact_start)::float8 AS xact_start, extract(epoch FROM query_start)::float8 AS query_start,
-       extract(epoch FROM state_change)::float8 AS state_change, wait_event_type = 'Lock' AS at_lock,
+       extract(epoch FROM state_change)::float8 AS state_change,
+       wait_event_type = 'Lock' AND wait_event <> 'extend' AS at_lock,  -- who extends a file waits for no transaction
        modes, granted, relations
 FROM pg_stat_activity LEFT JOIN (
     SELECT pid, array_agg(mode) AS modes, array_agg(granted) AS granted,
@@ -29,7 +30,7 @@ FROM pg_stat_activity LEFT JOIN (
 ) AS on_table USING (pid)
 WHERE datname = current_database() AND pid <> pg_backend_pid()
   AND backend_type IN ('client backend', 'autovacuum worker')
-  AND CASE application_name WHEN $1 THEN wait_event_type = 'Lock' ELSE
+  AND CASE application_name WHEN $1 THEN wait_event_type = 'Lock' AND wait_event <> 'extend' ELSE
       modes IS NOT NULL OR state <> 'idle' OR state_change > clock_timestamp() - interval '1 second' END
 """
 END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND pid = ANY ($2)"
