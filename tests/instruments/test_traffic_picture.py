@@ -48,6 +48,13 @@ def legend(picture: Picture) -> list[str]:
     return [label.get_text() for label in picture.legends[0].get_texts()]
 
 
+@pytest.fixture(autouse=True)
+async def no_autovacuum(engine: AsyncEngine) -> None:
+    """It is a session, too, and comes when it likes."""
+    async with engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE messages SET (autovacuum_enabled = off)"))
+
+
 async def behind_a_reader(engine: AsyncEngine, lock_timeout: str = "") -> Traffic:
     """A change that waits for 0.2 seconds; with a ``lock_timeout`` it gives up and tries again."""
 
@@ -208,6 +215,8 @@ def test_autovacuum_has_a_lane_of_its_own() -> None:
 def test_a_weak_lock_is_drawn_only_where_no_stronger_one_says_it_all() -> None:
     writing = Session(locks=[lock(1, "AccessShareLock", (0, 1)), lock(1, "RowExclusiveLock", (0, 1.005))])
     assert [row[0] for row in writing.rows()] == ["RowExclusiveLock"]
+    behind = Session(locks=[lock(1, "RowExclusiveLock", (0, 1), granted=False), lock(1, "ShareLock", (0, 2))])
+    assert [row[0] for row in behind.rows()] == ["ShareLock", "RowExclusiveLock"]
     later = Session(locks=[lock(1, "AccessShareLock", (0, 2)), lock(1, "AccessExclusiveLock", (1.5, 2))])
     assert [row[0] for row in later.rows()] == ["AccessExclusiveLock", "AccessShareLock"]
 

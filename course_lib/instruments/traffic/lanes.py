@@ -53,7 +53,7 @@ class Session:
         rows: list[tuple[str, list[Span], list[Span]]] = []
         for (place, index), (held, waited) in sorted(found.items()):
             mode = MODES[-place]
-            if mode not in WEAK or not any(covers(stronger, held) for _, stronger, _ in rows):
+            if mode not in WEAK or waited or not any(covers(stronger, held) for _, stronger, _ in rows):
                 rows.append((f"{mode} on {index}" if index else mode, held, waited))
         return rows
 

@@ -84,7 +84,7 @@ class Traffic:
         if self._child is not None:
             raise CourseError("Traffic is for one block.", "Make another: async with Traffic(…) as traffic:")
         job = {
-            "dsn": str(self._dsn), "application_name": f"traffic {secrets.token_hex(4)}", "table": self.table,
+            "dsn": self._dsn, "application_name": f"traffic {secrets.token_hex(4)}", "table": self.table,
             "workers": self._workers, "baseline_seconds": BASELINE_SECONDS, "patience": PATIENCE,
         }  # fmt: skip
         try:

@@ -50,9 +50,12 @@ class Table:
     """What is known of the table.
 
     Attributes:
+        oid: its number in the catalogue.
+        indexes: those of its indexes.
         key: names of the primary key's columns.
         keys: some rows' keys, drawn by lot; empty when the table is.
         numbers: numbers that no row has in a column that must be unique.
+        statements: makes that of a kind of worker, or refuses to.
     """
 
     oid: int
