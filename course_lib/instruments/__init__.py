@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from course_lib.instruments.schema import read_schema as read_schema
     from course_lib.instruments.side_by_side import panels as panels
     from course_lib.instruments.stage import Stage as Stage
+    from course_lib.instruments.traffic import Traffic as Traffic
     from course_lib.instruments.vectors.distances import distance_lanes as distance_lanes
     from course_lib.instruments.vectors.hnsw.graph import hnsw_graph as hnsw_graph
     from course_lib.instruments.vectors.plane import vector_plane as vector_plane
@@ -49,6 +50,7 @@ _HOMES = {
     "Rows": "rows",
     "Stage": "stage",
     "Statement": "query_log",
+    "Traffic": "traffic",
     "bars": "charts",
     "curves": "line_chart",
     "distance_lanes": "vectors.distances",

@@ -14,6 +14,7 @@ from course_lib.instruments import (
     PoolGauge,
     QueryLog,
     Stage,
+    Traffic,
     bars,
     curves,
     distance_lanes,
@@ -121,6 +122,25 @@ async def pool(engine: AsyncEngine) -> Picture:
     return (await gauge(engine)).plot()
 
 
+async def traffic(engine: AsyncEngine) -> Picture:
+    """A change that waits for a reader, and everybody for it."""
+    sql = (
+        "ALTER TABLE messages ADD COLUMN opened_by text NOT NULL DEFAULT gen_random_uuid()::text, ADD COLUMN note text"
+    )
+    looks = {"the version that is out": "SELECT content FROM messages WHERE id = :id"}
+    async with engine.connect() as reading, Traffic(engine, "messages", readers=looks, inserters=2) as seen:
+        await reading.execute(text("SELECT content FROM messages"))
+        async with engine.connect() as changing:
+            change = asyncio.create_task(changing.execute(text(sql)))
+            await asyncio.sleep(0.1)
+            await reading.rollback()
+            await change
+            await changing.commit()
+        async with engine.begin() as dropping:
+            await dropping.execute(text("ALTER TABLE messages DROP COLUMN content"))
+    return seen.plot("ADD COLUMN behind one reader who has not committed")
+
+
 async def schema(engine: AsyncEngine) -> Picture:
     return draw_schema(await read_schema(engine))
 
@@ -152,6 +172,7 @@ GALLERY: dict[str, Draw] = {
     "shapes": shapes,
     "stage": swim_lanes,
     "pool": pool,
+    "traffic": traffic,
     "schema": schema,
     "plan": plan,
     "tree": whole_plan,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from course_lib.errors import CourseError
-from course_lib.instruments import Stage
+from course_lib.instruments import Stage, Traffic
 from course_lib.lesson import Lesson, open_lesson
 from course_lib.postgres.server import embedded_cluster
 from tests.postgres.places import wait_until
@@ -144,4 +144,20 @@ async def test_a_stage_whose_server_goes_in_the_middle_of_a_scene(lesson: Lesson
     assert lesson.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     with pytest.raises(CourseError, match=SENTENCE):
         async with Stage(lesson.engine):
+            pass
+
+
+async def test_traffic_ends_with_its_block_and_has_counted_what_failed(lesson: Lesson) -> None:
+    async with Traffic(lesson.engine, "jobs", inserters=0) as traffic:
+        kill_the_server()
+        await asyncio.sleep(0.3)
+    for kind in ("reader", "writer"):
+        assert set(traffic.errors[kind]) & {"08001", "08003"}, traffic.errors
+    assert "≈" in str(traffic)
+
+
+async def test_traffic_does_not_begin_without_a_server(lesson: Lesson) -> None:
+    kill_the_server()
+    with pytest.raises(CourseError, match=SENTENCE):
+        async with Traffic(lesson.engine, "jobs"):
             pass
