@@ -264,7 +264,7 @@ class Attempt:
             )  # fmt: skip
 
     def look_for_tasks(self) -> None:
-        """A right answer waits for what it starts, or this raises Wrong. To be asked before anything else is awaited."""
+        """A right answer waits for what it starts; this raises Wrong. To be asked before anything else is awaited."""
         if self._at_work():
             sentence = f"`{self.exercise.answer}` returned, and a task that it had started was still at work."
             raise Wrong("still at work", sentence, "Its caller goes on as if all were done: `await` what you start.")
