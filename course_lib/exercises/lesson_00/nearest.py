@@ -25,6 +25,7 @@ from course_lib.models.documents import DIMENSIONS
 PASSAGES = 36
 SINGLE = 3  # passages that are nearer than all others; from there on two are equally near
 DOCUMENTS = 12  # of one owner
+OTHERS = 10  # passages of another owner: chance puts them in order once in three million times
 SCALE = 1_000_000  # a question's vector may be that much longer, or shorter, than an embedding
 STEP = 0.0004  # between one passage's cosine and the next one's: lost where distances are rounded
 FAR = (-0.2, -0.5)  # cosines of passages about something else, which are asked for all the same
@@ -81,7 +82,7 @@ class Nearest(Exercise):
         await self._search(attempt, owners.plain, [-SCALE * value for value in vector], n)
         await self._gives_nothing(attempt, vector)
         with calling_it(attempt, "injection", email=owners.quoted.email):
-            await self._search(attempt, owners.quoted, [value / SCALE for value in vector], 5)
+            await self._search(attempt, owners.quoted, [value / SCALE for value in vector], OTHERS)
         attempt.expect(rows <= total + MORE_ROWS, "loaded everything", rows=rows, total=total)
 
     async def _gives_nothing(self, attempt: Attempt, vector: Vector) -> None:
@@ -160,7 +161,7 @@ async def _stage(attempt: Attempt, owners: Owners, vector: Vector) -> None:
     for place in range(SINGLE + 1, PASSAGES, 2):
         mine[place] = mine[place - 1]
     await _add_passages(attempt, owners.plain, mine + _at_cosines(vector, FAR))
-    await _add_passages(attempt, owners.quoted, _at_cosines(vector, (0.5, 0.4, 0.3, 0.2, 0.1)))
+    await _add_passages(attempt, owners.quoted, _at_cosines(vector, (0.9 - place / 12 for place in range(OTHERS))))
     for stranger in owners.lookalikes:
         (document,) = await _add_documents(attempt, stranger, 1)
         await attempt.sql(

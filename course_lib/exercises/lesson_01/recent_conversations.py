@@ -73,7 +73,7 @@ class RecentConversations(Exercise):
         await add_double(attempt, mine)
         await _others_are_active(attempt, mine, 6 * n)
         before = await self._asks(attempt, mine, rows, n)
-        answered = rows[0] if rows[0]["id"] not in before else rows[-1]
+        answered = min(rows, key=lambda row: row["updated_at"])  # none of those that are nearly tied
         answered["updated_at"] = datetime.now(UTC) - timedelta(seconds=1)
         await attempt.sql(
             "UPDATE conversations SET updated_at = :now WHERE id = :id", now=answered["updated_at"], id=answered["id"]

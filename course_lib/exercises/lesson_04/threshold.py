@@ -73,12 +73,13 @@ class Threshold(Exercise):
     }
 
     async def judge(self, attempt: Attempt) -> None:
-        near, other = await reachable(attempt, (v for _ in repeat(None) for v in some_queries(1)), 2)
+        (near,) = await reachable(attempt, (v for _ in repeat(None) for v in some_queries(1)), 1)
+        other, one = await _with_one_to_hit(attempt, 9)
         (far,) = await reachable(attempt, (farther_off(v) for _ in repeat(None) for v in some_queries(1)), 1)
         searches, missed = await Searches.begin(attempt), []
         for query, k, least in (
             (near, 7, _between(near, 3)), (near, 7, _between(near, 25)), (near, MOST, _between(near, 60)),
-            (far, MOST, 0.0), (far, 1, _between(far, 4)), (other, 7, _between(other, 0)), (other, 9, _of_one(other)),
+            (far, MOST, 0.0), (far, 1, _between(far, 4)), (other, 7, _between(other, 0)), (other, 9, one),
         ):  # fmt: skip
             found = await searches.ask(query.vector, k, least, keep=k > 7)
             there = self._compare(attempt, query, k, least, found)
@@ -116,7 +117,14 @@ def _between(query: Query, above: int) -> float:
     return (similarities[above] + similarities[above + 1]) / 2
 
 
-def _of_one(query: Query) -> float:
-    """The similarity of a chunk that the index finds, such that its distance is exactly 1 minus that."""
-    fits = [s for id, s in query.nearest[1:9] if id in query.surely and 1 - (1 - s) == s]
-    return fits[0] if fits else _between(query, 4)
+async def _with_one_to_hit(attempt: Attempt, k: int) -> tuple[Query, float]:
+    """A query, and the similarity of one of its k nearest such that its distance is exactly 1 minus that.
+
+    The index finds this chunk, and one that is nearer: so a list that lacks it is not empty.
+    """
+    while True:
+        (query,) = await reachable(attempt, (v for _ in repeat(None) for v in some_queries(1)), 1)
+        found = [similarity for id, similarity in query.nearest[:k] if id in query.surely]
+        exact = [similarity for similarity in found[1:] if 1 - (1 - similarity) == similarity]
+        if exact:
+            return query, exact[0]

@@ -80,8 +80,9 @@ async def tries():
 @ANSWERS.right
 async def leaves_a_generator_early(session, email, name):
     async for _ in tries():
-        return await core_returning(session, email, name)
-    return None
+        id = await core_returning(session, email, name)
+        break
+    return id
 
 
 async def _with_model(model, session, email, name):

@@ -54,7 +54,7 @@ class Move:
         self.old.before, self.next.before = self._watch_old, self._watch_next
         self.one, self.other = await self._program(), await self._program()
         self.drawn = await self.attempt.value(DRAW)  # by a transaction that has not committed yet
-        texts = new_texts(BATCHES * BATCH + 1 + randbelow(BATCH - 1))
+        texts = new_texts(BATCHES * BATCH + 1 + randbelow(BATCH - 2))  # and one more comes: the last batch is not full
         await self._add_old_ones(texts)
         await self._search("Before the move", self.one)
         await self._switch(self.one)
