@@ -172,7 +172,8 @@ def _turns(count: int) -> Turns:
 
 def _copies(turns: Turns) -> Turns:
     """Copies to the ground, ``meta`` included; of the rest nothing can be changed."""
-    return [turn | {"meta": deepcopy(turn["meta"])} for turn in turns]
+    known: dict[int, Any] = {}  # what is copied once
+    return [turn | {"meta": deepcopy(turn["meta"], known)} for turn in turns]
 
 
 async def _conversation(attempt: Attempt, user_id: UUID) -> UUID:
