@@ -30,3 +30,12 @@ async def chidi(session: AsyncSession) -> User:
     assert user is not None
     await session.commit()
     return user
+
+
+@pytest.fixture
+async def user(sessions: async_sessionmaker[AsyncSession]) -> User:
+    """The same, and no session of a test is open."""
+    async with sessions() as session:
+        found = await UserRepository(session).by_email("chidi@example.org")
+    assert found is not None
+    return found

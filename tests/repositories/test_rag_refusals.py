@@ -18,7 +18,7 @@ from course_lib.instruments import QueryLog, Rows
 from course_lib.llm import embed_texts
 from course_lib.models import DocumentChunk, User
 from course_lib.models.documents import content_hash
-from course_lib.repositories import RagRepository, UserRepository
+from course_lib.repositories import RagRepository
 from course_lib.repositories.rag import Embedding, Embeddings, NewDocument, embed, embed_question, ingest
 
 TEXTS = ["Ropes are kept dry.", "A wet rope freezes overnight."]
@@ -28,14 +28,6 @@ HALF = "\ud83d"  # the first of the two surrogates that would be a smiling face
 @pytest.fixture
 def sessions(binary: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     return make_session_factory(binary)
-
-
-@pytest.fixture
-async def user(sessions: async_sessionmaker[AsyncSession]) -> User:
-    async with sessions() as session:
-        found = await UserRepository(session).by_email("chidi@example.org")
-    assert found is not None
-    return found
 
 
 def drawn(count: int, tokens: int | None = None) -> Embeddings:

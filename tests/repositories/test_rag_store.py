@@ -19,7 +19,7 @@ from course_lib.errors import CourseError
 from course_lib.instruments import QueryLog
 from course_lib.llm import EMBEDDING_MODEL, OfflineTransport, openai_client
 from course_lib.models import Document, DocumentChunk, User
-from course_lib.repositories import NotFound, RagRepository, UserRepository
+from course_lib.repositories import NotFound, RagRepository
 from course_lib.repositories.rag import (
     INDEX,
     Embeddings,
@@ -38,14 +38,6 @@ TEXTS = ["Ropes are kept dry.", "A wet rope freezes overnight.", "Knots are chec
 @pytest.fixture
 def sessions(binary: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     return make_session_factory(binary)
-
-
-@pytest.fixture
-async def user(sessions: async_sessionmaker[AsyncSession]) -> User:
-    async with sessions() as session:
-        found = await UserRepository(session).by_email("chidi@example.org")
-    assert found is not None
-    return found
 
 
 def drawn(count: int, seed: int = 1, model: str = "m") -> Embeddings:

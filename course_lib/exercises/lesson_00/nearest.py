@@ -11,12 +11,11 @@ from secrets import choice, randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.lesson_00.scenes.owners import Owner, Owners, add_owners, expect_texts
+from course_lib.exercises.lesson_00.scenes.owners import Owner, Owners, add_owners, expect_nothing, expect_texts
 from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import quoted
 from course_lib.judging.staging import add_rows, add_user, new_email
 from course_lib.judging.threads import shuffled
 from course_lib.llm import EMBEDDING_MODEL
@@ -80,18 +79,12 @@ class Nearest(Exercise):
         total = await self._search(attempt, owners.plain, vector, ALL)
         rows = fetched(attempt.log)
         await self._search(attempt, owners.plain, [-SCALE * value for value in vector], n)
-        await self._gives_nothing(attempt, vector)
+        new = new_email("newcomer")
+        await add_user(attempt, new)
+        await expect_nothing(attempt, "no passages", new, list(vector), 3)
         with calling_it(attempt, "injection", email=owners.quoted.email):
             await self._search(attempt, owners.quoted, [value / SCALE for value in vector], OTHERS)
         attempt.expect(rows <= total + MORE_ROWS, "loaded everything", rows=rows, total=total)
-
-    async def _gives_nothing(self, attempt: Attempt, vector: Vector) -> None:
-        email = new_email("newcomer")
-        await add_user(attempt, email)
-        with calling_it(attempt, "no passages", email=email, did="raised an error"):
-            said = await ask(attempt, email, list(vector), 3)
-        empty = isinstance(said, list | tuple) and not said
-        attempt.expect(empty, "no passages", email=email, did=f"returned {quoted(said)}")
 
     async def _search(self, attempt: Attempt, owner: Owner, vector: Vector, n: int) -> int:
         """How many passages the owner has."""

@@ -9,12 +9,11 @@ from secrets import choice, token_hex
 from typing import Any, ClassVar
 from uuid import uuid4
 
-from course_lib.exercises.lesson_00.scenes.owners import Owner, add_owners, expect_texts
+from course_lib.exercises.lesson_00.scenes.owners import Owner, add_owners, expect_nothing, expect_texts
 from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import AWKWARD_TEXTS
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import quoted
 from course_lib.judging.staging import add_rows, add_user, new_email
 from course_lib.judging.threads import shuffled
 
@@ -72,10 +71,10 @@ class TitlesOf(Exercise):
         rows = fetched(attempt.log)
         await _change(attempt, owners.plain)
         await self._finds(attempt, owners.plain, before)
-        await self._gives_nothing(attempt, new_email("nobody"), "unknown user")
+        await expect_nothing(attempt, "unknown user", new_email("nobody"))
         new = new_email("newcomer")
         await add_user(attempt, new)
-        await self._gives_nothing(attempt, new, "no documents")
+        await expect_nothing(attempt, "no documents", new)
         with calling_it(attempt, "injection", email=owners.quoted.email):
             await self._finds(attempt, owners.quoted)
         attempt.expect(rows <= len(before) + MORE_ROWS, "loaded everything", rows=rows, count=len(before))
@@ -87,12 +86,6 @@ class TitlesOf(Exercise):
             attempt.expect(titles != before, "remembered")
             self._tell_what_differs(attempt, titles, library)
         return titles
-
-    async def _gives_nothing(self, attempt: Attempt, email: str, mistake: str) -> None:
-        with calling_it(attempt, mistake, email=email, did="raised an error"):
-            said = await ask(attempt, email)
-        empty = isinstance(said, list | tuple) and not said
-        attempt.expect(empty, mistake, email=email, did=f"returned {quoted(said)}")
 
     def _tell_what_differs(self, attempt: Attempt, titles: list[str], library: _Library) -> None:
         mine = Counter(library.titles)

@@ -7,8 +7,9 @@ from secrets import token_hex
 from typing import Any
 from uuid import UUID
 
+from course_lib.judging.asking import ask, calling_it
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.quoting import article
+from course_lib.judging.quoting import article, quoted
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,18 @@ def expect_texts(attempt: Attempt, found: Any, other_items: str) -> list[str]:
     odd = next((text for text in found if not isinstance(text, str)), "")
     attempt.expect(isinstance(odd, str), other_items, kind=article(odd))
     return list(found)
+
+
+async def expect_nothing(attempt: Attempt, mistake: str, email: str, *arguments: Any) -> None:
+    """Ask for somebody who has nothing: an empty list is the answer.
+
+    Raises:
+        Wrong: ``mistake``, with the numbers ``email`` and ``did``.
+    """
+    with calling_it(attempt, mistake, email=email, did="raised an error"):
+        said = await ask(attempt, email, *arguments)
+    empty = isinstance(said, list | tuple) and not said
+    attempt.expect(empty, mistake, email=email, did=f"returned {quoted(said)}")
 
 
 async def add_owners(attempt: Attempt) -> Owners:
