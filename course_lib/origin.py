@@ -10,6 +10,7 @@ from os import sep
 from os.path import normcase
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 COURSE = normcase(f"{Path(__file__).parent}{sep}")
 INSTRUMENTS = f"{COURSE}instruments{sep}"
@@ -52,8 +53,13 @@ def _origin_of_file(filename: str) -> Origin:
     return Origin.FILE
 
 
+def running_shell() -> Any:
+    """IPython's shell where this process has one, else None. IPython is not imported for it."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
 def _is_cell(filename: str) -> bool:
     """True when IPython compiled this code: it keeps a list, by the names it gave to cells."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    shell = running_shell()
     return shell is not None and shell.compile.format_code_name(filename) is not None

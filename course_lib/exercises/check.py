@@ -17,6 +17,7 @@ from course_lib.judging.exercise import Exercise
 from course_lib.judging.judge import MISSING, judge_answer
 from course_lib.judging.record import Record, take_remarks
 from course_lib.judging.verdict import CheckFailed, Finding, Verdict
+from course_lib.origin import running_shell
 from course_lib.settings import get_settings
 
 _last: list[str] = []
@@ -72,8 +73,7 @@ def take_note(verdict: Verdict) -> None:
 
 def _cells_so_far(namespace: Mapping[str, Any]) -> list[str] | None:
     """The sources of what was run in this notebook, the current cell too; None where ``namespace`` is no notebook's."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    shell = running_shell()
     if shell is None or shell.user_ns is not namespace:
         return None
     return [source for source in shell.history_manager.input_hist_raw if source and not is_aside(source)]

@@ -6,17 +6,17 @@ into any other, and ``%unload_ext course_lib.kernel`` takes it all back.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
+
+from course_lib.origin import running_shell
 
 _take_back: list[Callable[[], None]] = []
 
 
 def load_where_a_kernel_runs() -> None:
     """Load the extension if this process is a kernel. Elsewhere nothing happens."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    shell = running_shell()
     if shell is not None and getattr(shell, "kernel", None) is not None:
         shell.extension_manager.load_extension(__name__)
 
