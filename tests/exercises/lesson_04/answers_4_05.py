@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import mean
 
 import numpy as np
 from sqlalchemy import func, literal_column, select, text
@@ -250,7 +250,7 @@ async def recall_in_two_digits(session, queries, k, target):
 
 async def by_each_query(session, queries, k, reached):
     exact = await exactly(session, queries, k)
-    for value in [*range(1, 20), *range(20, 400, 10)]:
+    for value in [*range(1, 20), *range(20, 400, 4)]:  # so fine that no step makes a value too large
         await under(session, hnsw__ef_search=value)
         found = await ids(session, queries, k)
         if reached([len(one & other) / k for one, other in zip(found, exact, strict=True)]):
@@ -259,8 +259,8 @@ async def by_each_query(session, queries, k, reached):
 
 
 @ANSWERS.wrong("too small")
-async def by_the_median(session, queries, k, target):
-    return await by_each_query(session, queries, k, lambda shares: median(shares) >= target)
+async def leaving_out_the_slowest(session, queries, k, target):
+    return await by_each_query(session, queries, k, lambda shares: mean(sorted(shares)[1:] or shares) >= target)
 
 
 @ANSWERS.wrong("too large")
