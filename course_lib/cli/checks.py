@@ -23,7 +23,8 @@ from course_lib.notebooks import execute
 from course_lib.postgres import find_server
 from course_lib.postgres.configuration import SHARED_MEMORY
 from course_lib.postgres.files import OTHERS_MAY_WRITE
-from course_lib.postgres.server import running_server
+from course_lib.postgres.server import running_server, stop_embedded
+from course_lib.postgres.watchdog import is_used
 from course_lib.settings import REPOSITORY, get_settings
 
 LINTERS = ("ruff", "mypy")
@@ -94,8 +95,11 @@ def server_in_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        if running_server() is None:
+        cluster = running_server()
+        if cluster is None or (not is_used(cluster) and stop_embedded()):
             shutil.rmtree(home, ignore_errors=True)
+        del os.environ["COURSE_HOME"]
+        get_settings.cache_clear()
 
 
 def _folder_in_memory() -> Path:
