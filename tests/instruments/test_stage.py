@@ -13,7 +13,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import URL, Engine, select, text, update
+from sqlalchemy import URL, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, NoResultFound
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 

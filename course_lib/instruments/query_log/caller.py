@@ -11,6 +11,8 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from gc import get_referents
+from inspect import isasyncgen
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +23,7 @@ from course_lib.origin import MAGICS, Origin, origin_of
 
 CELL_MAGIC, LINE_MAGIC = "run_cell_magic", "run_line_magic"  # of IPython's shell, around that code
 BETWEEN = {"sqlalchemy", "greenlet", "asyncpg", "psycopg", "psycopg_pool", "course_lib"}
+STEPS_OF_A_GENERATOR = ("async_generator_asend", "async_generator_athrow")  # which do not tell whose they are
 OUTERMOST = re.compile(r"<[^.]*>|inner")  # code that stands in no function; timeit wraps one around a cell
 ANONYMOUS = re.compile(r"(\.<locals>)?\.?<\w+>|\.<locals>")
 
@@ -96,12 +99,14 @@ def _waiting_line() -> str | None:
 def _line_awaited_in(coroutine: Any, task: Any) -> tuple[str | None, bool]:
     """The innermost line of a learner in a suspended chain of coroutines, and whether one of these holds ``task``."""
     line, holds = None, False
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+    while (frame := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)) is not None:
         origin = origin_of(frame)
         if origin in (Origin.FILE, Origin.CELL):
             line = _spoken(frame, origin)
         holds = holds or any(value is task for value in frame.f_locals.values())
-        coroutine = coroutine.cr_await
+        coroutine = coroutine.cr_await if hasattr(coroutine, "cr_await") else coroutine.ag_await
+        if type(coroutine).__name__ in STEPS_OF_A_GENERATOR:
+            coroutine = next(filter(isasyncgen, get_referents(coroutine)), None)
     return line, holds
 
 

@@ -146,7 +146,7 @@ class Actor:
             mend = "let that one commit or roll back first"
         raise CourseError(f"{self.name} still waits for {listed(others)}; {mend}.")
 
-    async def connect(self, engine: AsyncEngine) -> int | None:
+    async def connect(self, engine: Any) -> int | None:
         """Have a connection, and return the number of its server process; None when the connection was lost.
 
         Raises:
