@@ -1,7 +1,7 @@
-"""A plugin of pytest for any project, which names it in the ``conftest.py`` at its top:
+"""A plugin of pytest for any project: the fixture ``query_budget``.
 
-``pytest_plugins = ["course_lib.instruments.pytest_plugin"]``. It gives the fixture ``query_budget``, and loads SQLAlchemy
-with the first test that asks for it.
+The ``conftest.py`` at the project's top names it: ``pytest_plugins = ["course_lib.instruments.pytest_plugin"]``.
+SQLAlchemy is loaded with the first test that asks for the fixture.
 """
 
 from __future__ import annotations

@@ -178,6 +178,21 @@ print(explain(engine, "SELECT 1"), log, gauge)
     assert printed.startswith(f"Bruno: {LOCK} · waits for Ada\n")
 
 
+def test_pictures_need_matplotlib_and_pillow_besides() -> None:
+    code = """
+from sqlalchemy import create_engine
+from course_lib.instruments import PoolGauge, QueryLog
+engine = create_engine("sqlite://")
+with QueryLog(engine) as log, PoolGauge(engine) as gauge, engine.connect() as connection:
+    connection.exec_driver_sql("SELECT 1")
+print(*[len(picture._repr_mimebundle_()[0]) for picture in (log.plot(), gauge.plot())])
+"""
+    of_matplotlib = ("matplotlib", "mpl_toolkits", "contourpy", "cycler", "dateutil", "fontTools", "kiwisolver")
+    of_these = ("numpy", "packaging", "PIL", "pyparsing", "six")
+    guard = _where_only("sqlalchemy", "greenlet", "typing_extensions", *of_matplotlib, *of_these)
+    assert _printed_by(guard + code) == "2 2"
+
+
 def test_no_sentence_of_the_instruments_speaks_of_lessons(sync_empty: Engine) -> None:
     from course_lib.instruments import PoolGauge, QueryLog
 

@@ -82,7 +82,8 @@ def test_a_served_app_is_watched_from_the_test(
     words = "order.customer.name" if kind == "sync" else "get_one"
     assert log.statements[-1].where == line_with(function, words)
     assert (gauge.requests, gauge.checkouts, gauge.statements) == (1, 1, 5)
-    assert log.plot().png() and gauge.plot().png()
+    for picture in (log.plot(), gauge.plot()):
+        assert "text/html" in picture._repr_mimebundle_()[0]
 
 
 def test_plain_code_has_a_budget_too(ordered: Ordered, query_budget: Budget) -> None:
