@@ -209,6 +209,30 @@ def test_no_sentence_of_the_instruments_speaks_of_lessons(sync_empty: Engine) ->
         assert not NOT_THEIRS.search(str(caught.value))
 
 
+def test_an_app_among_the_installed_packages_is_told_by_who_calls_it(tmp_path: Path) -> None:
+    installed = tmp_path / "site-packages"
+    (installed / "shop").mkdir(parents=True)
+    (installed / "shop" / "__init__.py").write_text(
+        "def ask(engine):\n    with engine.connect() as connection:\n        connection.exec_driver_sql('SELECT 1')\n"
+    )
+    (tmp_path / "calls.py").write_text(f"""
+import sys, threading
+sys.path[:0] = [{str(installed)!r}, {str(REPOSITORY)!r}]
+from sqlalchemy import create_engine
+from course_lib.instruments import QueryLog
+import shop
+with QueryLog() as log:
+    shop.ask(create_engine("sqlite://"))
+    thread = threading.Thread(target=shop.ask, args=(create_engine("sqlite://"),))
+    thread.start()
+    thread.join()
+print([statement.where for statement in log.statements])
+""")
+    command = [sys.executable, "calls.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.strip() == "['calls.py:8', 'shop/__init__.py:3']", done.stderr
+
+
 # a stage on a synchronous engine
 
 
