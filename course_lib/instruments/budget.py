@@ -89,5 +89,5 @@ def _repeated(log: QueryLog) -> str:
 
 def _lines(statements: Sequence[Statement]) -> str:
     counts = Counter(statement.where or "a line that is not known" for statement in statements)
-    named = [where if len(counts) == 1 else f"{where} ({times:,} times)" for where, times in counts.most_common(LINES)]
+    named = [where for where, _ in counts.most_common(LINES)]
     return ", ".join(named) + (f" and {len(counts) - LINES:,} more" if len(counts) > LINES else "")
