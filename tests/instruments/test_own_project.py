@@ -267,6 +267,7 @@ async def test_leaving_ends_a_thread_that_waits_for_a_session_off_stage(sync_emp
                 waiting = await stage.actor("Ada")(LOCK)
                 assert waiting.waits_for == ("another session",)
         assert waiting.outcome == "✗ cut off: the scene was over"
+        assert "╳ rolled back" in str(stage), "by the server, whose session was ended"
         assert sync_empty.pool.checkedout() == 1  # type: ignore[attr-defined]
 
 

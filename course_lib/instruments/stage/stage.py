@@ -248,9 +248,8 @@ class Stage:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if busy and not self._is_async:  # a thread cannot be cancelled; what it waits for can be ended
-            with suppress(Exception):
-                await self._observer.terminate([pid for actor in busy if actor.step for pid in actor.step.pids])
+        if busy and not self._is_async:
+            await self._end_threads(busy)
         self._scene.notice()
         self._log.__exit__()
         left = [actor.lane for actor in self._actors if actor.band]
@@ -261,6 +260,13 @@ class Stage:
             self._scene.record_end(left)
         with suppress(Exception):
             await self._observer.close()
+
+    async def _end_threads(self, busy: Sequence[Actor]) -> None:
+        """A thread cannot be cancelled; what it waits for can be ended."""
+        with suppress(Exception):  # the server is lost, or a function does not return
+            await self._observer.terminate([pid for actor in busy if actor.step for pid in actor.step.pids])
+            for actor in busy:
+                await actor.at_rest()
 
     # how it looks
 

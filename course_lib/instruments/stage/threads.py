@@ -74,6 +74,10 @@ class ThreadActor(Actor):
     async def _pid(self) -> int:
         return pid_of(cast("Connection", self._connection).connection.driver_connection)
 
+    async def at_rest(self) -> None:
+        async with asyncio.timeout(LEAVING):
+            await self._away(lambda: None)
+
     async def leave(self) -> None:
         try:
             async with asyncio.timeout(LEAVING):
