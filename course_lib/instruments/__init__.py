@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from course_lib.lazy import lazily
 
 if TYPE_CHECKING:
+    from course_lib.instruments.budget import QueryBudget as QueryBudget
     from course_lib.instruments.charts import bars as bars
     from course_lib.instruments.charts import page_walk as page_walk
     from course_lib.instruments.charts import spans as spans
@@ -44,6 +45,7 @@ _HOMES = {
     "Plan": "plan",
     "PlanNode": "plan",
     "PoolGauge": "pool",
+    "QueryBudget": "budget",
     "QueryLog": "query_log",
     "Recall": "vectors.recall.found",
     "RecallCurve": "vectors.recall.curve",

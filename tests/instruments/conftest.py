@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from course_lib.db import make_session_factory
 
+collect_ignore = ["own_project"]  # test_own_project.py runs its tests, in a folder and a process of their own
+
 
 @pytest.fixture
 def sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

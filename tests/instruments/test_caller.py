@@ -21,7 +21,7 @@ Sessions = async_sessionmaker[AsyncSession]
 
 def here(offset: int = 0) -> str:
     """The caller's line plus ``offset``, as the log would name it."""
-    return f"test_caller.py:{sys._getframe(1).f_lineno + offset}"
+    return f"tests/instruments/test_caller.py:{sys._getframe(1).f_lineno + offset}"
 
 
 async def test_an_awaited_statement_is_its_line(engine: AsyncEngine, sessions: Sessions) -> None:

@@ -12,6 +12,7 @@ from course_lib.instruments.query_log.fold import is_bulk, line_of, shape_of
     [
         ("SELECT t.a\nFROM   t\n  WHERE t.a = $1::UUID", "SELECT t.a FROM t WHERE t.a = $1"),
         ("SELECT a FROM t WHERE b = %(b_1)s::VARCHAR AND c = %(c)s", "SELECT a FROM t WHERE b = $1 AND c = $2"),
+        ("UPDATE t SET a=%(a)s::NUMERIC, b=b %% %(b)s", "UPDATE t SET a=$1, b=b % $2"),
         ("SELECT a FROM t WHERE b > $1::TIMESTAMP WITH TIME ZONE LIMIT $2", "SELECT a FROM t WHERE b > $1 LIMIT $2"),
         ("SELECT t.a, t.b, t.c, t.d, t.e FROM t", "SELECT … 5 columns … FROM t"),
         ("SELECT t.a, t.b, t.c, t.d FROM t", "SELECT t.a, t.b, t.c, t.d FROM t"),

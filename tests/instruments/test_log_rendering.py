@@ -44,7 +44,7 @@ def squeezed(rendered: str) -> str:
 async def test_an_n_plus_one_reads_like_this(engine: AsyncEngine, sessions: Sessions) -> None:
     log = await n_plus_one(engine, sessions)
     rows = log.statements[0].rows, log.rows - 5
-    lines = re.sub(r"test_log_rendering.py:\d+", "LINE", str(log)).splitlines()
+    lines = re.sub(r"tests/instruments/test_log_rendering.py:\d+", "LINE", str(log)).splitlines()
     assert lines[0] == f"6 statements, 1 transaction, {log.rows} rows"
     assert [" ".join(line.split()) for line in lines[1:]] == [
         "BEGIN",

@@ -116,3 +116,12 @@ async def test_a_null_pool_and_an_idle_gauge_have_pictures_too(engine: AsyncEngi
     for picture in (null, gauge.plot(), PoolGauge(engine).plot()):
         assert picture.png().startswith(b"\x89PNG")
     assert repr(gauge.plot()) == str(gauge)
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_limit_far_above_what_was_out_takes_no_room(seeded_url: URL) -> None:
+    gauge = await gauged(make_engine(seeded_url, pool_size=1, max_overflow=20), 3)
+    assert gauge.most_overflow == 2
+    picture = gauge.plot()
+    assert picture.png()
+    assert [note.get_text() for note in picture.axes[1].texts] == ["pool_size 1"]

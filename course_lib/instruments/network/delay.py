@@ -21,7 +21,7 @@ from course_lib.instruments.network.route import through_proxy, upstream_of
 from course_lib.postgres.failures import DOCTOR, connection_failure
 
 DISPOSE_SECONDS = 5
-HOW_TO_WRITE_IT = "Write: async with network_delay(lesson.engine, round_trip_ms=5) as network:"
+HOW_TO_WRITE_IT = "Write: async with network_delay(engine, round_trip_ms=5) as network:"
 
 E = TypeVar("E", bound=AsyncEngine | Engine)
 S = TypeVar("S", bound=AsyncSession | Session)
@@ -36,7 +36,7 @@ def network_delay(engine: Engine, round_trip_ms: float = 0, **engine_options: An
 def network_delay(engine: AsyncEngine | Engine, round_trip_ms: float = 0, **engine_options: Any) -> Network[Any, Any]:
     """Reach the server of ``engine`` over a network with the given round trip, and count what travels.
 
-    ``async with network_delay(lesson.engine, round_trip_ms=5) as network:`` gives a ``Network``. With a synchronous
+    ``async with network_delay(engine, round_trip_ms=5) as network:`` gives a ``Network``. With a synchronous
     engine a plain ``with`` does too. Latency is added, bandwidth is not limited.
 
     Args:

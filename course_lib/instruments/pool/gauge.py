@@ -209,7 +209,7 @@ def _engine_to_watch(engine: object) -> Engine:
     if not isinstance(engine, Engine):
         raise CourseError(
             f"PoolGauge watches an engine, and {type(engine).__name__} is none.",
-            "Write: with PoolGauge(lesson.engine) as gauge:",
+            "Write: with PoolGauge(engine) as gauge:",
         )
     while isinstance(owner := getattr(engine, "_proxied", None), Engine):
         engine = owner  # of execution_options(): it shares the pool of the engine it was made from

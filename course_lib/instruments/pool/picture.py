@@ -119,16 +119,16 @@ def draw_counts(axes: Axes, gauge: PoolGauge, clock: Clock) -> None:
     """Steps: who is out as an area, split at the pool's size, and who waits as a line."""
     samples = [*gauge.samples, gauge.samples[-1]._replace(at=gauge.seconds)]
     at = [sample.at * clock.factor for sample in samples]
+    top = 1.25 * max(gauge.most_out, gauge.most_waiting, gauge.pool_size, 1)
     axes.fill_between(at, [inside(gauge, sample) for sample in samples], step="post", color=HELD, linewidth=0)
     if gauge.has_limit:
         low, high = [inside(gauge, sample) for sample in samples], [sample.out for sample in samples]
         axes.fill_between(at, low, high, step="post", color=OVERFLOW, linewidth=0)
         axes.plot(at, [sample.waiting for sample in samples], drawstyle="steps-post", color=INK, linewidth=1.4)
         draw_limit(axes, gauge.pool_size, "pool_size")
-        if gauge.most_overflow:
+        if gauge.most_overflow and gauge.pool_size + gauge.max_overflow <= top:  # a label off the axes takes its room
             draw_limit(axes, gauge.pool_size + gauge.max_overflow, "with overflow")
-    top = max(gauge.most_out, gauge.most_waiting, gauge.pool_size, 1)
-    axes.set_ylim(0, 1.25 * top)
+    axes.set_ylim(0, top)
     axes.set_yticks(sorted({0, gauge.most_out, gauge.most_waiting} - {0}) or [0])
 
 

@@ -11,6 +11,8 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from gc import get_referents
+from inspect import isasyncgen
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,25 +22,32 @@ import greenlet  # type: ignore[import-untyped]
 from course_lib.origin import MAGICS, Origin, origin_of
 
 CELL_MAGIC, LINE_MAGIC = "run_cell_magic", "run_line_magic"  # of IPython's shell, around that code
+BETWEEN = {"sqlalchemy", "greenlet", "asyncpg", "psycopg", "psycopg_pool", "course_lib"}
+STEPS_OF_A_GENERATOR = ("async_generator_asend", "async_generator_athrow")  # which do not tell whose they are
 OUTERMOST = re.compile(r"<[^.]*>|inner")  # code that stands in no function; timeit wraps one around a cell
 ANONYMOUS = re.compile(r"(\.<locals>)?\.?<\w+>|\.<locals>")
 
 
 def issuing_line() -> str | None:
-    """``file.py:12``, ``cell line 3`` or ``load, cell line 3`` when the cell's code is in a function ``load``.
+    """``shop/orders.py:12``, ``cell line 3`` or ``load, cell line 3`` when the cell's code is in a function ``load``.
 
-    A statement issued by ``course_lib`` on nobody's behalf is told by the function's name. None when nobody is found.
+    A file below the working folder is told by its path from there, another by its name. A statement issued by
+    ``course_lib`` on nobody's behalf is told by the function's name; one that only a library can have issued, as when a
+    response model reads a relationship in a thread of FastAPI's, by the library's line. None when nobody is found.
     """
     in_course: FrameType | None = None
+    in_library: FrameType | None = None
     for frame in _stack():
         origin = origin_of(frame)
         if origin in (Origin.FILE, Origin.CELL) and not _is_of_a_line_magic(frame):
             return _spoken(frame, origin)
         if origin is Origin.COURSE and in_course is None:
             in_course = frame
+        if in_library is None and _installed(frame.f_code.co_filename):
+            in_library = frame
     if in_course is not None:
         return _function(in_course)
-    return _waiting_line()
+    return _waiting_line() or (_in_library(in_library) if in_library is not None else None)
 
 
 def _stack() -> Iterator[FrameType]:
@@ -90,12 +99,14 @@ def _waiting_line() -> str | None:
 def _line_awaited_in(coroutine: Any, task: Any) -> tuple[str | None, bool]:
     """The innermost line of a learner in a suspended chain of coroutines, and whether one of these holds ``task``."""
     line, holds = None, False
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+    while (frame := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)) is not None:
         origin = origin_of(frame)
         if origin in (Origin.FILE, Origin.CELL):
             line = _spoken(frame, origin)
         holds = holds or any(value is task for value in frame.f_locals.values())
-        coroutine = coroutine.cr_await
+        coroutine = coroutine.cr_await if hasattr(coroutine, "cr_await") else coroutine.ag_await
+        if type(coroutine).__name__ in STEPS_OF_A_GENERATOR:
+            coroutine = next(filter(isasyncgen, get_referents(coroutine)), None)
     return line, holds
 
 
@@ -131,7 +142,25 @@ def _magics_around(frame: FrameType) -> Iterator[str]:
 
 @cache
 def _file_name(path: str) -> str:
-    return Path(path).name
+    """From the working folder, with slashes; the name alone when the file lies elsewhere."""
+    file = Path(path)
+    try:
+        return file.relative_to(Path.cwd()).as_posix()
+    except (ValueError, OSError):  # elsewhere, or the working folder is gone
+        return file.name
+
+
+@cache
+def _installed(path: str) -> str:
+    """The file's path within ``site-packages``; empty for what stands between any statement and whoever issues it."""
+    parts = Path(path).parts
+    folder = next((at for at, part in enumerate(parts) if part in ("site-packages", "dist-packages")), len(parts))
+    below = parts[folder + 1 :]
+    return "" if not below or below[0] in BETWEEN else "/".join(below)
+
+
+def _in_library(frame: FrameType) -> str:
+    return f"{_installed(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _function(frame: FrameType) -> str:

@@ -24,7 +24,7 @@ TOKEN = re.compile(
         | :: (?:DOUBLE\ PRECISION|CHARACTER\ VARYING|[A-Za-z_]\w*) (?:\([\d,\s]+\))? (?:\[\])* )?
     | (?P<number> \d+ (?:\.\d+)? (?:[eE][+-]?\d+)? )
     | (?P<word> (?:[^\W\d][\w$]*|"(?:[^"]|"")+") (?:\.(?:[^\W\d][\w$]*|"(?:[^"]|"")+"|\*))* )
-    | (?P<sign> :: | [<>=!~@\#%^&|?*/+-]+ | . )
+    | (?P<sign> :: | (?: [<>=!~@\#^&|?*/+-] | %(?!\(\w+\)s|s\b) )+ | . )  # psycopg's placeholders stand close: a=%(b)s
     """,
     re.VERBOSE | re.DOTALL,
 )

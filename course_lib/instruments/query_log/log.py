@@ -240,7 +240,7 @@ def _engine_to_watch(engine: object) -> Engine | type[Engine]:
         return engine
     raise CourseError(
         f"QueryLog listens to an engine, and {type(engine).__name__} is none.",
-        "Write: with QueryLog(lesson.engine) as log:",
+        "Write: with QueryLog(engine) as log:",
     )
 
 

@@ -32,7 +32,7 @@ class Actor:
     """Somebody with a session of their own. Made by ``stage.actor("Ada")`` or ``stage.actors("Ada", "Bruno")``.
 
     ``await ada("SELECT …", name="Hana")`` runs SQL, ``await ada(function, 10)`` awaits ``function(ada.session, 10)``;
-    both return a ``Step`` as soon as it has ended or stands at a lock.
+    both return a ``Step`` as soon as it has ended or stands at a lock. See ``ThreadActor`` for a synchronous engine.
 
     Attributes:
         name: what the picture calls it.
@@ -77,11 +77,11 @@ class Actor:
 
     async def commit(self) -> Step:
         """Commit. It ends when everybody whom that lets go on has come to an end, or to another lock."""
-        return await self._stage.take(self, "mark", "COMMIT", {}, self.session.commit)
+        return await self._stage.take(self, "mark", "COMMIT", {}, self.do_commit)
 
     async def rollback(self) -> Step:
         """Roll back. It ends when everybody whom that lets go on has come to an end, or to another lock."""
-        return await self._stage.take(self, "mark", "ROLLBACK", {}, self.session.rollback)
+        return await self._stage.take(self, "mark", "ROLLBACK", {}, self.do_rollback)
 
     def _refuse_sql(self, sql: str, arguments: tuple[Any, ...]) -> None:
         if TRANSACTION_CONTROL.match(sql):
@@ -91,6 +91,14 @@ class Actor:
             )
         if arguments:
             raise CourseError("Values of SQL are given by name.", 'Write :name in the SQL, and name="Hana" after it.')
+
+    async def do_commit(self) -> None:
+        """The session's own, within a step."""
+        await self.session.commit()
+
+    async def do_rollback(self) -> None:
+        """The session's own, within a step or at the end of the block."""
+        await self.session.rollback()
 
     async def _run_sql(self, sql: str, values: dict[str, Any]) -> Rows:
         result = await self.session.execute(text(sql), values)
@@ -138,7 +146,7 @@ class Actor:
             mend = "let that one commit or roll back first"
         raise CourseError(f"{self.name} still waits for {listed(others)}; {mend}.")
 
-    async def connect(self, engine: AsyncEngine) -> int | None:
+    async def connect(self, engine: Any) -> int | None:
         """Have a connection, and return the number of its server process; None when the connection was lost.
 
         Raises:
@@ -148,27 +156,35 @@ class Actor:
             pool = engine.pool
             no_room = CourseError(
                 f"There is no connection for {self.name}: the engine's pool has no more, and every actor needs one.",
-                "Open the lesson with a larger pool_size, or leave the block of another stage first.",
+                "Give the engine a larger pool_size, or leave the block of another stage first.",
             )
             if isinstance(pool, QueuePool) and 0 <= pool._max_overflow <= pool.checkedout() - pool.size():
                 raise no_room
             try:
-                connection = await engine.connect()
+                await self._open(engine)
             except PoolTimeout as error:
                 raise no_room from error
-            self._connection = connection
-            if self.isolation_level is not None:
-                await connection.execution_options(isolation_level=self.isolation_level)
-            self.session.bind = connection
-            self.session.sync_session.bind = connection.sync_connection
-        if self._connection.invalidated:
-            return None
+        assert self._connection is not None
+        return None if self._connection.invalidated else await self._pid()
+
+    async def _open(self, engine: AsyncEngine) -> None:
+        self._connection = connection = await engine.connect()
+        if self.isolation_level is not None:
+            await connection.execution_options(isolation_level=self.isolation_level)
+        self.session.bind = connection
+        self.session.sync_session.bind = connection.sync_connection
+
+    async def _pid(self) -> int:
+        assert self._connection is not None
         return pid_of((await self._connection.get_raw_connection()).driver_connection)
 
     def begin(self, step: Step, work: Callable[[], Awaitable[Any]]) -> None:
         """Start a step in a task of its own."""
         self.step = step
         self.task = asyncio.create_task(_perform(step, work))
+
+    async def at_rest(self) -> None:
+        """Wait until nothing of a step that was cut off runs on: of a task nothing does."""
 
     async def leave(self) -> None:
         """End the session and its connection for good: no setting and no lock of it reaches the pool's next user."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,10 +26,11 @@ class StepLog(QueryLog):
         on_pid: told of each server process that a step sends something to.
     """
 
-    def __init__(self, engine: AsyncEngine, on_pid: Callable[[Step, int], None]) -> None:
+    def __init__(self, engine: AsyncEngine | Engine, on_pid: Callable[[Step, int], None]) -> None:
         self._senders: dict[int, Step] = {}
         self._steps: set[Step] = set()
         self._on_pid = on_pid
+        self._lock = threading.RLock()  # actors of a synchronous engine have threads: whose entry is the last?
         super().__init__(engine)
 
     def watch(self, step: Step) -> None:
@@ -45,8 +47,9 @@ class StepLog(QueryLog):
         step = current_step.get()
         if step is None or step not in self._steps:
             return
-        super()._before(connection, cursor, sql, parameters, context, executemany)
-        self._senders[next(reversed(self._entries))] = step
+        with self._lock:
+            super()._before(connection, cursor, sql, parameters, context, executemany)
+            self._senders[next(reversed(self._entries))] = step
         step.aborted = False
         self._on_pid(step, pid_of(connection.connection.driver_connection))
 
@@ -56,9 +59,10 @@ class StepLog(QueryLog):
             step.aborted = is_from_the_server(context.original_exception)
 
     def _control(self, command: str, connection: Connection, transaction: int | None, where: str | None) -> None:
-        super()._control(command, connection, transaction, where)
-        if (step := current_step.get()) is not None:
-            self._senders[next(reversed(self._entries))] = step
+        with self._lock:
+            super()._control(command, connection, transaction, where)
+            if (step := current_step.get()) is not None:
+                self._senders[next(reversed(self._entries))] = step
 
 
 def pid_of(driver_connection: Any) -> int:

@@ -8,7 +8,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from course_lib.errors import CourseError
 from course_lib.instruments.stage.actor import ANOTHER, Actor
@@ -18,6 +20,7 @@ from course_lib.instruments.stage.observer import Observer
 from course_lib.instruments.stage.rendering import render_text
 from course_lib.instruments.stage.scene import Scene
 from course_lib.instruments.stage.step import Kind, Step, is_of_the_database
+from course_lib.instruments.stage.threads import ThreadActor
 from course_lib.instruments.stage.words import listed
 
 if TYPE_CHECKING:
@@ -41,24 +44,29 @@ class Stage:
     second may end a step before the stage has seen it wait.
 
     Args:
-        engine: an AsyncEngine; every actor takes one connection of it.
+        engine: every actor takes one connection of it. On a synchronous Engine each actor steps in a thread of its own,
+            and the functions it steps through are synchronous as well.
         patience: seconds after which a step that neither ends nor stands at a lock is an error.
 
     Raises:
-        CourseError: what was given is no AsyncEngine.
+        CourseError: what was given is no engine.
     """
 
-    def __init__(self, engine: AsyncEngine, *, patience: float = 10.0) -> None:
-        if not isinstance(engine, AsyncEngine):
+    def __init__(self, engine: AsyncEngine | Engine, *, patience: float = 10.0) -> None:
+        if not isinstance(engine, AsyncEngine | Engine):
             raise CourseError(
-                f"A stage stands on an AsyncEngine, and {type(engine).__name__} is none.",
-                "Write: async with Stage(lesson.engine) as stage:",
+                f"A stage stands on an engine, and {type(engine).__name__} is none.",
+                "Write: async with Stage(engine) as stage:",
             )
         self._engine = engine
+        self._is_async = isinstance(engine, AsyncEngine)
         self._patience = patience
         self._actors: list[Actor] = []
         self._owners: dict[int, Actor] = {}
-        self._observer = Observer(engine.url)
+        self._observer = Observer(
+            engine.sync_engine if isinstance(engine, AsyncEngine) else engine,
+            greenlet_spawn if self._is_async else asyncio.to_thread,
+        )
         self._log = StepLog(engine, self._belongs)
         self._scene = Scene(self._parts, self._name_of)
         self._turn = asyncio.Lock()
@@ -67,7 +75,7 @@ class Stage:
 
     async def __aenter__(self) -> Stage:
         if self._is_open or self._scene.rows:
-            raise CourseError("A stage is for one scene.", "Make another: async with Stage(lesson.engine) as stage:")
+            raise CourseError("A stage is for one scene.", "Make another: async with Stage(engine) as stage:")
         await self._observer.open()
         self._log.__enter__()
         self._is_open = True
@@ -98,7 +106,8 @@ class Stage:
         levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE", "AUTOCOMMIT")
         if level is not None and level not in levels:
             raise CourseError(f"{isolation_level!r} is no isolation level.", f"Choose one of: {', '.join(levels[:3])}.")
-        self._actors.append(Actor(self, name, len(self._actors), level))
+        made = Actor if self._is_async else ThreadActor
+        self._actors.append(made(self, name, len(self._actors), level))
         return self._actors[-1]
 
     def actors(self, *names: str, isolation_level: str | None = None) -> list[Actor]:
@@ -229,15 +238,18 @@ class Stage:
         self._scene.notice()
         while left := [actor for actor in self._actors if not actor.is_busy and actor.band]:
             for actor in left:
-                await actor.session.rollback()
+                await actor.do_rollback()
             await self._settle()
             self._scene.record_end([actor.lane for actor in left])
 
     async def _clear(self) -> None:
-        tasks = [actor.task for actor in self._actors if actor.task is not None and actor.is_busy]
+        busy = [actor for actor in self._actors if actor.is_busy]
+        tasks = [actor.task for actor in busy if actor.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if busy and not self._is_async:
+            await self._end_threads(busy)
         self._scene.notice()
         self._log.__exit__()
         left = [actor.lane for actor in self._actors if actor.band]
@@ -248,6 +260,13 @@ class Stage:
             self._scene.record_end(left)
         with suppress(Exception):
             await self._observer.close()
+
+    async def _end_threads(self, busy: Sequence[Actor]) -> None:
+        """A thread cannot be cancelled; what it waits for can be ended."""
+        with suppress(Exception):  # the server is lost, or a function does not return
+            await self._observer.terminate([pid for actor in busy if actor.step for pid in actor.step.pids])
+            for actor in busy:
+                await actor.at_rest()
 
     # how it looks
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-import asyncpg
-import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from course_lib.errors import CourseError
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 State = Literal["done", "waiting", "failed"]
 Kind = Literal["sql", "call", "mark"]  # a mark is COMMIT or ROLLBACK
-OF_THE_DATABASE = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, psycopg.Error)
+DRIVERS = ("asyncpg", "psycopg")  # a project has one of them
 DEADLOCK = "40P01"
 
 
@@ -122,7 +120,9 @@ class Step:
 
 def is_of_the_database(error: BaseException) -> bool:
     """True for what belongs in the scene; anything else is a mistake in the function that was stepped."""
-    return isinstance(error, OF_THE_DATABASE)
+    return isinstance(error, SQLAlchemyError) or any(
+        kind.__module__.partition(".")[0] in DRIVERS for kind in type(error).__mro__
+    )
 
 
 def driver_error(error: BaseException | None) -> BaseException | None:

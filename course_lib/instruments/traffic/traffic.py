@@ -33,7 +33,7 @@ Workers = int | Mapping[str, str]
 class Traffic:
     """Readers, writers and inserters at work on a table while a block runs.
 
-    ``async with Traffic(lesson.engine, "messages") as traffic:`` and in the block anything that is done to the table,
+    ``async with Traffic(engine, "messages") as traffic:`` and in the block anything that is done to the table,
     from this process or another. Readers read a row by its key, with every column by name; writers set a column of a
     row to what it is; inserters copy a row under a new key, and the copies stay. They know the columns that there were
     when the block began, as a program does that was written before. Each request is a transaction of its own.
@@ -66,10 +66,10 @@ class Traffic:
         if not isinstance(engine, AsyncEngine | Engine):
             raise CourseError(
                 f"Traffic goes to an engine's database, and {type(engine).__name__} is none.",
-                'Write: async with Traffic(lesson.engine, "messages") as traffic:',
+                'Write: async with Traffic(engine, "messages") as traffic:',
             )
         if not isinstance(table, str):
-            raise CourseError("Traffic takes the table's name.", 'Write: Traffic(lesson.engine, "messages")')
+            raise CourseError("Traffic takes the table's name.", 'Write: Traffic(engine, "messages")')
         self.table = table
         self._workers = [*_workers("reader", readers), *_workers("writer", writers), *_workers("inserter", inserters)]
         names = [(worker["name"], worker["kind"]) for worker in self._workers]
