@@ -1,10 +1,14 @@
-"""Texts that a caller hands in: a list of them and not a single one, made of what can be sent and stored."""
+"""Texts that a caller hands in: a list of them and not a single one, made of what can be sent, stored and shown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from course_lib.errors import CourseError
+
+LITERAL = 'class="mathjax_ignore tex2jax_ignore"'
+"""For an element of a notebook's HTML. Without it ``$1`` and all up to ``$2`` is set as a formula: JupyterLab's MathJax
+knows the first name, the one in exported pages the second. What stands in ``pre`` or ``code`` has no need of it."""
 
 
 def check_list(texts: object, name: str) -> None:

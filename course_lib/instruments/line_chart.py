@@ -78,7 +78,7 @@ def _draw_mark(axes: Axes, name: str, place: float) -> None:
 
 def _make_plain(axes: Axes) -> None:
     axes.set_facecolor(PAPER)
-    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9, length=0)
+    axes.tick_params(colors=FAINT, labelcolor=INK, labelsize=9, length=0, pad=7)  # clear of a point at zero
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, overload
 from sqlalchemy import CursorResult
 from wcwidth import clip, ljust, rjust, width, wrap
 
-from course_lib.texts import check_list
+from course_lib.texts import LITERAL, check_list
 
 SHOWN_ROWS = 20
 SHOWN_WIDTH = 60  # columns of a terminal that one cell takes at most; a Chinese letter or an emoji takes two
@@ -83,7 +83,8 @@ class Rows(Sequence[tuple[Any, ...]]):
             + "</tr>"
             for row in self._cells()
         )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p><em>{self._footer()}</em></p>"
+        table = f"<table {LITERAL}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{table}<p><em>{self._footer()}</em></p>"
 
     def _cells(self) -> list[list[_Cell]]:
         """The cells of the rows that are shown; a long text has as many lines as the screen has room for."""

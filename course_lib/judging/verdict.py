@@ -10,6 +10,7 @@ from typing import Literal
 
 from course_lib.commands import call, in_a_terminal
 from course_lib.judging.exercise import Exercise
+from course_lib.texts import LITERAL
 
 State = Literal["right", "wrong", "not attempted"]
 COLOURS = {"right": "#009E73", "wrong": "#D55E00", "not attempted": "#8A97A3"}
@@ -115,7 +116,7 @@ class Verdict(float):
         if not self.passed:
             body += _folded(self.exercise, lambda text: f'<div style="margin:3px 0">{_html(text)}</div>')
         return (
-            f'<div style="border-left:4px solid {COLOURS[self.state]};padding:4px 0 4px 14px;max-width:52em">'
+            f'<div {LITERAL} style="border-left:4px solid {COLOURS[self.state]};padding:4px 0 4px 14px;max-width:52em">'
             f"<b>{escape(self.headline)}</b>{body}</div>"
         )
 

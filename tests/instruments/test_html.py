@@ -12,7 +12,9 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from course_lib.exercises import find_exercise
 from course_lib.instruments import PoolGauge, QueryLog, Rows, explain, recall
+from course_lib.judging.verdict import Finding, Verdict
 from course_lib.models import Conversation, DocumentChunk, Message
 from tests.instruments.seeing import Colour, colour, contrast
 
@@ -74,6 +76,34 @@ async def test_every_word_stands_out(engine: AsyncEngine, page: str) -> None:
         assert contrasts(markup, page)
         for words, found in contrasts(markup, page).items():
             assert found >= 4.5, (name, words)
+
+
+def set_as_formulas(markup: str) -> list[str]:
+    """The words with a dollar that MathJax looks at: those not in code, and in nothing marked for it to pass over."""
+    return [
+        str(words)
+        for words in BeautifulSoup(markup, "html.parser").find_all(string=re.compile(r"\$"))
+        if not any(
+            element.name in ("pre", "code") or {"mathjax_ignore", "tex2jax_ignore"} <= set(element.get("class", []))
+            for element in words.parents
+        )
+    ]
+
+
+async def test_two_dollars_are_no_formula(engine: AsyncEngine) -> None:
+    with QueryLog(engine) as log:
+        async with engine.connect() as connection:
+            await connection.execute(select(Message.id).where(Message.seq == 1).limit(1))
+    rows = Rows(["$ a", "$ b"], [("from $5", "to $9")])
+    finding = Finding("wrong", sentence="It asks for $1, and then for $2.", look="See `$1`.")
+    verdict = Verdict.of(find_exercise("0.1"), finding)
+    for shown in (log, rows, verdict):
+        assert shown._repr_html_().count("$") >= 2
+        assert not set_as_formulas(shown._repr_html_())
+
+
+def test_a_formula_would_be_found() -> None:
+    assert set_as_formulas("<td>name = $1 WHERE id = $2</td><code>$3</code>") == ["name = $1 WHERE id = $2"]
 
 
 def test_the_measure_sees_what_is_too_faint() -> None:

@@ -37,6 +37,15 @@ def test_names_of_lines_that_end_together_stand_above_one_another() -> None:
     assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
 
 
+def test_a_point_at_zero_leaves_the_number_below_it_to_be_read() -> None:
+    picture = curves({"even": {2: 30, 3: 0, 8: 0}}, "Waits", x="n", y="ms")
+    picture.canvas.draw()
+    (axes,) = picture.axes
+    point = axes.lines[0].get_markersize() * picture.dpi / 72  # half of it below the axis, and as much room again
+    below = axes.transData.transform((3, 0))[1] - point
+    assert all(label.get_window_extent().y1 < below for label in axes.get_xticklabels())
+
+
 def test_the_words_do_not_depend_on_what_was_measured() -> None:
     picture = curves({"longest": WAITS}, "Waits", x="pool_size", y="ms", mark=("enough", 2.625))
     assert str(picture) == "Waits: ms, longest, for pool_size = 1, 2, 4"

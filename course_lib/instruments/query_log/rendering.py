@@ -12,6 +12,7 @@ from html import escape
 
 from course_lib.instruments.query_log.fold import is_bulk
 from course_lib.instruments.query_log.statement import Repeat, Statement, repeats_of
+from course_lib.texts import LITERAL
 
 LONGEST_CYCLE = 8  # statements that a loop may issue in turn and still be shown as one
 SHOWN = 20  # lines; of longer logs the middle is left out
@@ -19,7 +20,8 @@ WIDTH = 92  # characters of SQL in one line of text
 LONGEST = 3 * WIDTH
 
 TABLE = "border-collapse:collapse;margin:.4em 0;font-family:var(--jp-code-font-family,monospace);font-size:.93em"
-CELL = "text-align:left;padding:0 1em 0 .4em"
+CELL = "text-align:left;vertical-align:top;padding:0 1em 0 .4em"
+COUNT = "text-align:left;vertical-align:top;padding:0 .5em;white-space:nowrap"
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def render_html(entries: Sequence[Statement], transactions: int) -> str:
     sentence = conclusion(_repeats(entries))
     return (
         f"<b>{headline(entries, transactions)}</b>"
-        + (f'<table style="{TABLE}">{"".join(body)}</table>' if body else "")
+        + (f'<table {LITERAL} style="{TABLE}">{"".join(body)}</table>' if body else "")
         + (f"<b>{sentence}</b>" if sentence else "")
     )
 
@@ -188,11 +190,12 @@ def _html_row(line: Line) -> str:
     background = "rgba(230,159,0,.18)" if line.repeated else "rgba(213,94,0,.14)" if line.failed else "none"
     dim = ";opacity:.75" if line.control and not line.failed else ""
     styles = (CELL + dim, f"{CELL};white-space:nowrap{dim}", f"{CELL};white-space:nowrap{dim}")
-    texts = (line.sql, line.facts, line.where)
-    cells = [f'<td style="{style}">{escape(text, quote=False)}</td>' for style, text in zip(styles, texts, strict=True)]
+    sql, facts, where = (escape(text, quote=False) for text in (line.sql, line.facts, line.where))
+    texts = (sql, facts.replace(", ✗", ",<br>✗"), where)  # the error below, so that the statement has the width
+    cells = [f'<td style="{style}">{text}</td>' for style, text in zip(styles, texts, strict=True)]
     if line.times:
         group = f' rowspan="{line.size}"' if line.size > 1 else ""
         border = ";border-right:2px solid rgba(127,127,127,.5)" if line.size > 1 else ""
         times = f"{line.times:,} ×" if line.times > 1 else ""
-        cells.insert(0, f'<td{group} style="text-align:left;padding:0 .5em;white-space:nowrap{border}">{times}</td>')
+        cells.insert(0, f'<td{group} style="{COUNT}{border}">{times}</td>')
     return f'<tr style="background:{background}">{"".join(cells)}</tr>'
