@@ -17,8 +17,8 @@ from tests.postgres.places import cluster_in, run_python, wait_until
 
 
 @pytest.fixture
-def cluster(folder: Path) -> Cluster:
-    cluster = cluster_in(folder / "home")
+def cluster(used_home: Path) -> Cluster:
+    cluster = cluster_in(used_home)
     cluster.ensure_running()
     return cluster
 
