@@ -23,6 +23,7 @@ Settings.model_config["env_file"] = None
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script; programs of tests inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 SCATTERED = "tests/exercises/lesson_"
+WORKERS = 4
 _work = tempfile.TemporaryDirectory(prefix="course-work-")
 os.environ["COURSE_WORK"] = _work.name  # what solutions and tests solve is not the learner's progress
 
@@ -45,6 +46,13 @@ class ByFile(LoadScopeScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
     """In the place of ``--dist=loadfile``."""
     return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Four at least: a worker waits for a good part of its time, for a lock, a limit, a kernel or a server's start."""
+    chosen = "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ
+    return None if chosen or (os.cpu_count() or 1) > WORKERS else WORKERS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import URL
@@ -10,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from course_lib.data.fresh import fresh_database
 from course_lib.db import make_engine
+from tests.postgres.conftest import temporary_folder
+from tests.postgres.places import OPEN, cluster_in, run_python
 
 
 @pytest.fixture
@@ -40,3 +43,16 @@ async def binary(seeded_url: URL) -> AsyncIterator[AsyncEngine]:
     engine = make_engine(seeded_url, binary_vectors=True)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def used_data() -> Iterator[Path]:
+    """The data of a server that was used and stopped, for tests that start one on a copy.
+
+    They hold the templates of two recipes: ``migrated``, and the one with the corpus and its users.
+    """
+    with temporary_folder() as folder:
+        run_python(folder / "home", f"{OPEN}; asyncio.run(open_lesson('02'))")
+        cluster = cluster_in(folder / "home")
+        cluster.stop()
+        yield cluster.data

@@ -22,7 +22,7 @@ from tests.postgres.conftest import course_home
 from tests.postgres.places import run_course, run_python, start_python, wait_until
 from tests.postgres.test_no_room import fill, remount, small_disk
 
-folder, ordinary_user = conftest.folder, conftest.ordinary_user
+folder, used_home, ordinary_user = conftest.folder, conftest.used_home, conftest.ordinary_user
 NAME = "00_start_here.ipynb"
 ORIGINAL = REPOSITORY / "exercises" / NAME
 
@@ -86,6 +86,7 @@ def test_what_is_no_notebook_is_a_sentence_and_its_mend_helps(
     assert json.loads(path.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
+@pytest.mark.usefixtures("used_home")
 def test_cells_that_end_the_process_cost_nobody_else_a_verdict(work: Path) -> None:
     write(
         work,
@@ -103,6 +104,7 @@ def test_cells_that_end_the_process_cost_nobody_else_a_verdict(work: Path) -> No
     assert "0.3 · " in done.stdout and (os.name == "nt" or "was judged was ended by SIGSEGV." in done.stdout)
 
 
+@pytest.mark.usefixtures("used_home")
 def test_a_cell_that_ends_the_process_before_the_checks_is_named(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,11 +118,13 @@ def test_a_cell_that_ends_the_process_before_the_checks_is_named(
     assert f"Not judged: 0.1.\n  next: correct that cell, save the notebook, then {again}\n" in said
 
 
+@pytest.mark.usefixtures("used_home")
 def test_a_notebook_as_it_was_given_may_not_have_been_saved(work: Path) -> None:
     done = run_course(get_settings().home, "check", "0.1", COURSE_WORK=str(work))
     assert "Not attempted yet." in done.stdout and "Save it first: Ctrl-S" in done.stdout
 
 
+@pytest.mark.usefixtures("used_home")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_who_ends_the_command_ends_its_process(work: Path, number: signal.Signals, code: int) -> None:

@@ -47,7 +47,7 @@ def run_lint() -> int:
 
 
 def run_checks(arguments: list[str]) -> int:
-    """Lint, then pytest with nbval, one process per core; ``arguments`` go to pytest.
+    """Lint, then pytest with nbval, a process for each core and four at least; ``arguments`` go to pytest.
 
     Raises:
         CourseError: the tools of authors are not installed, or there is no server.

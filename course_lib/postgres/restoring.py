@@ -6,6 +6,7 @@ other roles keep what they have.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -100,6 +101,8 @@ SINGLE_USER = [
 
 DAMAGED = ("XX", "58", "3D")
 """Classes of SQLSTATE of a catalogue that cannot be read: internal errors, files, databases that are not there."""
+REFUSAL = re.compile(r"PANIC: |could not open|does not exist|not permitted to log in|not currently accepting")
+"""What a server says that will say the same a moment later. Its SQLSTATE is not to be had of a refused connection."""
 
 Connection = psycopg.Connection[Any]
 
@@ -142,10 +145,12 @@ def _is_open(address: Address, database: str) -> bool:
 
 def _enter_patiently(address: Address, database: str) -> Connection:
     """The same, where the server may be recovering: a database without its catalogue takes all backends down."""
-    for wait in (0.1, 0.4, 1.5):
+    for wait in (0.05, 0.1, 0.2, 0.4, 1.25):
         try:
             return _enter(address, database)
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if (error.sqlstate or "").startswith(DAMAGED) or REFUSAL.search(str(error)):
+                raise
             time.sleep(wait)
     return _enter(address, database)
 

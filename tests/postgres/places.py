@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from course_lib.postgres.binaries import (
@@ -88,6 +89,14 @@ def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
         time.sleep(0.02)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Gone, or a zombie that nobody has buried yet. It may go while we look."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def count_databases(cluster: Cluster, pattern: str) -> int:

@@ -52,7 +52,7 @@ def all_is_as_made(cluster: Cluster) -> bool:
 HURTS = {
     "read only": ["ALTER ROLE postgres SET default_transaction_read_only = on"],
     "all roles": ["ALTER ROLE ALL SET search_path = nowhere"],
-    "short timeouts": ["ALTER ROLE postgres SET statement_timeout = 1", "ALTER ROLE postgres SET lock_timeout = 1"],
+    "short timeouts": ["ALTER ROLE postgres SET statement_timeout = 10", "ALTER ROLE postgres SET lock_timeout = 10"],
     "in one database": ["ALTER ROLE postgres IN DATABASE postgres SET statement_timeout = 1"],
     "of a database": ["ALTER DATABASE postgres SET client_encoding = 'LATIN1'"],
     "a library that is missing": ["ALTER ROLE postgres SET session_preload_libraries = 'missing'"],

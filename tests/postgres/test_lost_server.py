@@ -17,7 +17,7 @@ from course_lib.errors import CourseError
 from course_lib.instruments import Stage, Traffic
 from course_lib.lesson import Lesson, open_lesson
 from course_lib.postgres.server import embedded_cluster
-from tests.postgres.places import wait_until
+from tests.postgres.places import has_ended, wait_until
 
 POOLS = {"pool": {}, "no pool": {"poolclass": NullPool}, "ping": {"pool_pre_ping": True}}
 SENTENCE = "The course's PostgreSQL has stopped"
@@ -29,7 +29,7 @@ def kill_the_server() -> None:
     children = process.children()
     process.kill()
     process.wait(5)
-    wait_until(lambda: not [child for child in children if child.is_running() and child.status() != "zombie"])
+    wait_until(lambda: all(map(has_ended, children)))
 
 
 @pytest.fixture

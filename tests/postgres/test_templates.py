@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -22,6 +22,7 @@ from course_lib.postgres.databases import Database, create, drop
 from course_lib.postgres.marks import Mark
 from course_lib.postgres.server import embedded_cluster
 from course_lib.postgres.templates import verify_templates
+from tests.postgres.conftest import course_home
 from tests.postgres.places import count_databases
 
 
@@ -31,6 +32,13 @@ async def small(url: URL) -> None:
         connection.execute("CREATE TABLE users AS SELECT id FROM generate_series(1, 8) AS id")
         connection.execute("ALTER TABLE users ADD CONSTRAINT pk_users PRIMARY KEY (id)")
         connection.execute("CREATE TABLE document_chunks AS SELECT repeat(n::text, 900) FROM generate_series(10, 60) n")
+
+
+@pytest.fixture
+def shared_home(shared_folder: Path) -> Iterator[Path]:
+    """Without a used server's templates: these tests count them."""
+    with course_home(shared_folder / "home") as path:
+        yield path
 
 
 @pytest.fixture(autouse=True)

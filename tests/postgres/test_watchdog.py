@@ -13,12 +13,12 @@ import pytest
 from course_lib.postgres import find_server
 from course_lib.postgres.cluster import Cluster
 from course_lib.postgres.watchdog import stop_when_idle, watch
-from tests.postgres.places import cluster_in, run_python, wait_until
+from tests.postgres.places import cluster_in, has_ended, run_python, wait_until
 
 
 @pytest.fixture
-def cluster(folder: Path) -> Cluster:
-    cluster = cluster_in(folder / "home")
+def cluster(used_home: Path) -> Cluster:
+    cluster = cluster_in(used_home)
     cluster.ensure_running()
     return cluster
 
@@ -77,14 +77,14 @@ def watchdogs(cluster: Cluster) -> list[psutil.Process]:
         line = process.info["cmdline"] or []
         if "course_lib.postgres.watchdog" in line and str(cluster.folder) in line:
             found.append(process)
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in found if not has_ended(process)]
 
 
 def test_as_a_process_of_its_own_it_stops_the_server_and_ends(cluster: Cluster) -> None:
     watch(cluster, 0.5 / 3600)
     (process,) = watchdogs(cluster)
     wait_until(lambda: cluster.process() is None, 20)
-    wait_until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 5)
+    wait_until(lambda: has_ended(process), 5)
 
 
 def test_whoever_starts_the_server_starts_one_watchdog_and_whoever_finds_it_none(folder: Path) -> None:

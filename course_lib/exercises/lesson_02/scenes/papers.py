@@ -52,7 +52,8 @@ async def add_papers(attempt: Attempt, user_id: UUID, sizes: Sequence[int], *, w
     await attempt.sql(
         """
         INSERT INTO document_chunks (document_id, chunk_index, content, token_count, embedding_model, embedding)
-        SELECT document_id, chunk_index, content, length(content) / 4, 'staged', CAST(:embedding AS vector)
+        SELECT document_id, chunk_index, content, length(content) / 4, 'staged',
+            CAST(CAST(:embedding AS text) AS vector) -- or asyncpg asks the server what a vector is
         FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t (document_id uuid, chunk_index int, content text)
         """,
         rows=json.dumps(shuffled(chunks), default=str),

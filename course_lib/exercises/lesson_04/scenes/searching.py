@@ -29,14 +29,18 @@ from course_lib.judging.asking import sent_most
 from course_lib.judging.attempt import Attempt
 from course_lib.models import DIMENSIONS
 
+# parameters are text: asyncpg asks the server about any other type, once a connection, for longer than the query takes
 NEAREST = """
-    SELECT id, 1 - (embedding <=> CAST(:vector AS vector)) FROM document_chunks
-    ORDER BY embedding <=> CAST(:vector AS vector) LIMIT :count
+    SELECT id, 1 - (embedding <=> CAST(CAST(:vector AS text) AS vector)) FROM document_chunks
+    ORDER BY embedding <=> CAST(CAST(:vector AS text) AS vector) LIMIT :count
 """
-THESE = "SELECT id, 1 - (embedding <=> CAST(:vector AS vector)) FROM document_chunks WHERE id = ANY(:ids)"
+THESE = """
+    SELECT id, 1 - (embedding <=> CAST(CAST(:vector AS text) AS vector)) FROM document_chunks
+    WHERE id = ANY(CAST(string_to_array(:ids, ',') AS uuid[]))
+"""
 ADD = """
     INSERT INTO document_chunks (id, document_id, chunk_index, content, token_count, embedding, embedding_model)
-    SELECT :id, id, 9999, 'It''s new', 2, CAST(:vector AS vector), 'clustered-256' FROM documents
+    SELECT :id, id, 9999, 'It''s new', 2, CAST(CAST(:vector AS text) AS vector), 'clustered-256' FROM documents
     WHERE title LIKE 'Volume%' LIMIT 1
 """
 EFFORT = 100  # the hnsw.ef_search by which a query has to be able to find what is near it
@@ -208,7 +212,7 @@ class Searches:
     async def _compare(self, vector: list[float], found: Hits) -> None:
         ids = [id for id, _ in found]
         self.attempt.expect(len(set(ids)) == len(ids), "twice", count=len(ids) - len(set(ids)))
-        known: dict[UUID, float] = dict(await self.attempt.sql(THESE, vector=str(vector), ids=ids))
+        known: dict[UUID, float] = dict(await self.attempt.sql(THESE, vector=str(vector), ids=",".join(map(str, ids))))
         unknown = [id for id in ids if id not in known]
         self.attempt.expect(not unknown, "unknown", count=len(unknown), n=len(ids))
         real = [known[id] for id in ids]

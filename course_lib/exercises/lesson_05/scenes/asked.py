@@ -18,8 +18,8 @@ ROLES = ("system", "user", "assistant", "tool", "user", "assistant")
 STATUSES = ("complete", "aborted", "complete", "streaming")
 STORED = """
     SELECT conversation_id, seq, role, content, status FROM messages
-    WHERE conversation_id = ANY(CAST(:ids AS uuid[])) ORDER BY seq
-"""
+    WHERE conversation_id = ANY(CAST(string_to_array(:ids, ',') AS uuid[])) ORDER BY seq
+"""  # ids are text: asyncpg asks the server what an array is, once a connection, for longer than the query takes
 
 
 class ModelDown(RuntimeError):
@@ -103,7 +103,7 @@ async def read_as_stored(attempt: Attempt) -> None:
 
 async def stored(attempt: Attempt, threads: Sequence[Asked]) -> dict[UUID, list[dict[str, Any]]]:
     """The messages that others see in these conversations by now, in the order of their numbers."""
-    rows = await attempt.sql(STORED, ids=[thread.id for thread in threads])
+    rows = await attempt.sql(STORED, ids=",".join(str(thread.id) for thread in threads))
     found: dict[UUID, list[dict[str, Any]]] = {thread.id: [] for thread in threads}
     for row in rows:
         found[row[0]].append(dict(zip(rows.columns[1:], row[1:], strict=True)))
