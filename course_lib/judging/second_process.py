@@ -8,6 +8,7 @@ check, which costs a fork, and ends when a minute has gone by, or with this proc
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import pickle
@@ -112,6 +113,12 @@ def _take() -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "course_lib.judging.second_process_main"], env={**os.environ, **apart},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
+
+
+@atexit.register
+def _end_kept() -> None:
+    while _kept:
+        _end(_kept.pop())
 
 
 def _write(process: subprocess.Popen[bytes], job: bytes) -> None:
