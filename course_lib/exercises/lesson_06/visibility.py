@@ -80,7 +80,7 @@ class AddVisibility(Exercise):
         "something else": "After `upgrade` the {what}. | A revision changes what it is asked for, and nothing else.",
         "rows changed": "After `{method}` rows of `{table}` are not as they were. "
         "| A change of the schema leaves what people wrote alone.",
-        "no way back": "`downgrade` raised {error}. | In which order can the two things go?",
+        "no way back": "`downgrade` raised {error}: {said}. | In which order can the two things go?",
         "still there": "After `upgrade` and `downgrade` the {what}. | Everything that `upgrade` made has to go.",
         "something gone": "After `upgrade` and `downgrade` the {what}. "
         "| The way back takes away what `upgrade` made, and nothing else.",
