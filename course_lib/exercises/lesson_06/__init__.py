@@ -2,6 +2,7 @@
 
 from course_lib.exercises.lesson_06.language import AddLanguage
 from course_lib.exercises.lesson_06.mended import MendedRevision
+from course_lib.exercises.lesson_06.required import RequireModel
 from course_lib.exercises.lesson_06.visibility import AddVisibility
 from course_lib.judging.exercise import Exercise
 
@@ -9,4 +10,5 @@ EXERCISES: list[type[Exercise]] = [
     AddVisibility,
     MendedRevision,
     AddLanguage,
+    RequireModel,
 ]

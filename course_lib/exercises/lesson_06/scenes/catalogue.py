@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.quoting import one_line
@@ -145,12 +149,18 @@ class Catalogue:
         return [Difference(*key, was, now) for key, was, now in pairs if was != now]
 
 
-async def look_at_catalogue(attempt: Attempt) -> Catalogue:
+async def look_at_catalogue(attempt: Attempt, session: AsyncSession | None = None) -> Catalogue:
     """Tables, columns, constraints, indexes, types, sequences, functions, triggers, policies; of no extension.
 
     The order of columns is not in it: a column that went and came back stands last, and programs name their columns.
+    Reading a default takes ACCESS SHARE on its table, which waits behind whoever waits for ACCESS EXCLUSIVE there; a
+    ``session`` that has a lock on it already does not.
     """
-    return Catalogue({(kind, name): definition for kind, name, definition in await attempt.sql(LOOK)})
+    if session is None:
+        rows: Iterable[Any] = await attempt.sql(LOOK)
+    else:
+        rows = await session.execute(text(LOOK))
+    return Catalogue({(kind, name): definition for kind, name, definition in rows})
 
 
 async def rows_of(attempt: Attempt, catalogue: Catalogue) -> dict[str, str]:

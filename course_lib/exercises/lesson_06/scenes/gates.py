@@ -1,0 +1,146 @@
+"""A migration let through one lock at a time, with the running program at work in between.
+
+Somebody holds SHARE UPDATE EXCLUSIVE on the table, as autovacuum does: people read and write past that, and every step
+of a migration that changes the table has to wait. When one does, the next gate is put up behind it, and the first is
+opened. So at each gate it is certain which transaction has just ended, and what of it is to be seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from course_lib.exercises.lesson_06.scenes.catalogue import Catalogue, look_at_catalogue
+from course_lib.judging.asking import NOT_AVAILABLE
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.deadline import end
+
+LOOK_SECONDS = 0.004
+AJAR_SECONDS = 0.05  # for who asks for a lock without ever waiting for it
+BLOCKING = {"AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock"}
+"""Modes on a table that keep its writers waiting."""
+WAITING = """
+    SELECT mode FROM pg_locks
+    WHERE relation = CAST(:table AS regclass) AND NOT granted AND pid <> ALL (CAST(CAST(:own AS text[]) AS int[]))
+"""
+
+Visit = Callable[[AsyncSession], Awaitable[None]]
+"""What the running program does at a gate, in the transaction that ends when the gate is opened."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transaction of the migration that changed the table or looked through it.
+
+    Attributes:
+        mode: the lock that it began with.
+        before, after: the catalogue at the gates around it.
+    """
+
+    mode: str
+    before: Catalogue
+    after: Catalogue
+
+    @property
+    def blocks(self) -> bool:
+        """Whether nobody could write meanwhile."""
+        return self.mode in BLOCKING
+
+
+class Gates:
+    """Gates at one table. ``steps`` are what passed through them, in order."""
+
+    def __init__(self, attempt: Attempt, table: str, visit: Visit) -> None:
+        self.steps: list[Step] = []
+        self._attempt = attempt
+        self._table = table
+        self._visit = visit
+        self._own: list[str] = []
+
+    async def let_through(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """``run()``, step by step.
+
+        Raises:
+            Wrong: what ``run`` raises.
+        """
+        gate = await self._gate()
+        try:
+            await self._lock(gate)
+            seen = await look_at_catalogue(self._attempt, gate)
+            await self._visit(gate)
+            running = asyncio.ensure_future(run())
+            try:
+                while not running.done():
+                    waiting = await self._waiting()
+                    if not waiting:
+                        gate = await self._ajar(gate)
+                        await asyncio.wait({running}, timeout=LOOK_SECONDS)
+                        continue
+                    gate = await self._next(gate)
+                    now = await look_at_catalogue(self._attempt, gate)
+                    self.steps.append(Step(waiting[0], seen, now))
+                    seen = now
+                    await self._visit(gate)
+            finally:
+                await end([running])
+        finally:
+            await gate.commit()
+            await gate.close()
+        await running
+
+    async def _gate(self) -> AsyncSession:
+        session = self._attempt.judge_session()
+        self._own.append(str((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one()))
+        return session
+
+    async def _lock(self, gate: AsyncSession) -> None:
+        await gate.execute(text(f"LOCK TABLE {self._table} IN SHARE UPDATE EXCLUSIVE MODE"))
+
+    async def _waiting(self, own: bool = False) -> list[str]:
+        rows = await self._attempt.sql(WAITING, table=self._table, own=[] if own else self._own)
+        return [mode for (mode,) in rows]
+
+    async def _next(self, gate: AsyncSession) -> AsyncSession:
+        """Put up another gate behind whoever waits, and open this one."""
+        behind = await self._gate()
+        locking = asyncio.ensure_future(self._lock(behind))
+        while len(await self._waiting(own=True)) < 2 and not locking.done() and await self._waiting():
+            await asyncio.wait({locking}, timeout=LOOK_SECONDS)
+        await gate.commit()
+        await gate.close()
+        await locking
+        return behind
+
+    async def _ajar(self, gate: AsyncSession) -> AsyncSession:
+        """For who would rather fail than wait (NOWAIT): open it for a moment."""
+        if not any(statement.sqlstate == NOT_AVAILABLE for statement in self._attempt.log.statements[-3:]):
+            return gate
+        await gate.commit()
+        await asyncio.sleep(AJAR_SECONDS)
+        await self._lock(gate)
+        return gate
+
+
+async def refusal(session: AsyncSession, statement: str, keep: bool = True, **values: Any) -> DBAPIError | None:
+    """Why the server refuses a statement of the running program; None where it does not.
+
+    Args:
+        session: at a gate; its transaction goes on either way.
+        statement: SQL with ``:name`` values.
+        keep: False to take it back at once, with the locks on its rows.
+        values: of the statement.
+    """
+    try:
+        async with session.begin_nested() as savepoint:
+            await session.execute(text(statement), values)
+            if not keep:
+                await savepoint.rollback()
+    except DBAPIError as error:
+        return error
+    return None
