@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
-from course_lib.exercises.lesson_06.scenes.bystanders import Bystanders, Queue, a_report, one_try, while_it_reads
+from course_lib.exercises.lesson_06.scenes.bystanders import (
+    LOOK_SECONDS,
+    Bystanders,
+    Queue,
+    a_report,
+    one_try,
+    while_it_reads,
+)
 from course_lib.exercises.lesson_06.scenes.catalogue import Catalogue, look_at_catalogue, rows_of
 from course_lib.exercises.lesson_06.scenes.environment import environment_of
 from course_lib.judging.asking import NOT_AVAILABLE
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.deadline import end
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import kind_of, message_of
 from course_lib.judging.trouble import behind, sqlstate_of
@@ -21,6 +30,8 @@ LET_THROUGH = 2.5  # times the wait behind a single try that keeps to the budget
 TOO_LONG = 5  # times a single try that keeps to it, in the queue: it is not going to give way
 READS = {"upgrade": 0.8, "downgrade": 0.6}  # seconds that the report stays
 ABORTED = "25P02"  # SQLSTATE: the transaction has failed before
+ENOUGH = 4  # errors that no further try makes better
+Run = Callable[[], Coroutine[Any, Any, None]]
 
 
 class AddLanguage(Exercise):
@@ -32,6 +43,7 @@ class AddLanguage(Exercise):
     minutes = 15
     points = 2
     level = "mid"
+    seconds = 12.0
     hints: ClassVar = (
         "`ALTER TABLE` waits for the report. Who waits for the `ALTER TABLE`? It has to leave the queue before it is "
         "through, and to come again.",
@@ -52,6 +64,10 @@ class AddLanguage(Exercise):
     mistakes: ClassVar = {
         "method missing": "`AddLanguage` has no method `{method}`. | Two are asked for: `upgrade` and `downgrade`.",
         "not written": "`{method}` of `AddLanguage` is not written yet. | DROP COLUMN takes the same lock.",
+        "tries for ever": "Without a table `messages`, `{method}` went on trying after {errors} errors. "
+        "| One error is worth another try, SQLSTATE 55P03. Let all others go on.",
+        "error swallowed": "Without a table `messages`, `{method}` returned, and Alembic took the revision for done. "
+        "| One error is worth another try, SQLSTATE 55P03. Let all others go on.",
         "kept waiting": "While `{method}` waited for a report to end, a {who} stood behind it for {ms:.0f} ms, "
         "{times:.1f} times as long as behind a single try of 100 ms. "
         "| What limits how long a statement stands in the queue?",
@@ -79,20 +95,39 @@ class AddLanguage(Exercise):
         rows = await rows_of(attempt, before)
         queues: dict[str, Queue] = {}
         with environment_of(attempt) as environment:
+            both = (("upgrade", environment.upgrade), ("downgrade", environment.downgrade))
+            for method, run in both:
+                await self._fails_aloud(attempt, method, run)
+                await run()
+                await self._look(attempt, method, before, rows)
             async with Bystanders(attempt, TABLE) as bystanders:
                 with bystanders.phase("one try"):
                     async with a_report(attempt, TABLE):
                         usual = await one_try(attempt, TABLE, BUDGET)
-                for method, run in (("upgrade", environment.upgrade), ("downgrade", environment.downgrade)):
+                for method, run in both:
                     with bystanders.phase(method):
                         queues[method] = await self._under_a_report(attempt, method, run, TOO_LONG * usual)
                     await self._look(attempt, method, before, rows)
         for method, queue in queues.items():
             self._expect_patience(attempt, method, queue, bystanders)
 
-    async def _under_a_report(
-        self, attempt: Attempt, method: str, run: Callable[[], Coroutine[Any, Any, None]], longest: float
-    ) -> Queue:
+    async def _fails_aloud(self, attempt: Attempt, method: str, run: Run) -> None:
+        """Without the table there is nothing to wait for."""
+        await attempt.sql("ALTER TABLE messages RENAME TO moved")
+        running, errors = asyncio.ensure_future(run()), 0
+        while not running.done() and errors < ENOUGH:
+            await asyncio.wait({running}, timeout=LOOK_SECONDS)
+            errors = sum(statement.sqlstate is not None for statement in attempt.log.statements)
+        goes_on = not running.done()
+        await end([running])
+        await attempt.sql("ALTER TABLE moved RENAME TO messages")
+        attempt.expect(not goes_on, "tries for ever", method=method, errors=errors)
+        error = running.exception()
+        attempt.expect(error is not None, "error swallowed", method=method)
+        if not (isinstance(error, Wrong) and error.mistake == "raised"):
+            raise error  # type: ignore[misc]
+
+    async def _under_a_report(self, attempt: Attempt, method: str, run: Run, longest: float) -> Queue:
         try:
             queue, ended = await while_it_reads(attempt, TABLE, run, READS[method], longest)
         except Wrong as wrong:

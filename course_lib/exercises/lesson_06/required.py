@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.exercises.lesson_06.scenes.catalogue import Catalogue, look_at_catalogue, rows_of
 from course_lib.exercises.lesson_06.scenes.environment import Environment, environment_of
-from course_lib.exercises.lesson_06.scenes.gates import Gates, Step, refusal
+from course_lib.exercises.lesson_06.scenes.gates import Gates, Interrupted, Step, refusal
 from course_lib.judging.asking import NOT_NULL, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
@@ -103,11 +103,14 @@ class RequireModel(Exercise):
     mistakes: ClassVar = {
         "method missing": "`RequireModel` has no method `{method}`. | Two are asked for: `upgrade` and `downgrade`.",
         "not written": "`{method}` of `RequireModel` is not written yet. | The way back is short here.",
+        "error swallowed": "One of its statements was cancelled, and Alembic took the revision for done, although the "
+        "column still takes NULL. | Let the error go on, or try again: nobody looks at a revision that is recorded.",
         "left behind": "`upgrade` raised {error}: {said}. "
         "| The program goes on writing rows without a model while you fill the old ones. What stops that first?",
         "writer refused": "While it ran, the program that runs now sent {what}, which failed with {error}: {said}. "
         "| In which order do default, backfill and constraint go? An UPDATE checks the whole row again.",
-        "nulls left": "After `upgrade` {count} message(s) have no model. | Fill until there is nothing left to fill.",
+        "nulls left": "After `upgrade` {count} message(s) have no model. "
+        "| Fill until there is nothing left to fill. And what sees to it that no new ones come?",
         "wrong value": "After `upgrade` {count} message(s) that had no model have {stored!r}. | `unknown`",
         "value lost": "After `upgrade` {count} message(s) do not have the model that they had. "
         "| Fill only `WHERE model IS NULL`.",
@@ -147,6 +150,7 @@ class RequireModel(Exercise):
             _expect_no_refusal(attempt, "an INSERT that does not name the column", post)
 
         with environment_of(attempt) as environment:
+            await self._fails_aloud(attempt, environment)
             gates = Gates(attempt, "messages", visit)
             with calling_it(attempt, "left behind", saying=NOT_NULL):
                 await gates.let_through(environment.upgrade)
@@ -154,6 +158,16 @@ class RequireModel(Exercise):
             attempt.expect(await attempt.value(FILE) == file, "rewritten")
             await self._expect_small_steps(attempt, gates.steps)
             await self._comes_back(attempt, environment, before)
+
+    async def _fails_aloud(self, attempt: Attempt, environment: Environment) -> None:
+        """A statement that is cancelled is tried again, or the revision is not taken for done."""
+        interrupted = Interrupted(attempt, "messages")
+        await interrupted.run(environment.upgrade)
+        if not interrupted.raised:
+            done = _is_valid(await look_at_catalogue(attempt))
+            attempt.expect(done or not interrupted.cancelled, "error swallowed")
+            with calling_it(attempt, "no way back"):
+                await environment.downgrade()
 
     async def _look(self, attempt: Attempt, before: Catalogue, rows: dict[str, str]) -> None:
         now = await look_at_catalogue(attempt)

@@ -96,8 +96,10 @@ class NeverWaitsAtAll:
             savepoint = op.get_bind().begin_nested()
             try:
                 op.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE NOWAIT")
-            except DBAPIError:
+            except DBAPIError as error:
                 savepoint.rollback()
+                if error.orig.sqlstate != UNAVAILABLE:
+                    raise
                 time.sleep(0.01)
                 continue
             change()
@@ -122,7 +124,9 @@ class StatementTimeout(Patient):
             try:
                 connection.exec_driver_sql(statement)
                 break
-            except DBAPIError:
+            except DBAPIError as error:
+                if "statement timeout" not in str(error):
+                    raise
                 connection.exec_driver_sql("ROLLBACK TO SAVEPOINT try")
                 time.sleep(0.03)
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
@@ -141,6 +145,34 @@ class WayBackLater:
 
     def downgrade(self):
         """To be done."""
+
+
+@ANSWERS.wrong("tries for ever")
+class AnyErrorIsWorthATry(Patient):
+    def upgrade(self):
+        while True:
+            try:
+                with op.get_bind().begin_nested():
+                    op.execute("SET LOCAL lock_timeout = '100ms'")
+                    op.execute(ADD)
+                return
+            except DBAPIError:
+                time.sleep(0.05)
+
+
+@ANSWERS.wrong("error swallowed")
+class StopsWithoutAWord(Patient):
+    def downgrade(self):
+        while True:
+            try:
+                with op.get_bind().begin_nested():
+                    op.execute("SET LOCAL lock_timeout = '100ms'")
+                    op.execute(DROP)
+                return
+            except DBAPIError as error:
+                if error.orig.sqlstate != UNAVAILABLE:
+                    return
+                time.sleep(0.05)
 
 
 @ANSWERS.wrong("kept waiting")
@@ -186,7 +218,9 @@ class LimitInTheFirstTryOnly(Patient):
                         first = False
                     op.execute(ADD)
                 return
-            except DBAPIError:
+            except DBAPIError as error:
+                if error.orig.sqlstate != UNAVAILABLE:
+                    raise
                 time.sleep(0.02)
 
 
@@ -244,8 +278,8 @@ class ThreeTries(Patient):
                     op.execute("SET LOCAL lock_timeout = '100ms'")
                     op.execute(ADD)
                 return
-            except DBAPIError:
-                if last:
+            except DBAPIError as error:
+                if last or error.orig.sqlstate != UNAVAILABLE:
                     raise
 
 
@@ -277,8 +311,9 @@ class SkipsWhatItCannotDo(Patient):
             with op.get_bind().begin_nested():
                 op.execute("SET LOCAL lock_timeout = '100ms'")
                 op.execute(ADD)
-        except DBAPIError:
-            pass
+        except DBAPIError as error:
+            if error.orig.sqlstate != UNAVAILABLE:
+                raise
 
 
 @ANSWERS.wrong("wrong column")
@@ -288,7 +323,7 @@ class NotNullWithADefault(Patient):
 
 
 @ANSWERS.wrong("something else")
-class ALimitForTheWholeDatabase(Patient):
+class CountsItsTries(Patient):
     def upgrade(self):
         super().upgrade()
         op.execute("CREATE TABLE tries (at timestamptz)")

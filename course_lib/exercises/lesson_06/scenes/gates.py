@@ -20,6 +20,7 @@ from course_lib.exercises.lesson_06.scenes.catalogue import Catalogue, look_at_c
 from course_lib.judging.asking import NOT_AVAILABLE
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.deadline import end
+from course_lib.judging.exercise import Wrong
 
 LOOK_SECONDS = 0.004
 AJAR_SECONDS = 0.05  # for who asks for a lock without ever waiting for it
@@ -28,6 +29,11 @@ BLOCKING = {"AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "Sh
 WAITING = """
     SELECT mode FROM pg_locks
     WHERE relation = CAST(:table AS regclass) AND NOT granted AND pid <> ALL (CAST(CAST(:own AS text[]) AS int[]))
+"""
+
+CANCEL = """
+    SELECT pg_cancel_backend(pid) FROM pg_locks
+    WHERE relation = CAST(:table AS regclass) AND NOT granted AND locktype = 'relation'
 """
 
 Visit = Callable[[AsyncSession], Awaitable[None]]
@@ -119,12 +125,49 @@ class Gates:
 
     async def _ajar(self, gate: AsyncSession) -> AsyncSession:
         """For who would rather fail than wait (NOWAIT): open it for a moment."""
-        if not any(statement.sqlstate == NOT_AVAILABLE for statement in self._attempt.log.statements[-3:]):
+        if not _would_not_wait(self._attempt):
             return gate
         await gate.commit()
         await asyncio.sleep(AJAR_SECONDS)
         await self._lock(gate)
         return gate
+
+
+class Interrupted:
+    """A statement of ``run()`` is cancelled, the first that has to wait for a lock on the table.
+
+    After that it is no longer kept waiting: it may try again.
+
+    Attributes:
+        cancelled: False where none had to wait.
+        raised: whether ``run`` raised then.
+    """
+
+    def __init__(self, attempt: Attempt, table: str) -> None:
+        self.cancelled = self.raised = False
+        self._attempt = attempt
+        self._table = table
+
+    async def run(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Raises: Wrong, what ``run`` raises of its own."""
+        async with self._attempt.judge_session() as gate:
+            await gate.execute(text(f"LOCK TABLE {self._table} IN SHARE UPDATE EXCLUSIVE MODE"))
+            running = asyncio.ensure_future(run())
+            while not (running.done() or self.cancelled or _would_not_wait(self._attempt)):
+                self.cancelled = bool(await self._attempt.sql(CANCEL, table=self._table))
+                await asyncio.wait({running}, timeout=LOOK_SECONDS)
+            await gate.rollback()
+        try:
+            await running
+        except Wrong as wrong:
+            if not self.cancelled or wrong.mistake not in ("stopped", "raised"):
+                raise
+            self.raised = True
+
+
+def _would_not_wait(attempt: Attempt) -> bool:
+    """Whether one of its last statements failed at once, since a lock was not to be had (NOWAIT)."""
+    return any(statement.sqlstate == NOT_AVAILABLE for statement in attempt.log.statements[-3:])
 
 
 async def refusal(session: AsyncSession, statement: str, keep: bool = True, **values: Any) -> DBAPIError | None:
