@@ -15,7 +15,6 @@ from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import message_of
 from course_lib.judging.staging import add_user, new_name
 
-UNDEFINED = "42704"  # SQLSTATE: there is no such object
 INVOICES = "CREATE TABLE invoices (id int PRIMARY KEY, amount numeric(12, 2) NOT NULL)"
 INVOICED = "INSERT INTO invoices SELECT n, n * 1.5 FROM generate_series(1, 40) AS n"
 FAILED = "UPDATE documents SET error = 'page ' || length(title) || ' cannot be read' WHERE length(title) % 2 = :odd"
@@ -74,6 +73,8 @@ class MendedRevision(Exercise):
         "| The template of that project does not import `pgvector.sqlalchemy`; your cell can.",
         "no such type": "`upgrade` raised {error}: the enum type `document_kind` does not exist. "
         "| `op.add_column` creates no type.",
+        "another name": "`upgrade` raised {error}: {said}. "
+        "| The naming convention was put before a name that is complete: `op.f(name)` says that it is.",
         "rows without a value": "`upgrade` raised {error}: there are documents, and they would have no value. "
         "| A `default` is Python's. What does the server need?",
         "invoices gone": "After `{method}` {what}. "
@@ -122,7 +123,8 @@ class MendedRevision(Exercise):
     async def _goes_up(self, attempt: Attempt, environment: Environment, before: Catalogue) -> None:
         rows, documents = await rows_of(attempt, before), await _documents(attempt, "error")
         with (
-            calling_it(attempt, "no such type", saying=UNDEFINED),
+            calling_it(attempt, "no such type", saying='type "document_kind" does not exist'),
+            calling_it(attempt, "another name", saying="ck_documents_ck_documents_status"),
             calling_it(attempt, "rows without a value", saying=NOT_NULL),
             calling_it(attempt, "no import", NameError, saying="pgvector"),
         ):

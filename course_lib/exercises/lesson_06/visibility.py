@@ -13,7 +13,6 @@ from course_lib.judging.staging import add_user, new_name
 
 TYPE = ("type", "visibility")
 COLUMN = ("column", "conversations.visibility")
-UNDEFINED = "42704"  # SQLSTATE: there is no such object
 
 COLUMN_NOW = """
     SELECT format_type(atttypid, atttypmod) AS type, typtype::text AS kind, attnotnull AS required,
@@ -104,7 +103,7 @@ class AddVisibility(Exercise):
     async def _goes_up(self, attempt: Attempt, environment: Environment, before: Catalogue) -> None:
         rows = await rows_of(attempt, before)
         with (
-            calling_it(attempt, "no such type", saying=UNDEFINED),
+            calling_it(attempt, "no such type", saying='type "visibility" does not exist'),
             calling_it(attempt, "rows without a value", saying=NOT_NULL),
         ):
             await environment.upgrade()

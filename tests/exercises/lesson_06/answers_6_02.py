@@ -249,6 +249,13 @@ class NamedTwice(Mended):
         op.create_check_constraint("ck_documents_status", "documents", ALL)
 
 
+@ANSWERS.wrong("another name")
+class DropsByTheConvention(Mended):
+    def check(self):
+        op.drop_constraint("ck_documents_status", "documents", type_="check")
+        op.create_check_constraint("ck_documents_status", "documents", ALL)
+
+
 @ANSWERS.wrong("status refused")
 class CheckForgotten(Mended):
     def check(self):
