@@ -113,6 +113,21 @@ class Impatient(Steps):
                 pass
 
 
+@ANSWERS.right
+class WithAnIndexForTheTime(Steps):
+    """Finds what is left to fill, and goes again."""
+
+    def steps(self):
+        op.execute(DEFAULT)
+        left = {"postgresql_where": sa.text("model IS NULL"), "postgresql_concurrently": True}
+        op.create_index("ix_messages_left", "messages", ["id"], **left)
+        fill()
+        op.drop_index("ix_messages_left", "messages", postgresql_concurrently=True)
+        op.execute("SET lock_timeout = '200ms'")
+        op.execute(NOT_VALID)
+        op.execute(VALIDATE)
+
+
 @ANSWERS.wrong("method missing")
 class NoWayBack:
     def upgrade(self):

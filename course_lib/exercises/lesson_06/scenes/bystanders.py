@@ -19,9 +19,10 @@ from course_lib.judging.attempt import Attempt
 EDGE = 0.01  # seconds between two phases, so that nobody's request is of both
 LOOK_SECONDS = 0.01
 WAITING = """
-    SELECT pid || ' ' || waitstart AS wait, mode, extract(epoch FROM clock_timestamp() - waitstart)::float AS seconds
-    FROM pg_locks
-    WHERE relation = CAST(:table AS regclass) AND NOT granted AND mode = 'AccessExclusiveLock' AND waitstart IS NOT NULL
+    SELECT pid || ' ' || waitstart AS wait, extract(epoch FROM clock_timestamp() - waitstart)::float AS seconds
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE datname = current_database() AND relation = CAST(:table AS regclass) AND NOT granted
+        AND mode = 'AccessExclusiveLock' AND waitstart IS NOT NULL
 """
 
 
@@ -81,7 +82,7 @@ class Queue:
         return next(iter(self.waits.values()), 0.0)
 
     async def look(self, attempt: Attempt, table: str) -> None:
-        for wait, _, seconds in await attempt.sql(WAITING, table=table):
+        for wait, seconds in await attempt.sql(WAITING, table=table):
             self.waits[wait] = seconds
 
 

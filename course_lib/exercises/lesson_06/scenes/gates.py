@@ -27,13 +27,14 @@ AJAR_SECONDS = 0.05  # for who asks for a lock without ever waiting for it
 BLOCKING = {"AccessExclusiveLock", "ExclusiveLock", "ShareRowExclusiveLock", "ShareLock"}
 """Modes on a table that keep its writers waiting."""
 WAITING = """
-    SELECT mode FROM pg_locks
-    WHERE relation = CAST(:table AS regclass) AND NOT granted AND pid <> ALL (CAST(CAST(:own AS text[]) AS int[]))
+    SELECT mode, query ~* 'concurrently' AS concurrently FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE datname = current_database() AND relation = CAST(:table AS regclass) AND NOT granted
+        AND pid <> ALL (CAST(CAST(:own AS text[]) AS int[]))
 """
 
 CANCEL = """
-    SELECT pg_cancel_backend(pid) FROM pg_locks
-    WHERE relation = CAST(:table AS regclass) AND NOT granted AND locktype = 'relation'
+    SELECT pg_cancel_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE datname = current_database() AND relation = CAST(:table AS regclass) AND NOT granted
 """
 
 Visit = Callable[[AsyncSession], Awaitable[None]]
@@ -88,9 +89,10 @@ class Gates:
                         gate = await self._ajar(gate)
                         await asyncio.wait({running}, timeout=LOOK_SECONDS)
                         continue
-                    gate = await self._next(gate)
+                    mode, concurrently = waiting[0]
+                    gate = await (self._after(gate) if concurrently else self._next(gate))
                     now = await look_at_catalogue(self._attempt, gate)
-                    self.steps.append(Step(waiting[0], seen, now))
+                    self.steps.append(Step(mode, seen, now))
                     seen = now
                     await self._visit(gate)
             finally:
@@ -108,9 +110,9 @@ class Gates:
     async def _lock(self, gate: AsyncSession) -> None:
         await gate.execute(text(f"LOCK TABLE {self._table} IN SHARE UPDATE EXCLUSIVE MODE"))
 
-    async def _waiting(self, own: bool = False) -> list[str]:
+    async def _waiting(self, own: bool = False) -> list[tuple[str, bool]]:
         rows = await self._attempt.sql(WAITING, table=self._table, own=[] if own else self._own)
-        return [mode for (mode,) in rows]
+        return [(mode, concurrently) for mode, concurrently in rows]
 
     async def _next(self, gate: AsyncSession) -> AsyncSession:
         """Put up another gate behind whoever waits, and open this one."""
@@ -122,6 +124,20 @@ class Gates:
         await gate.close()
         await locking
         return behind
+
+    async def _after(self, gate: AsyncSession) -> AsyncSession:
+        """Open this one, and put it up again when that is possible at once.
+
+        An index that is built or dropped CONCURRENTLY waits for every snapshot, that of who waits behind it too.
+        """
+        await gate.commit()
+        while True:
+            try:
+                await gate.execute(text(f"LOCK TABLE {self._table} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT"))
+                return gate
+            except DBAPIError:
+                await gate.rollback()
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _ajar(self, gate: AsyncSession) -> AsyncSession:
         """For who would rather fail than wait (NOWAIT): open it for a moment."""
