@@ -15,7 +15,7 @@ from course_lib.db import make_engine
 from course_lib.instruments.network import WireLog
 from course_lib.judging.attempt import POOL, Attempt
 from course_lib.judging.exercise import Wrong
-from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.quoting import article, kind_of, message_of
 from course_lib.judging.trouble import sqlstate_of
 
 CARDINALITY, NOT_NULL, UNIQUE, CHECK = "21000", "23502", "23505", "23514"  # SQLSTATEs of what the server refuses
@@ -149,7 +149,8 @@ def calling_it(
 ) -> Iterator[None]:
     """An error of one of these classes (of any, if none is given) in the learner's code is this named mistake.
 
-    With ``saying``, only if that is its SQLSTATE or a part of its text.
+    With ``saying``, only if that is its SQLSTATE or a part of its text. The mistake may name ``error``, its class, and
+    what was ``said``.
     """
     try:
         yield
@@ -158,7 +159,8 @@ def calling_it(
         if wrong.mistake == "raised" and isinstance(error, causes or Exception):
             code = sqlstate_of(error)
             if not saying or saying == code or saying in str(error):
-                raise attempt.wrong(mistake, error=kind_of(error), **numbers) from error
+                told = {"error": kind_of(error), "said": message_of(error).rstrip("."), **numbers}
+                raise attempt.wrong(mistake, **told) from error
         raise
 
 

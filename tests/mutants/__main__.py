@@ -10,7 +10,7 @@ from course_lib.cli.checks import server_in_memory
 from tests.mutants.results import SAMPLE, Record, Result, choose_sample, gaps, table, why_equal
 from tests.mutants.running import Choice, Run
 
-LESSONS = ("00", "01", "02", "03", "04", "05")
+LESSONS = ("00", "01", "02", "03", "04", "05", "06")
 
 
 def main(

@@ -1,0 +1,14 @@
+"""Migrations: how a table changes, and changes back, while people use it."""
+
+from course_lib.exercises.lesson_06.language import AddLanguage
+from course_lib.exercises.lesson_06.mended import MendedRevision
+from course_lib.exercises.lesson_06.required import RequireModel
+from course_lib.exercises.lesson_06.visibility import AddVisibility
+from course_lib.judging.exercise import Exercise
+
+EXERCISES: list[type[Exercise]] = [
+    AddVisibility,
+    MendedRevision,
+    AddLanguage,
+    RequireModel,
+]
