@@ -7,6 +7,7 @@ A process is ``python -m`` a module that calls ``kept_process_main.serve``.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import signal
@@ -78,6 +79,13 @@ def _take(module: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", module], env={**os.environ, **apart},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
+
+
+@atexit.register
+def _end_kept() -> None:
+    for processes in _kept.values():
+        while processes:
+            _end(processes.pop())
 
 
 def _write(process: subprocess.Popen[bytes], job: bytes) -> None:
