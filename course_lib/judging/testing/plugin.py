@@ -15,9 +15,13 @@ from course_lib.judging.kept_process_main import Say
 from course_lib.judging.quoting import kind_of, message_of
 from course_lib.judging.trouble import sqlstate_of
 
-FILE = "test_answer.py"
+FILE, CONFTEST = "test_answer.py", "conftest.py"
 RING_AGAIN_SECONDS = 0.5
 PRINTED = 2_000  # characters
+
+
+CASE = pytest.StashKey["CaseHere"]()
+"""Where hooks of other plugins find the case, in ``config.stash``."""
 
 
 class Late(BaseException):
@@ -51,16 +55,21 @@ class Plugin:
 
     Args:
         case: what the tests are tried on.
+        home: the name of the file that the learner has written.
         seconds: for each test.
         say: tells the judge.
     """
 
-    def __init__(self, case: CaseHere, seconds: float, say: Say) -> None:
+    def __init__(self, case: CaseHere, home: str, seconds: float, say: Say) -> None:
         self._here = case
+        self._home = home
         self._seconds = seconds
         self._say = say
         self._rung = 0
         self._session: pytest.Session | None = None
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.stash[CASE] = self._here
 
     @pytest.fixture(scope="session")
     def _case(self) -> CaseHere:
@@ -117,7 +126,7 @@ class Plugin:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
         report: pytest.TestReport = yield
         if call.when == "call" or report.outcome != "passed":
-            told = {"test": _name(item), "outcome": self._outcome(report, call), **_details(call)}
+            told = {"test": _name(item), "outcome": self._outcome(report, call), **_details(call, self._home)}
             if report.outcome == "skipped":
                 told["message"] = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else "")[:200]
             self._say({"run": told, "printed": report.capstdout[:PRINTED]})
@@ -136,7 +145,8 @@ class Plugin:
 
     def pytest_exception_interact(self, node: Any, call: pytest.CallInfo[Any], report: Any) -> None:
         if isinstance(report, pytest.CollectReport):
-            self._say({"collecting": {"message": _collecting(report, call), "line": _details(call).get("line", 0)}})
+            line = _details(call, self._home).get("line", 0)
+            self._say({"collecting": {"message": _collecting(report, call), "line": line}})
 
 
 def _name(item: pytest.Item) -> str:
@@ -151,11 +161,11 @@ def _says_no(error: BaseException) -> bool:
     return isinstance(error, AssertionError | pytest.fail.Exception)
 
 
-def _details(call: pytest.CallInfo[Any]) -> dict[str, Any]:
+def _details(call: pytest.CallInfo[Any], home: str) -> dict[str, Any]:
     if call.excinfo is None:
         return {}
     error = call.excinfo.value
-    lines = [entry.lineno + 1 for entry in call.excinfo.traceback if Path(entry.path).name == FILE]
+    lines = [entry.lineno + 1 for entry in call.excinfo.traceback if Path(entry.path).name == home]
     said = f"there is no fixture {error.argname!r}" if isinstance(error, pytest.FixtureLookupError) else ""
     return {
         "kind": kind_of(getattr(error, "orig", None) or error), "sqlstate": sqlstate_of(error),

@@ -40,7 +40,7 @@ def _work(job: bytes, say: Say) -> None:
     os.chdir(asked["folder"])
     sys.modules.pop(Path(FILE).stem, None)
     plugins = [import_module(name) for name in asked["plugins"]]
-    plugin = Plugin(CaseHere(asked["case"], say), asked["seconds"], say)
+    plugin = Plugin(CaseHere(asked["case"], say), asked["home"], asked["seconds"], say)
     code = pytest.main([*ARGUMENTS, *asked["arguments"], FILE], [plugin, *plugins])
     os.chdir(tempfile.gettempdir())  # Windows removes no folder that somebody works in
     say({"code": int(code)})

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -21,7 +22,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Wrong
 from course_lib.judging.kept_process import KeptProcess
 from course_lib.judging.testing.module import TestModule
-from course_lib.judging.testing.plugin import FILE
+from course_lib.judging.testing.plugin import CONFTEST, FILE
 from course_lib.judging.testing.report import Case, Report, Run, Tried
 from course_lib.postgres import clone, drop
 from course_lib.postgres.databases import give_up, quoted
@@ -42,7 +43,7 @@ async def run_tests(
     module: TestModule,
     cases: Sequence[Case],
     *plugins: str,
-    more: str = "",
+    uses: str = "",
     arguments: Sequence[str] = (),
 ) -> Report:
     """Every test of ``module`` on every case, one after the other, in an order that is another one each time.
@@ -52,7 +53,7 @@ async def run_tests(
 
     Args:
         plugins: names of modules whose fixtures and hooks pytest is given: the engine, the subject of the tests.
-        more: tests of the judge's own, after the learner's in the same file.
+        uses: a module of tests of the judge's own, for an answer that is a fixture: then the cell is their conftest.
         arguments: more of pytest's command line.
 
     Raises:
@@ -63,13 +64,13 @@ async def run_tests(
     process = KeptProcess(MODULE)  # which starts while the databases are copied
     end = time.monotonic() + attempt.exercise.seconds
     try:
-        async with _databases(attempt, len(cases)) as databases, _folder(module, more) as folder:
+        async with _databases(attempt, len(cases)) as databases, _folder(module, uses) as folder:
             if not await process.says(START_SECONDS):
                 raise CourseError("pytest did not start, so nothing was judged.", "Run the check again.")
             for tried, database in zip(order, databases, strict=True):
                 job = {
-                    "folder": folder, "plugins": plugins, "arguments": arguments, "seconds": TEST_SECONDS,
-                    "case": _told(tried.case, database),
+                    "folder": folder, "home": CONFTEST if uses else FILE, "plugins": plugins,
+                    "arguments": arguments, "seconds": TEST_SECONDS, "case": _told(tried.case, database),
                 }  # fmt: skip
                 await _try(process, job, end, report, tried)
                 if report.collecting or any(run.outcome == "late" for run in tried.runs):
@@ -163,11 +164,20 @@ def _told(case: Case, database: FreshDatabase) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _folder(module: TestModule, more: str) -> AsyncIterator[str]:
+async def _folder(module: TestModule, uses: str) -> AsyncIterator[str]:
+    files = {"pytest.ini": CONFIGURATION, FILE: module.text}
+    if uses:
+        files |= {CONFTEST: module.text, FILE: _source_of(uses)}
     with tempfile.TemporaryDirectory(prefix="course-tests-", ignore_cleanup_errors=True) as name:
-        (Path(name) / "pytest.ini").write_text(CONFIGURATION, encoding="utf-8")
-        (Path(name) / FILE).write_text(f"{module.text}\n{more}", encoding="utf-8")
+        for file, text in files.items():
+            (Path(name) / file).write_text(text, encoding="utf-8")
         yield name
+
+
+def _source_of(module: str) -> str:
+    found = find_spec(module)
+    assert found is not None and found.origin is not None
+    return Path(found.origin).read_text(encoding="utf-8")
 
 
 async def _try(process: KeptProcess, job: dict[str, Any], end: float, report: Report, tried: Tried) -> None:

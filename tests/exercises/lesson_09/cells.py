@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 
 def cell_of(answer: Callable[[], None]) -> str:
@@ -15,4 +16,15 @@ def cell_of(answer: Callable[[], None]) -> str:
     assert isinstance(definition, ast.FunctionDef)
     body = definition.body[1:] if ast.get_docstring(definition) else definition.body
     first = min([body[0].lineno, *(part.lineno for part in getattr(body[0], "decorator_list", ()))])
-    return textwrap.dedent("\n".join(source.splitlines()[first - 1 :]))
+    used = {part.id for node in body for part in ast.walk(node) if isinstance(part, ast.Name)}
+    imports = "\n".join(_imports(Path(inspect.getfile(answer)), used))
+    return f"{imports}\n" + textwrap.dedent("\n".join(source.splitlines()[first - 1 :]))
+
+
+def _imports(file: Path, used: set[str]) -> Iterator[str]:
+    """Those of the file that a cell uses."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            node.names = [alias for alias in node.names if (alias.asname or alias.name) in used]
+            if node.names:
+                yield ast.unparse(node)
