@@ -21,12 +21,13 @@ JOB_SECONDS = 60  # longer than anybody waits for one
 ARGUMENTS = ("-c", "pytest.ini", "-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider", "-q")
 LOADED = (
     *(f"_pytest.{name}" for name in default_plugins), "asyncpg", "course_lib.instruments", "course_lib.models",
-    "hypothesis", "pytest_asyncio.plugin", "sqlalchemy.dialects.postgresql.asyncpg",
+    "course_lib.llm", "hypothesis", "pytest_asyncio.plugin", "sqlalchemy.dialects.postgresql.asyncpg",
 )  # fmt: skip
 
 
 def load() -> None:
     """Have in memory what every case needs: a fork then finds it there, and its garbage collector leaves it alone."""
+    os.environ["COURSE_OFFLINE"] = "1"  # nobody pays for a check
     for name in LOADED:
         import_module(name)
     configure_mappers()

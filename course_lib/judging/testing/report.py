@@ -91,12 +91,14 @@ class Report:
 
     Attributes:
         tried: one for each case; without runs where it was not come to.
+        seconds: that each test had.
         collecting: why the file could not be collected; "" if it was.
         line: the line of the file that it failed at, 0 if none.
         printed: what the tests printed while the right case was tried.
     """
 
     tried: list[Tried]
+    seconds: float
     collecting: str = ""
     line: int = 0
     printed: str = ""

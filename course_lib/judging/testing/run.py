@@ -6,6 +6,7 @@ again and again.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 import time
@@ -45,8 +46,9 @@ async def run_tests(
     *plugins: str,
     uses: str = "",
     arguments: Sequence[str] = (),
+    side_by_side: int = 1,
 ) -> Report:
-    """Every test of ``module`` on every case, one after the other, in an order that is another one each time.
+    """Every test of ``module`` on every case, in an order of cases that is another one each time.
 
     Each case has a copy of the attempt's database, which nobody may be connected to. After a test that does not come
     to its end in ``TEST_SECONDS``, the rest is not run.
@@ -55,28 +57,25 @@ async def run_tests(
         plugins: names of modules whose fixtures and hooks pytest is given: the engine, the subject of the tests.
         uses: a module of tests of the judge's own, for an answer that is a fixture: then the cell is their conftest.
         arguments: more of pytest's command line.
+        side_by_side: how many cases at once, for tests that mostly wait.
 
     Raises:
         CourseError: the process did not start, or did not come to its end although no test was late.
     """
-    report = Report([Tried(case) for case in cases])
+    report = Report([Tried(case) for case in cases], TEST_SECONDS)
     order = SystemRandom().sample(report.tried, len(cases))
-    process = KeptProcess(MODULE)  # which starts while the databases are copied
+    processes = [KeptProcess(MODULE) for _ in range(min(side_by_side, len(cases)))]  # they start meanwhile
     end = time.monotonic() + attempt.exercise.seconds
     try:
         async with _databases(attempt, len(cases)) as databases, _folder(module, uses) as folder:
-            if not await process.says(START_SECONDS):
-                raise CourseError("pytest did not start, so nothing was judged.", "Run the check again.")
-            for tried, database in zip(order, databases, strict=True):
-                job = {
-                    "folder": folder, "home": CONFTEST if uses else FILE, "plugins": plugins,
-                    "arguments": arguments, "seconds": TEST_SECONDS, "case": _told(tried.case, database),
-                }  # fmt: skip
-                await _try(process, job, end, report, tried)
-                if report.collecting or any(run.outcome == "late" for run in tried.runs):
-                    break
+            told = {
+                "folder": folder, "home": CONFTEST if uses else FILE, "plugins": plugins, "arguments": arguments,
+                "seconds": TEST_SECONDS,
+            }  # fmt: skip
+            waiting = list(zip(order, databases, strict=True))
+            await asyncio.gather(*(_work_off(process, waiting, told, end, report) for process in processes))
     finally:
-        await process.close()
+        await asyncio.gather(*(process.close() for process in processes))
     return report
 
 
@@ -178,6 +177,19 @@ def _source_of(module: str) -> str:
     found = find_spec(module)
     assert found is not None and found.origin is not None
     return Path(found.origin).read_text(encoding="utf-8")
+
+
+async def _work_off(
+    process: KeptProcess, waiting: list[tuple[Tried, FreshDatabase]], told: dict[str, Any], end: float, report: Report
+) -> None:
+    """Try one case after the other in this process, as long as there are some."""
+    if not await process.says(START_SECONDS):
+        raise CourseError("pytest did not start, so nothing was judged.", "Run the check again.")
+    while waiting:
+        tried, database = waiting.pop(0)
+        await _try(process, {**told, "case": _told(tried.case, database)}, end, report, tried)
+        if report.collecting or any(run.outcome in ("late", "ended") for run in tried.runs):
+            waiting.clear()
 
 
 async def _try(process: KeptProcess, job: dict[str, Any], end: float, report: Report, tried: Tried) -> None:
