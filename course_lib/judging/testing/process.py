@@ -15,6 +15,7 @@ from _pytest.config import default_plugins
 from sqlalchemy.orm import configure_mappers
 
 from course_lib.judging.kept_process_main import Say, serve
+from course_lib.judging.quoting import sentence_of
 from course_lib.judging.testing.plugin import FILE, CaseHere, Plugin
 
 JOB_SECONDS = 60  # longer than anybody waits for one
@@ -40,7 +41,11 @@ def _work(job: bytes, say: Say) -> None:
     os.environ.pop("PYTEST_ADDOPTS", None)
     os.chdir(asked["folder"])
     sys.modules.pop(Path(FILE).stem, None)
-    plugins = [import_module(name) for name in asked["plugins"]]
+    try:
+        plugins = [import_module(name) for name in asked["plugins"]]
+    except Exception as error:  # of the course's own
+        say({"failed": sentence_of(error)})
+        return
     plugin = Plugin(CaseHere(asked["case"], say), asked["home"], asked["seconds"], say)
     code = pytest.main([*ARGUMENTS, *asked["arguments"], FILE], [plugin, *plugins])
     os.chdir(tempfile.gettempdir())  # Windows removes no folder that somebody works in

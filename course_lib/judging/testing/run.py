@@ -200,6 +200,8 @@ async def _try(process: KeptProcess, job: dict[str, Any], end: float, report: Re
     while (what := await process.says(end - time.monotonic())) is not None and "died" not in what:
         if "code" in what:
             return
+        if "failed" in what:
+            raise RuntimeError(what["failed"])
         if "collecting" in what:
             report.collecting, report.line = what["collecting"]["message"], what["collecting"]["line"]
         if "note" in what:

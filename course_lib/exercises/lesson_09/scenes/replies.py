@@ -12,7 +12,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from course_lib.judging.testing.plugin import CaseHere
-from course_lib.llm import chat_model
+from course_lib.llm.names import chat_model
 from course_lib.models import Conversation, Message, User
 
 Sessions = async_sessionmaker[AsyncSession]
