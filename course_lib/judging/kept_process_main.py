@@ -19,13 +19,16 @@ HAS_SAID = 83  # how a fork ends when it has said what came of its job, and was 
 Say = Callable[[dict[str, Any]], None]
 
 
-def serve(work: Callable[[bytes, Say], None], seconds: int, again: bool = False) -> None:
+def serve(
+    work: Callable[[bytes, Say], None], seconds: int, again: bool = False, load: Callable[[bytes], None] | None = None
+) -> None:
     """Read jobs until there are no more. Nothing that an answer prints goes where the results do.
 
     Args:
         work: does one job, and says what came of it.
         seconds: longer than anybody waits for one.
         again: whether one process may do several jobs where it cannot fork.
+        load: imports what a job needs, before the fork, so that the next one finds it there.
     """
     out = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -40,6 +43,8 @@ def serve(work: Callable[[bytes, Say], None], seconds: int, again: bool = False)
         if not job:
             say({"ready": True})  # a judge asks whether somebody is here
         elif KEEPS:
+            if load is not None:
+                load(job)
             _in_a_child(work, job, say, seconds)
         else:
             work(job, say)

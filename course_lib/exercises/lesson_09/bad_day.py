@@ -45,7 +45,7 @@ class BadDay(Exercise):
     why = (
         "The failures are made beneath the SDK, so its second tries, its errors and its way of reading a stream are "
         "the real ones. Each test looks at what stays: an error for the caller, and rows that say the truth about what "
-        "was said. And a slow model is looked at while it is slow; afterwards nobody can tell who held a transaction open."
+        "was said. And a slow model is looked at while it is slow; afterwards nobody can tell who held a transaction."
     )
     follow_up = (
         "The tests are green, and the provider begins to send an `error` event inside of the stream, with status 200. "

@@ -17,6 +17,10 @@ from course_lib.models import Conversation, Message, User
 
 Sessions = async_sessionmaker[AsyncSession]
 Reply = Callable[[Sessions, openai.AsyncOpenAI, UUID], Awaitable[str]]
+LOADED = (
+    "anyio._backends._asyncio", "course_lib.llm.client", "course_lib.llm.offline.answerer",
+    "course_lib.llm.offline.transport", "openai.lib.streaming.chat", "openai.resources.chat.completions",
+)  # fmt: skip
 SORRY = "Sorry, something went wrong. Please try again later."
 
 
