@@ -32,6 +32,7 @@ class BadDay(Exercise):
     level = "senior"
     recipe = "migrated"
     crowded = False
+    second_process = True
     seconds = 60.0  # pytest, and second tries of the SDK
     hints: ClassVar = (
         "One test for each kind of day. `openai_client(fail_first=1, retry_after_ms=1)` is refused once, "

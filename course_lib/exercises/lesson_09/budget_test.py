@@ -28,6 +28,7 @@ class BudgetTest(Exercise):
     level = "mid"
     recipe = "migrated"
     crowded = False
+    second_process = True
     seconds = 40.0  # a process of pytest
     hints: ClassVar = (
         "The page is slow only when there is something to load. Which rows does the test have to make, and how many, "

@@ -37,6 +37,7 @@ class DbFixture(Exercise):
     level = "mid"
     recipe = "migrated"
     crowded = False
+    second_process = True
     seconds = 40.0  # a process of pytest
     statement_seconds = 1  # so long does a table that is locked hold up who empties it
     hints: ClassVar = (

@@ -28,6 +28,7 @@ class RaceTest(Exercise):
     level = "senior"
     recipe = "migrated"
     crowded = False
+    second_process = True
     seconds = 60.0  # pytest, and where there is a lock the test waits for somebody who does not come
     hints: ClassVar = (
         "`price` is yours, and it is awaited at the worst moment: after the reading and before the writing. What has "
