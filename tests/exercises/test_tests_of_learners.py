@@ -106,10 +106,9 @@ async def test_the_outcome_of_each_test_is_told(judged: Judged) -> None:
     [
         ("async def test_it():\n    while True:\n        pass", "endless"),
         ("import os\n\ndef test_it():\n    os._exit(0)", "ended"),
-        ("def test_it(engine, no_such=1):\n    raise SystemExit", ""),
-        ("class test_it:\n    def test_a(self):\n        pass", "nothing collected"),
+        ("class test_it:\n    def test_a(self):\n        assert True", "nothing collected"),
         ("def test_it():\n    pytest.skip('later')", "skipped"),
-        ("@pytest.mark.parametrize('n', [1])\ndef test_it():\n    pass", "not collected"),
+        ("@pytest.mark.parametrize('n', [1])\ndef test_it():\n    assert True", "not collected"),
         ("test_it = 5", "not a test"),
         ("def test_it():\n    raise NotImplementedError", "not attempted"),
     ],
