@@ -73,7 +73,10 @@ async def run_tests(
                 "seconds": TEST_SECONDS,
             }  # fmt: skip
             waiting = list(zip(order, databases, strict=True))
-            await asyncio.gather(*(_work_off(process, waiting, told, end, report) for process in processes))
+            work = [_work_off(process, waiting, told, end, report) for process in processes]
+            for error in await asyncio.gather(*work, return_exceptions=True):
+                if error is not None:
+                    raise error
     finally:
         await asyncio.gather(*(process.close() for process in processes))
     return report
