@@ -55,8 +55,8 @@ class DbFixture(Exercise):
         "faster than TRUNCATE, which makes new files."
     )
     follow_up = (
-        "The recipe of an outer transaction with savepoints is faster and needs no deleting. Name two bugs that a test "
-        "on it cannot see."
+        "The recipe of an outer transaction with savepoints is faster and needs no deleting. Which bugs can a test on "
+        "it not see?"
     )
     mistakes: ClassVar = {
         "no sessions": "`db` gave the test {kind}, and `db()` made no `AsyncSession` of it. "

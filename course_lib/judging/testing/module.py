@@ -45,7 +45,10 @@ def answered(attempt: Attempt) -> TestModule:
     """
     name, answer = attempt.exercise.answer, attempt.answer
     written = _written(answer)
-    if is_stub(answer) or is_stub(written):
+    tests = (
+        [value for name, value in vars(answer).items() if name.startswith("test")] if isinstance(answer, type) else []
+    )
+    if is_stub(answer) or is_stub(written) or (tests and all(is_stub(test) for test in tests)):
         raise NotAttempted
     if written is None:
         raise Wrong(
