@@ -243,7 +243,7 @@ def fifteen_users():
         assert log.count <= 3
 
 
-@ANSWERS.wrong("small data")
+@ANSWERS.wrong("let through")
 def forty_users_who_have_said_nothing_but_one():
     async def test_budget(engine, members_page):
         async with AsyncSession(engine) as session:
@@ -359,10 +359,9 @@ def another_fixture():
 
 @ANSWERS.wrong("nothing collected")
 def another_name():
-    async def check_budget(engine, session, members_page):
-        await members_page(session)
-
-    test_budget = lambda engine, session, members_page: None  # noqa: E731, F841
+    class test_budget:  # noqa: N801
+        async def test_page(self, engine, session, members_page):
+            await members_page(session)
 
 
 @ANSWERS.wrong("endless")

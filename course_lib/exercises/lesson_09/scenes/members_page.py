@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from course_lib.judging.testing.plugin import CaseHere
 from course_lib.models import Conversation, Message, User
@@ -119,8 +119,9 @@ async def _ten_at_a_time(session: AsyncSession) -> list[str]:
         lines: list[str] = []
         for start in range(0, len(users), 10):
             ten = select(User).where(User.id.in_([user.id for user in users[start : start + 10]])).order_by(User.email)
-            eager = ten.options(CONVERSATIONS.selectinload(Conversation.messages))
-            lines += _rendered(inside.scalars(eager.execution_options(populate_existing=True)).all())
+            joined = ten.options(joinedload(User.conversations).joinedload(Conversation.messages))
+            loaded = inside.scalars(joined.execution_options(populate_existing=True)).unique()
+            lines += _rendered(loaded.all())
         return lines
 
     return await session.run_sync(load)
