@@ -65,18 +65,30 @@ def _collect(made: Portable, function: FunctionType, seen: set[str]) -> str:
     """The source of the function's cell, after that of the cells it needs."""
     file = function.__code__.co_filename
     seen.add(file)
-    text = "".join(linecache.getlines(file))
-    tree: Any = compile(text, file, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    body = [node for node in tree.body if isinstance(node, _DEFINING) and not _awaits(node)]
-    defined = {name for node in body for name in _names_of(node)}
+    body, defined = defining_part("".join(linecache.getlines(file)), file)
     if function.__name__ not in defined:
         raise LookupError(function.__name__)
     before = ""
-    used = {node.id for part in body for node in ast.walk(part) if isinstance(node, ast.Name)}
-    for name in sorted(used - defined):
+    for name in sorted(used_names(body) - defined):
         if name in function.__globals__:
-            before += _add(made, name, function.__globals__[name], seen)
+            before += add_name(made, name, function.__globals__[name], seen)
     return before + "\n".join(ast.unparse(node) for node in body) + "\n"
+
+
+def defining_part(text: str, file: str) -> tuple[list[ast.stmt], set[str]]:
+    """What in a cell defines something, and the names of that.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    tree: Any = compile(text, file, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    body: list[ast.stmt] = [node for node in tree.body if isinstance(node, _DEFINING) and not _awaits(node)]
+    return body, {name for node in body for name in _names_of(node)}
+
+
+def used_names(body: list[ast.stmt]) -> set[str]:
+    """The names that stand in these statements."""
+    return {node.id for part in body for node in ast.walk(part) if isinstance(node, ast.Name)}
 
 
 def _awaits(node: ast.stmt) -> bool:
@@ -94,8 +106,12 @@ def _names_of(node: ast.stmt) -> set[str]:
     return {str(getattr(node, "name", ""))}
 
 
-def _add(made: Portable, name: str, value: Any, seen: set[str]) -> str:
-    """Note how this name of another cell is had; the source of that cell, where it takes that."""
+def add_name(made: Portable, name: str, value: Any, seen: set[str]) -> str:
+    """Note how this name of another cell is had; the source of that cell, where it takes that.
+
+    Raises:
+        LookupError: it cannot be had elsewhere.
+    """
     if isinstance(value, ModuleType):
         made.modules[name] = value.__name__
         return ""
@@ -105,6 +121,8 @@ def _add(made: Portable, name: str, value: Any, seen: set[str]) -> str:
         return ""
     if type(value) is FunctionType:
         return _collect(made, value, seen) if value.__code__.co_filename not in seen else ""
+    if isinstance(value, type):  # defined in a cell, where no other process finds it
+        raise LookupError(name)
     try:
         made.values[name] = pickle.dumps(value)
     except Exception:  # what it is made of may say anything

@@ -13,10 +13,15 @@ import pytest
 from course_lib.exercises import Exercise, judge_answer
 from course_lib.exercises.book import SOLUTIONS, exercise_notebook, solution_source
 from course_lib.exercises.manifest import lesson_exercises
+from course_lib.judging.verdict import Verdict
 from tests.exercises.written import Answers
 
-# not of one exercise
-FROM_ANYWHERE = {"raised", "forgotten await", "not async", "unreadable", "remembered", "still at work"}
+# not of one exercise; the second line is of tests that a learner writes
+FROM_ANYWHERE = {
+    "raised", "forgotten await", "not async", "unreadable", "remembered", "still at work",
+    "not a test", "no source", "not collected", "nothing collected", "set-up", "endless", "ended", "skipped",
+    "only in one order",
+}  # fmt: skip
 
 
 def name_of(answer: Any) -> str:
@@ -79,12 +84,16 @@ class FairJudging:
         assert "NotImplementedError" in stub
         assert (await judge_answer(exercise, defined_by(stub, exercise, tmp_path))).state == "not attempted"
 
+    async def verdict_on(self, exercise: Exercise, answer: Any) -> Verdict:
+        """Of a written answer."""
+        return await judge_answer(exercise, answer)
+
     async def test_a_right_answer_passes_however_it_is_written(self, exercise: Exercise, answer: Any) -> None:
-        verdict = await judge_answer(exercise, answer)
+        verdict = await self.verdict_on(exercise, answer)
         assert verdict.passed, str(verdict)
 
     async def test_a_wrong_answer_is_told_its_own_mistake(self, exercise: Exercise, mistake: str, answer: Any) -> None:
-        verdict = await judge_answer(exercise, answer)
+        verdict = await self.verdict_on(exercise, answer)
         assert verdict.mistake == mistake, str(verdict)
         assert "{" not in re.sub(r"\{'.*?\}|\{[0-9a-f]{4}\}", "", verdict.finding.sentence), "a number is missing"
         if mistake in exercise.mistakes:
@@ -101,7 +110,7 @@ class FairJudging:
 
     async def test_another_check_of_a_wrong_answer_says_the_same(self, exercise: Exercise) -> None:
         mistake, answer = written(exercise).wrong_ones[-1]
-        assert (await judge_answer(exercise, answer)).mistake == mistake
+        assert (await self.verdict_on(exercise, answer)).mistake == mistake
 
     def test_a_mistake_is_one_kind_sentence_and_where_to_look(self, exercise: Exercise) -> None:
         for text in exercise.mistakes.values():

@@ -1,0 +1,221 @@
+"""Run a learner's tests on right code and on mutants: for each a run of pytest, a process and a database of its own.
+
+The processes are forks of one that has loaded all of it, where the system can fork; elsewhere one process runs pytest
+again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from course_lib.data.fresh import FreshDatabase
+from course_lib.errors import CourseError
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Wrong
+from course_lib.judging.kept_process import KeptProcess
+from course_lib.judging.testing.module import TestModule
+from course_lib.judging.testing.plugin import CONFTEST, FILE
+from course_lib.judging.testing.report import Case, Report, Run, Tried
+from course_lib.postgres import clone, drop
+from course_lib.postgres.databases import give_up, quoted
+
+MODULE = "course_lib.judging.testing.process"
+TEST_SECONDS = 6.0  # for each test on each case
+START_SECONDS = 20.0  # until pytest is there
+CONFIGURATION = """\
+[pytest]
+asyncio_mode = auto
+asyncio_default_fixture_loop_scope = session
+asyncio_default_test_loop_scope = session
+"""
+
+
+async def run_tests(
+    attempt: Attempt,
+    module: TestModule,
+    cases: Sequence[Case],
+    *plugins: str,
+    uses: str = "",
+    arguments: Sequence[str] = (),
+    side_by_side: int = 1,
+) -> Report:
+    """Every test of ``module`` on every case, in an order of cases that is another one each time.
+
+    Each case has a copy of the attempt's database, which nobody may be connected to. After a test that does not come
+    to its end in ``TEST_SECONDS``, the rest is not run.
+
+    Args:
+        plugins: names of modules whose fixtures and hooks pytest is given: the engine, the subject of the tests.
+        uses: a module of tests of the judge's own, for an answer that is a fixture: then the cell is their conftest.
+        arguments: more of pytest's command line.
+        side_by_side: how many cases at once, for tests that mostly wait.
+
+    Raises:
+        CourseError: the process did not start, or did not come to its end although no test was late.
+    """
+    report = Report([Tried(case) for case in cases], TEST_SECONDS)
+    order = SystemRandom().sample(report.tried, len(cases))
+    processes = [KeptProcess(MODULE) for _ in range(min(side_by_side, len(cases)))]  # they start meanwhile
+    end = time.monotonic() + attempt.exercise.seconds
+    try:
+        async with _databases(attempt, len(cases)) as databases, _folder(module, uses) as folder:
+            told = {
+                "folder": folder, "home": CONFTEST if uses else FILE, "plugins": plugins, "arguments": arguments,
+                "seconds": TEST_SECONDS,
+            }  # fmt: skip
+            waiting = list(zip(order, databases, strict=True))
+            work = [_work_off(process, waiting, told, end, report) for process in processes]
+            for error in await asyncio.gather(*work, return_exceptions=True):
+                if error is not None:
+                    raise error
+    finally:
+        await asyncio.gather(*(process.close() for process in processes))
+    return report
+
+
+def expect_tests(report: Report, module: TestModule) -> None:
+    """Pytest found tests, and they came to their end.
+
+    Raises:
+        Wrong: "not collected", "nothing collected", "ended", "endless", "skipped".
+    """
+    if report.collecting:
+        sentence = f"pytest could not collect `{module.name}`: {report.collecting.rstrip('.')}."
+        raise Wrong("not collected", sentence, module.line(report.line))
+    runs = list(report.runs)
+    if not runs:
+        raise Wrong(
+            "nothing collected", f"pytest collected nothing of `{module.name}`.",
+            "Functions and methods are called `test_…`, classes `Test…` and without `__init__`.",
+        )  # fmt: skip
+    ended = next((run for run in runs if run.outcome == "ended"), None)
+    if ended is not None:
+        raise Wrong("ended", f"`{ended.test or module.name}` tried to end the program.")
+    late = next((run for run in runs if run.outcome == "late"), None)
+    if late is not None:
+        sentence = f"`{late.test}` had not come to an end after {TEST_SECONDS:.0f} seconds."
+        look = module.line(late.line) or "A loop that never ends, or an `await` on something that never comes?"
+        raise Wrong("endless", sentence, look)
+    if all(run.outcome == "skipped" for run in runs):
+        reason = f": {runs[0].message}" if runs[0].message else ""
+        raise Wrong("skipped", f"pytest skipped `{runs[0].test}`{reason}.", "A test that is skipped tests nothing.")
+
+
+def expect_no_error(report: Report, module: TestModule) -> None:
+    """On right code no fixture failed, and no test raised what is no assertion.
+
+    Raises:
+        Wrong: "set-up", "raised", "only in one order".
+    """
+    for tried in report.right:
+        run = tried.first_trouble
+        if run is None or run.outcome == "failed":
+            continue
+        said = f"{run.kind}: {run.message}" if run.message else run.kind
+        if run.outcome == "raised":
+            raise Wrong("raised", f"`{run.test}` raised {said.rstrip('.')}, for right code.", module.line(run.line))
+        where = "setting up" if run.outcome == "set-up" else "tearing down"
+        sentence = f"For right code, {where} `{run.test}` raised {said.rstrip('.')}."
+        raise Wrong("set-up", sentence, module.line(run.line))
+    forwards = [tried.green for tried in report.right if not tried.case.backwards]
+    backwards = [tried for tried in report.right if tried.case.backwards and not tried.green]
+    if backwards and all(forwards):
+        failed = backwards[0].first_trouble
+        name = failed.test if failed else module.name
+        sentence = f"`{name}` failed for right code when the tests ran in the opposite order."
+        raise Wrong("only in one order", sentence, "A test makes what it needs, and bears with what others have left.")
+
+
+# -- databases -----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _databases(attempt: Attempt, count: int) -> AsyncIterator[list[FreshDatabase]]:
+    """So many copies of the attempt's."""
+    server, made = attempt.database.server, list[FreshDatabase]()
+    limit = f"SET statement_timeout = '{attempt.exercise.statement_seconds}s'"
+    try:
+        for _ in range(count):
+            name = await clone(attempt.admin, attempt.database.name, attempt.exercise.lesson, server.settings)
+            made.append(FreshDatabase(server, name))
+            await attempt.admin.execute(f"ALTER DATABASE {quoted(name)} {limit}")
+        yield made
+    finally:
+        for database in made:
+            try:
+                await drop(attempt.admin, database.name)
+            except Exception:  # the next sweep does it
+                give_up(database.name)
+
+
+def _told(case: Case, database: FreshDatabase) -> dict[str, Any]:
+    url = database.url.render_as_string(hide_password=False)
+    return {"name": case.name, "options": dict(case.options), "backwards": case.backwards, "url": url}
+
+
+# -- the process ---------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _folder(module: TestModule, uses: str) -> AsyncIterator[str]:
+    files = {"pytest.ini": CONFIGURATION, FILE: module.text}
+    if uses:
+        files |= {CONFTEST: module.text, FILE: _source_of(uses)}
+    with tempfile.TemporaryDirectory(prefix="course-tests-", ignore_cleanup_errors=True) as name:
+        for file, text in files.items():
+            (Path(name) / file).write_text(text, encoding="utf-8")
+        yield name
+
+
+def _source_of(module: str) -> str:
+    found = find_spec(module)
+    assert found is not None and found.origin is not None
+    return Path(found.origin).read_text(encoding="utf-8")
+
+
+async def _work_off(
+    process: KeptProcess, waiting: list[tuple[Tried, FreshDatabase]], told: dict[str, Any], end: float, report: Report
+) -> None:
+    """Try one case after the other in this process, as long as there are some."""
+    if not await process.says(START_SECONDS):
+        raise CourseError("pytest did not start, so nothing was judged.", "Run the check again.")
+    while waiting:
+        tried, database = waiting.pop(0)
+        await _try(process, {**told, "case": _told(tried.case, database)}, end, report, tried)
+        if report.collecting or any(run.outcome in ("late", "ended") for run in tried.runs):
+            waiting.clear()
+
+
+async def _try(process: KeptProcess, job: dict[str, Any], end: float, report: Report, tried: Tried) -> None:
+    """One case: what the process says of it, until it is done, has ended, or its time is over."""
+    if not process.send(json.dumps(job).encode()):
+        return
+    begun, since = "", time.monotonic()
+    while (what := await process.says(end - time.monotonic())) is not None and "died" not in what:
+        if "code" in what:
+            return
+        if "failed" in what:
+            raise RuntimeError(what["failed"])
+        if "collecting" in what:
+            report.collecting, report.line = what["collecting"]["message"], what["collecting"]["line"]
+        if "note" in what:
+            tried.notes.append(what["note"])
+        if "run" in what:
+            tried.runs.append(Run(**what["run"]))
+            if tried.case.right and not report.printed:
+                report.printed = what["printed"]
+        if "begins" in what:
+            begun, since = what["begins"], time.monotonic()
+        process.go_on()
+    if what is None and time.monotonic() - since < TEST_SECONDS:
+        raise CourseError("There was no time for all the tests: this machine is too slow.", "Run the check again.")
+    tried.runs.append(Run(begun, "ended" if what else "late"))
