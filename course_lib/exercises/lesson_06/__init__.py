@@ -1,6 +1,7 @@
 """Migrations: how a table changes, and changes back, while people use it."""
 
 from course_lib.exercises.lesson_06.backfill import Backfill
+from course_lib.exercises.lesson_06.rename import RenameName
 from course_lib.exercises.lesson_06.unique_hashes import UniqueHashes
 from course_lib.exercises.lesson_06.visibility import AddVisibility
 from course_lib.judging.exercise import Exercise
@@ -9,4 +10,5 @@ EXERCISES: list[type[Exercise]] = [
     AddVisibility,
     Backfill,
     UniqueHashes,
+    RenameName,
 ]

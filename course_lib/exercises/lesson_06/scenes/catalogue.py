@@ -45,8 +45,7 @@ SELECT 'column', format('%s.%s', r.oid::regclass, attname), concat_ws(
         || pg_get_expr(adbin, adrelid),
     CASE attidentity WHEN '' THEN NULL ELSE 'IDENTITY ' || attidentity::text END,
     CASE WHEN attstorage <> typstorage THEN 'STORAGE ' || attstorage::text END, nullif(attcompression, ''),
-    attoptions, attacl, col_description(r.oid, attnum),
-    '(number ' || row_number() OVER (PARTITION BY r.oid ORDER BY attnum) || ')'
+    attoptions, attacl, col_description(r.oid, attnum)
 )
 FROM relations AS r JOIN pg_attribute AS a ON attrelid = r.oid AND attnum > 0 AND NOT attisdropped
 JOIN pg_type AS t ON t.oid = atttypid LEFT JOIN pg_attrdef ON adrelid = r.oid AND adnum = attnum

@@ -23,6 +23,11 @@ ADD_CHUNKS = """
     SELECT id, part, source, 2, CAST(array_fill(0.5, ARRAY[256]) AS vector), 'a-model'
     FROM documents, generate_series(0, 1) AS part WHERE id = ANY(CAST(:ids AS uuid[]))
 """
+COPIES = (  # of each text: status, and how many days ago
+    (("failed", 9), ("ready", 5), ("ready", 2)), (("ready", 1), ("uploaded", 8)), (("failed", 4), ("failed", 4)),
+    (("processing", 1), ("failed", 7), ("processing", 3)), (("ready", 3), ("ready", 3), ("ready", 3)),
+    (("ready", 1), ("ready", 2)), (("ready", 2),), (("uploaded", 3),),
+)  # fmt: skip
 SNEAK = """
     INSERT INTO documents (user_id, source, title, content_hash)
     SELECT user_id, gen_random_uuid()::text, 'Once more', content_hash FROM documents WHERE id = :id RETURNING id
@@ -71,11 +76,7 @@ async def add_duplicates(attempt: Attempt) -> None:
     now = datetime.now(UTC)
     for user in (await add_user(attempt), await add_user(attempt)):
         rows: list[dict[str, Any]] = []
-        for text, copies in enumerate((
-            (("failed", 9), ("ready", 5), ("ready", 2)), (("ready", 1), ("uploaded", 8)),
-            (("failed", 4), ("failed", 4)), (("processing", 1), ("failed", 7), ("processing", 3)), (("ready", 3), ("ready", 3), ("ready", 3)),
-            (("ready", 1), ("ready", 2)), (("ready", 2),), (("uploaded", 3),),
-        )):  # fmt: skip
+        for text, copies in enumerate(COPIES):
             of_both = f"\\x{text:064x}"  # of both people, and so no duplicates of each other
             rows += [_row(user, of_both, status, now - timedelta(days=days)) for status, days in copies]
         rows += [_row(user, None, "uploaded", now) for _ in range(3)]
