@@ -2,6 +2,7 @@
 
 from course_lib.exercises.lesson_06.backfill import Backfill
 from course_lib.exercises.lesson_06.rename import RenameName
+from course_lib.exercises.lesson_06.start_up import MigrateAtStartUp
 from course_lib.exercises.lesson_06.unique_hashes import UniqueHashes
 from course_lib.exercises.lesson_06.visibility import AddVisibility
 from course_lib.judging.exercise import Exercise
@@ -11,4 +12,5 @@ EXERCISES: list[type[Exercise]] = [
     Backfill,
     UniqueHashes,
     RenameName,
+    MigrateAtStartUp,
 ]

@@ -103,6 +103,10 @@ class Environment:
         """Raises: Wrong, as ``attempt.call`` says it of a function ``downgrade``."""
         await self._attempt.call(function=self._command("downgrade", command.downgrade, revision))
 
+    def run_on(self, connection: Connection) -> None:
+        """``alembic upgrade head`` on a connection of somebody else's, in which no transaction may be open."""
+        command.upgrade(self._config(connection), "head")
+
     async def version(self) -> str | None:
         """What the database says to be at."""
         version: str | None = await self._attempt.value("SELECT max(version_num) FROM alembic_version")
@@ -139,6 +143,13 @@ def _run(answer: Any, direction: str) -> None:
 
 
 @contextmanager
+def private_environment(attempt: Attempt) -> Iterator[Environment]:
+    """One without a revision besides the course's own, for the length of a block."""
+    with TemporaryDirectory(prefix="revisions-") as folder:
+        yield Environment(attempt, Path(folder))
+
+
+@contextmanager
 def environment_of(attempt: Attempt, *methods: str) -> Iterator[Environment]:
     """A private environment with the attempt's answer as its newest revision, for the length of a block.
 
@@ -149,8 +160,7 @@ def environment_of(attempt: Attempt, *methods: str) -> Iterator[Environment]:
         Wrong: "method missing" or "not written", which the exercise has to name.
     """
     look_for_methods(attempt, attempt.answer, *(methods or ("upgrade", "downgrade")))
-    with TemporaryDirectory(prefix="revisions-") as folder:
-        environment = Environment(attempt, Path(folder))
+    with private_environment(attempt) as environment:
         environment.add(attempt.answer)
         yield environment
 
@@ -163,6 +173,5 @@ def environment_in_steps(attempt: Attempt, *steps: str) -> Iterator[tuple[Enviro
         Wrong: "method missing" or "not written", which the exercise has to name.
     """
     look_for_methods(attempt, attempt.answer, *steps)
-    with TemporaryDirectory(prefix="revisions-") as folder:
-        environment = Environment(attempt, Path(folder))
+    with private_environment(attempt) as environment:
         yield environment, {step: environment.add(attempt.answer, step) for step in steps}
