@@ -90,7 +90,8 @@ class Backfill(Exercise):
         await self._is_interrupted(attempt, talk, 5 + randbelow(3))
         talk.write_between()
         await self._runs(attempt, talk, 3 + randbelow(2), writing=True)
-        await self._runs(attempt, talk, 8, writing=False)
+        await talk.add([choice(SPOKEN), None, choice(SPOKEN)])
+        await self._runs(attempt, talk, 1, writing=False)
 
     async def _is_interrupted(self, attempt: Attempt, talk: Talk, size: int) -> None:
         before = await talk.rows()

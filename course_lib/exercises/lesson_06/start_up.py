@@ -33,7 +33,7 @@ from course_lib.judging.trouble import behind
 POOL: dict[str, Any] = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 2}
 WAITS, LOOKS = 0.35, 20  # seconds, and looks at the least, after which a transaction was not open by chance
 QUIET = 3  # looks of ours without a statement of its, within a pause
-PAUSE, PATIENCE = 0.04, 2.0  # seconds between two tries; the task says .05 and .5
+PAUSE, PATIENCE = 0.04, 2.0  # seconds between two tries; the task says .05 and 1
 STANDS = """
     SELECT
         EXISTS (
@@ -101,7 +101,7 @@ class MigrateAtStartUp(Exercise):
         "hammers": "While it waited, it sent {count} statements in {seconds} seconds. "
         "| `await asyncio.sleep(0.1)` between two tries.",
         "too late": f"The instance that held the lock {LOCK} had ended, and in {{seconds}} seconds it did not look. "
-        "| Ask again at least every half second.",
+        "| Ask again at least once a second.",
         "given back": f"When `upgrade` was over, the lock {LOCK} was not held any more. "
         "| Hold it until `upgrade` has come to its end: another instance may have begun by then.",
         "failed at once": "Four instances started at once, and one of them failed with {error}. "

@@ -159,6 +159,17 @@ async def page_by_page(sessions, detect, size):
 
 
 @ANSWERS.wrong("left out")
+async def in_no_order(sessions, detect, size):
+    """The last row of a batch need not have the highest key."""
+    await filled(sessions, detect, size, BATCH.replace("ORDER BY id", ""))
+
+
+@ANSWERS.wrong("left out")
+async def one_less_at_a_time(sessions, detect, size):
+    await filled(sessions, detect, size - 1)
+
+
+@ANSWERS.wrong("left out")
 async def only_one_batch(sessions, detect, size):
     async with sessions.begin() as session:
         for row in (await session.execute(sa.text(BATCH), {"last": FIRST, "size": size})).all():

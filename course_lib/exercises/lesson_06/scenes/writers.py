@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
-from secrets import choice
+from secrets import choice, randbelow
 from threading import Lock
 from typing import Any
 from uuid import UUID, uuid4
@@ -40,6 +40,7 @@ TABLE = (
     REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_changes()
     """,
 )
+NO_ORDER_BY_CHANCE = "enable_indexscan = off"  # without ORDER BY an index on the key would often bring one
 LOOK = """
     SELECT json_build_array(
         EXISTS (
@@ -112,6 +113,22 @@ class Seen:
     down: bool = False
     circles: bool = False
 
+    def asked(self, content: str, mine: bool, fail_after: int) -> bool:
+        """One question; whether it is the first about this text.
+
+        Raises:
+            InCircles, DetectorDown: it is time for that.
+        """
+        first = content not in self.times
+        self.times[content] += 1
+        self.circles = self.circles or (mine and self.times[content] > CIRCLES)
+        if self.circles:
+            raise InCircles("the same text again")
+        self.down = self.down or bool(fail_after and len(self.times) > fail_after)
+        if self.down:
+            raise DetectorDown("the detector is down")
+        return first
+
     @property
     def longest(self) -> int:
         """How many texts were asked about during the transaction that was open longest."""
@@ -136,21 +153,27 @@ class Talk:
 
     @classmethod
     async def of(cls, attempt: Attempt, languages: Sequence[str | None]) -> Talk:
-        """With a message for each of these, in the order of their ids, which is not that of ``seq``."""
-        for statement in TABLE:
+        """With a message for each of these."""
+        for statement in (*TABLE, f'ALTER DATABASE "{attempt.database.name}" SET {NO_ORDER_BY_CHANCE}'):
             await attempt.sql(statement)
         talk = cls(attempt, await attempt.value(
             "INSERT INTO conversations (user_id, title) VALUES (:user, 'Languages') RETURNING id",
             user=await add_user(attempt),
         ))  # fmt: skip
-        texts = [awkward_text() for _ in languages]
-        talk.tells = dict(zip(texts, languages, strict=True))
-        talk._ids = dict(zip(texts, sorted(uuid4() for _ in texts), strict=True))
-        await add_rows(attempt, "messages", [
-            {"id": id, "conversation_id": talk.conversation, "seq": len(texts) - place, "role": "user", "content": text}
-            for place, (text, id) in enumerate(talk._ids.items())
-        ])  # fmt: skip
+        await talk.add(languages)
         return talk
+
+    async def add(self, languages: Sequence[str | None]) -> None:
+        """A message for each of these, without a language, in the order of their ids; they stand in another order."""
+        texts = [awkward_text() for _ in languages]
+        self.tells |= dict(zip(texts, languages, strict=True))
+        ids = dict(zip(texts, sorted(uuid4() for _ in texts), strict=True))
+        self._ids |= ids
+        first = await self.attempt.value("SELECT coalesce(max(seq), 0) + 1 FROM messages")
+        await add_rows(self.attempt, "messages", [
+            {"id": ids[text], "conversation_id": self.conversation, "seq": seq, "role": "user", "content": text}
+            for seq, text in enumerate(sorted(texts, key=lambda _: randbelow(1 << 30)), first)
+        ])  # fmt: skip
 
     async def rows(self) -> dict[UUID, Row]:
         """All messages there are."""
@@ -169,19 +192,10 @@ class Talk:
 
         def detect(content: str) -> str | None:
             with turn:
-                first, mine = content not in seen.times, content in self.tells
-                seen.times[content] += 1
-                seen.down = seen.down or bool(fail_after and len(seen.times) > fail_after)
-                seen.circles = seen.circles or (mine and seen.times[content] > CIRCLES)
-                if seen.circles:
-                    raise InCircles("the same text again")
-                if seen.down:
-                    raise DetectorDown("the detector is down")
-                if first:
+                if seen.asked(content, content in self.tells, fail_after):
                     self._look(intruder, content, seen)
-                if writing and first and self.tells.get(content) is not None:
-                    seen.told += 1
-                    with suppress(psycopg.errors.LockNotAvailable):
+                    if writing and self.tells.get(content) is not None:
+                        seen.told += 1
                         if seen.told % 2:
                             next(writers)(intruder, content)
                 return self.tells.get(content, "en")
@@ -214,15 +228,15 @@ class Talk:
 
     def _edit(self, intruder: Intruder, content: str) -> None:
         text = awkward_text()
-        if intruder.value(EDIT, text, self._ids[content]):
+        if _free(intruder, EDIT, text, self._ids[content]):
             self.written[self._ids[content]] = (text, WRITTEN)
 
     def _correct(self, intruder: Intruder, content: str) -> None:
-        if intruder.value(CORRECT, self._ids[content]):
+        if _free(intruder, CORRECT, self._ids[content]):
             self.written[self._ids[content]] = (content, WRITTEN)
 
     def _delete(self, intruder: Intruder, content: str) -> None:
-        if intruder.value(DELETE, self._ids[content]):
+        if _free(intruder, DELETE, self._ids[content]):
             self.deleted.add(self._ids[content])
 
     def _delete_behind(self, intruder: Intruder, content: str) -> None:
@@ -233,5 +247,12 @@ class Talk:
 
     def _insert(self, intruder: Intruder, _: str) -> None:
         text = awkward_text()
-        if id := intruder.value(INSERT, self.conversation, text, self.conversation):
+        if id := _free(intruder, INSERT, self.conversation, text, self.conversation):
             self.written[id] = (text, WRITTEN)
+
+
+def _free(intruder: Intruder, statement: str, *values: Any) -> Any:
+    """What it returns; None where the row, or the table, is locked."""
+    with suppress(psycopg.errors.LockNotAvailable):
+        return intruder.value(statement, *values)
+    return None
