@@ -15,6 +15,7 @@ from course_lib.exercises.lesson_06.scenes.steady_writers import InTheWay, Stead
 from course_lib.judging.asking import UNIQUE, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.quoting import kind_of
 from course_lib.judging.trouble import behind, sqlstate_of
 
 NAME = "uq_documents_user_id_content_hash"
@@ -107,44 +108,45 @@ class UniqueHashes(Exercise):
             await attempt.sql(BUILD)  # which leaves an INVALID one
         with environment_of(attempt) as environment:
             writers = await SteadyWriters.of(attempt)
-            await self._goes_up(attempt, environment, writers, before)
+            await self._goes_up(attempt, environment, writers, before, again=True)
             await self._comes_back(attempt, environment, writers, before)
             await add_duplicates(attempt)
-            await self._goes_up_again(attempt, environment, writers, before)
+            await self._goes_up(attempt, environment, writers, before, again=False)
 
     async def _goes_up(
-        self, attempt: Attempt, environment: Environment, writers: SteadyWriters, before: Catalogue
+        self, attempt: Attempt, environment: Environment, writers: SteadyWriters, before: Catalogue, again: bool
     ) -> None:
+        """If ``again``, a duplicate comes when the cleanup is over and the index is not built yet; then once more."""
         library, rows = await Library.of(attempt), await rows_of(attempt, before)
+        version, uploaded = await environment.version(), []
+
+        async def sneak_in() -> None:
+            uploaded.append(await upload_again(attempt, library))
+
         with (
             calling_it(attempt, "duplicates", saying=UNIQUE),
             calling_it(attempt, "in a transaction", saying=IN_A_TRANSACTION),
             calling_it(attempt, "name taken", saying=EXISTS),
         ):
-            await self._politely(attempt, "upgrade", writers.during(environment.upgrade))
+            try:
+                await self._politely(
+                    attempt, "upgrade", writers.during(environment.upgrade, sneak_in if again else None)
+                )
+            except Wrong as wrong:
+                found_it = uploaded and any(sqlstate_of(error) == UNIQUE for error in behind(wrong.__cause__))
+                if wrong.mistake != "raised" or not found_it or await environment.version() != version:
+                    raise
+                await self._goes_up_after_all(attempt, environment, writers)
         await self._expect_index(attempt, before)
         await self._expect_rows(attempt, library, before, rows)
 
-    async def _goes_up_again(
-        self, attempt: Attempt, environment: Environment, writers: SteadyWriters, before: Catalogue
-    ) -> None:
-        """A duplicate comes when the cleanup is over and the index is not built yet."""
-        library, rows = await Library.of(attempt), await rows_of(attempt, before)
-        version, again = await environment.version(), []
-
-        async def sneak_in() -> None:
-            again.append(await upload_again(attempt, library))
-
+    async def _goes_up_after_all(self, attempt: Attempt, environment: Environment, writers: SteadyWriters) -> None:
         try:
-            await self._politely(attempt, "upgrade", writers.during(environment.upgrade, sneak_in))
+            await self._politely(attempt, "upgrade", writers.during(environment.upgrade))
         except Wrong as wrong:
-            found_it = again and any(sqlstate_of(error) == UNIQUE for error in behind(wrong.__cause__))
-            if wrong.mistake != "raised" or not found_it or await environment.version() != version:
+            if wrong.mistake != "raised" or sqlstate_of(wrong.__cause__) == UNIQUE:
                 raise
-            with calling_it(attempt, "not again"):
-                await self._politely(attempt, "upgrade", writers.during(environment.upgrade))
-        await self._expect_index(attempt, before)
-        await self._expect_rows(attempt, library, before, rows)
+            raise attempt.wrong("not again", error=kind_of(wrong.__cause__)) from wrong
 
     async def _comes_back(
         self, attempt: Attempt, environment: Environment, writers: SteadyWriters, before: Catalogue

@@ -104,7 +104,7 @@ def _jobs(documents: Sequence[UUID]) -> list[dict[str, Any]]:
 
 
 async def upload_again(attempt: Attempt, library: Library) -> UUID:
-    """A copy of a document that is ready, by the person who has it; returns its id."""
-    id = next(id for id, document in library.documents.items() if document.status == "ready" and document.content_hash)
-    added: UUID = await attempt.value(SNEAK, id=library.stays()[id])
+    """A copy of a document that is ready and stays of its equals, by the person who has it; returns its id."""
+    kept = {of for id, of in library.stays().items() if id != of and library.documents[of].status == "ready"}
+    added: UUID = await attempt.value(SNEAK, id=min(kept))
     return added

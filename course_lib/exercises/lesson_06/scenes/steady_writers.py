@@ -22,7 +22,7 @@ WAITING = """
     SELECT
         count(*) FILTER (WHERE NOT l.granted),
         max(l.mode) FILTER (WHERE NOT l.granted AND l.relation = 'documents'::regclass AND l.locktype = 'relation'),
-        EXISTS (SELECT FROM pg_index WHERE indrelid = 'documents'::regclass AND NOT indisready)
+        array(SELECT CAST(indexrelid AS bigint) FROM pg_index WHERE indrelid = 'documents'::regclass AND NOT indisready)
     FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
     WHERE a.datname = current_database() AND NOT a.pid = ANY(CAST(:watchers AS int[]))
 """
@@ -60,12 +60,13 @@ class SteadyWriters:
         """``call()`` from one upload to the next.
 
         Args:
-            before_it_is_built: done once, when an index is in the catalogue that nobody has to fill yet.
+            before_it_is_built: done once, when it has put an index into the catalogue that nobody has to fill yet.
 
         Raises:
             InTheWay: it waited for a lock that writers conflict with.
             Exception: whatever ``call`` raised.
         """
+        _, _, left = await self._look()
         writer = await self._upload()
         running = asyncio.ensure_future(call())
         try:
@@ -73,29 +74,32 @@ class SteadyWriters:
                 waits, mode, unbuilt = await self._look()
                 if mode is not None:
                     raise InTheWay(mode)
-                if unbuilt and waits and before_it_is_built is not None:
+                if waits and unbuilt - left and before_it_is_built is not None:
                     await before_it_is_built()
                     before_it_is_built = None
                 if waits:
                     following = await self._upload()
-                    await writer.commit()
-                    await writer.close()
+                    await _commit(writer)
                     writer = following
                 await asyncio.wait({running}, timeout=0.003)
         finally:
-            await writer.commit()
-            await writer.close()
+            await _commit(writer)
             await asyncio.wait({running})
         if any(statement.sqlstate == NOT_AVAILABLE for statement in self._attempt.log.statements):
             raise InTheWay("lock_timeout")
         await running
 
-    async def _look(self) -> tuple[int, str | None, bool]:
+    async def _look(self) -> tuple[int, str | None, set[int]]:
         rows: Any = await self._attempt.sql(WAITING, watchers=list(self._attempt.watchers))
         waits, mode, unbuilt = rows[0]
-        return waits, mode, unbuilt
+        return waits, mode, set(unbuilt)
 
     async def _upload(self) -> AsyncSession:
         session = self._attempt.judge_session()
         self.uploaded.append((await session.execute(text(UPLOAD), {"user": self._user})).scalar_one())
         return session
+
+
+async def _commit(writer: AsyncSession) -> None:
+    await writer.commit()
+    await writer.close()
