@@ -12,7 +12,7 @@ from alembic import op
 
 from course_lib.exercises import Exercise, Verdict, judge_answer
 from course_lib.exercises.lesson_06.scenes.catalogue import look_at_catalogue, rows_of
-from course_lib.exercises.lesson_06.scenes.environment import Environment, environment_of
+from course_lib.exercises.lesson_06.scenes.environment import Environment, environment_in_steps, environment_of
 from course_lib.judging.attempt import Attempt
 
 Look = Callable[[Attempt, Environment], Coroutine[Any, Any, None]]
@@ -181,3 +181,40 @@ async def test_rows_are_compared_by_the_columns_that_were_there_before() -> None
 
     verdict = await judged(add_pages, look)
     assert verdict.passed, str(verdict)
+
+
+class InSteps(Exercise):
+    """Runs two methods of an answer as two revisions."""
+
+    id, title, answer = "6.1", "In steps", "Migration"
+    hints, why, follow_up = ("", ""), "", ""
+    mistakes: ClassVar = {"method missing": "No `{method}`. | Two.", "not written": "`{method}`. | Two."}
+
+    async def judge(self, attempt: Attempt) -> None:
+        with environment_in_steps(attempt, "first", "second") as (environment, ids):
+            await environment.upgrade(ids["first"])
+            assert await environment.version() == ids["first"] < ids["second"] == environment.head
+            await environment.upgrade(ids["second"])
+
+
+async def test_each_step_is_a_revision_of_its_own_and_an_error_names_it() -> None:
+    class Migration:
+        def first(self) -> None:
+            add_pages()
+
+        def second(self) -> None:
+            op.execute("SELECT 1 / 0")
+
+    verdict = await judge_answer(InSteps(), Migration)
+    assert verdict.finding.sentence.startswith("`second` raised D")
+
+
+async def test_a_step_that_is_not_written_is_named() -> None:
+    class Migration:
+        def first(self) -> None:
+            add_pages()
+
+        def second(self) -> None:
+            pass
+
+    assert (await judge_answer(InSteps(), Migration)).finding.sentence == "`second`."

@@ -62,6 +62,7 @@ class Environment:
         self.folder = folder
         self._attempt = attempt
         self._answers: dict[str, Callable[[str], None]] = {}
+        self._names: dict[str, str] = {}  # of what a revision calls on the way up
         shutil.copy(SOURCE / "env.py", folder)
         shutil.copy(SOURCE / "script.py.mako", folder)
         shutil.copytree(SOURCE / "versions", folder / "versions", ignore=shutil.ignore_patterns("__pycache__"))
@@ -73,15 +74,20 @@ class Environment:
         assert head is not None
         return head
 
-    def add(self, answer: Any) -> str:
+    def add(self, answer: Any, upgrade: str = "upgrade") -> str:
         """A class (or an object) with ``upgrade`` and ``downgrade`` as the revision after the newest; returns its id.
 
         Each command calls it on an instance of its own, as each is a process of its own in life.
+
+        Args:
+            upgrade: the method that is called on the way up.
         """
         before = self.head
         id = f"{int(before) + 1:04}"
         self.write(id, REVISION.format(id=id, before=before))
-        self._answers[id] = lambda direction: _run(answer, direction)
+        methods = {"upgrade": upgrade, "downgrade": "downgrade"}
+        self._answers[id] = lambda direction: _run(answer, methods[direction])
+        self._names[id] = upgrade
         return id
 
     def write(self, id: str, source: str) -> None:
@@ -89,12 +95,17 @@ class Environment:
         (self.folder / "versions" / f"{id}.py").write_text(source, encoding="utf-8")
 
     async def upgrade(self, revision: str = "head") -> None:
-        """Raises: Wrong, as ``attempt.call`` says it of a function ``upgrade``."""
-        await self._attempt.call(function=self._command("upgrade", command.upgrade, revision))
+        """Raises: Wrong, as ``attempt.call`` says it of the function that the revision calls."""
+        name = self._names.get(revision, "upgrade")
+        await self._attempt.call(function=self._command(name, command.upgrade, revision))
 
     async def downgrade(self, revision: str = "-1") -> None:
         """Raises: Wrong, as ``attempt.call`` says it of a function ``downgrade``."""
         await self._attempt.call(function=self._command("downgrade", command.downgrade, revision))
+
+    def run_on(self, connection: Connection) -> None:
+        """``alembic upgrade head`` on a connection of somebody else's, in which no transaction may be open."""
+        command.upgrade(self._config(connection), "head")
 
     async def version(self) -> str | None:
         """What the database says to be at."""
@@ -132,6 +143,13 @@ def _run(answer: Any, direction: str) -> None:
 
 
 @contextmanager
+def private_environment(attempt: Attempt) -> Iterator[Environment]:
+    """One without a revision besides the course's own, for the length of a block."""
+    with TemporaryDirectory(prefix="revisions-") as folder:
+        yield Environment(attempt, Path(folder))
+
+
+@contextmanager
 def environment_of(attempt: Attempt, *methods: str) -> Iterator[Environment]:
     """A private environment with the attempt's answer as its newest revision, for the length of a block.
 
@@ -142,7 +160,18 @@ def environment_of(attempt: Attempt, *methods: str) -> Iterator[Environment]:
         Wrong: "method missing" or "not written", which the exercise has to name.
     """
     look_for_methods(attempt, attempt.answer, *(methods or ("upgrade", "downgrade")))
-    with TemporaryDirectory(prefix="revisions-") as folder:
-        environment = Environment(attempt, Path(folder))
+    with private_environment(attempt) as environment:
         environment.add(attempt.answer)
         yield environment
+
+
+@contextmanager
+def environment_in_steps(attempt: Attempt, *steps: str) -> Iterator[tuple[Environment, dict[str, str]]]:
+    """A private environment in which each of these methods of the answer is a revision; and the revisions' ids.
+
+    Raises:
+        Wrong: "method missing" or "not written", which the exercise has to name.
+    """
+    look_for_methods(attempt, attempt.answer, *steps)
+    with private_environment(attempt) as environment:
+        yield environment, {step: environment.add(attempt.answer, step) for step in steps}
