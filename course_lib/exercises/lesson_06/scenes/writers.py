@@ -44,7 +44,9 @@ NO_ORDER_BY_CHANCE = "enable_indexscan = off"  # without ORDER BY an index on th
 LOOK = """
     SELECT json_build_array(
         EXISTS (
-            SELECT FROM pg_locks WHERE relation = 'messages'::regclass AND granted AND pid <> pg_backend_pid()
+            SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE datname = current_database() AND relation = 'messages'::regclass AND granted
+                AND pid <> pg_backend_pid()
                 AND mode = ANY(CAST(%s AS text[]))
         ),
         (SELECT count(*) FROM messages WHERE conversation_id = %s) - (
