@@ -3,6 +3,7 @@
 from course_lib.exercises.lesson_09.bad_day import BadDay
 from course_lib.exercises.lesson_09.budget_test import BudgetTest
 from course_lib.exercises.lesson_09.db_fixture import DbFixture
+from course_lib.exercises.lesson_09.migration_test import MigrationTest
 from course_lib.exercises.lesson_09.race_test import RaceTest
 from course_lib.judging.exercise import Exercise
 
@@ -11,4 +12,5 @@ EXERCISES: list[type[Exercise]] = [
     BudgetTest,
     RaceTest,
     BadDay,
+    MigrationTest,
 ]
