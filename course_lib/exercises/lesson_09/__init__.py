@@ -2,6 +2,7 @@
 
 from course_lib.exercises.lesson_09.bad_day import BadDay
 from course_lib.exercises.lesson_09.budget_test import BudgetTest
+from course_lib.exercises.lesson_09.chat_property import ChatProperty
 from course_lib.exercises.lesson_09.db_fixture import DbFixture
 from course_lib.exercises.lesson_09.migration_test import MigrationTest
 from course_lib.exercises.lesson_09.race_test import RaceTest
@@ -13,4 +14,5 @@ EXERCISES: list[type[Exercise]] = [
     RaceTest,
     BadDay,
     MigrationTest,
+    ChatProperty,
 ]
