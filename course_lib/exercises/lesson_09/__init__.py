@@ -5,6 +5,7 @@ from course_lib.exercises.lesson_09.budget_test import BudgetTest
 from course_lib.exercises.lesson_09.chat_property import ChatProperty
 from course_lib.exercises.lesson_09.db_fixture import DbFixture
 from course_lib.exercises.lesson_09.migration_test import MigrationTest
+from course_lib.exercises.lesson_09.plan_test import PlanTest
 from course_lib.exercises.lesson_09.race_test import RaceTest
 from course_lib.judging.exercise import Exercise
 
@@ -15,4 +16,5 @@ EXERCISES: list[type[Exercise]] = [
     BadDay,
     MigrationTest,
     ChatProperty,
+    PlanTest,
 ]
