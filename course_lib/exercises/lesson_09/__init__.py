@@ -7,6 +7,7 @@ from course_lib.exercises.lesson_09.db_fixture import DbFixture
 from course_lib.exercises.lesson_09.migration_test import MigrationTest
 from course_lib.exercises.lesson_09.plan_test import PlanTest
 from course_lib.exercises.lesson_09.race_test import RaceTest
+from course_lib.exercises.lesson_09.worker_database import WorkerDatabase
 from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
@@ -17,4 +18,5 @@ EXERCISES: list[type[Exercise]] = [
     MigrationTest,
     ChatProperty,
     PlanTest,
+    WorkerDatabase,
 ]
