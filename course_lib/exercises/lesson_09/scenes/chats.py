@@ -43,11 +43,14 @@ FORGOTTEN = "DELETE FROM messages WHERE conversation_id = :id AND "
 CLOSE_UP = text("UPDATE messages SET seq = seq + :by WHERE conversation_id = :id AND seq > :after")
 FAR = 100_000
 
-settings.register_profile(
-    "check", max_examples=EXAMPLES, stateful_step_count=STEPS, database=None, report_multiple_bugs=False,
-    phases=(Phase.explicit, Phase.generate), suppress_health_check=[HealthCheck.too_slow],
-)  # fmt: skip
-settings.load_profile("check")
+
+def pytest_configure() -> None:
+    """The profile that the statement tells of, where tests are tried and not where answers are written."""
+    settings.register_profile(
+        "check", max_examples=EXAMPLES, stateful_step_count=STEPS, database=None, report_multiple_bugs=False,
+        phases=(Phase.explicit, Phase.generate), suppress_health_check=[HealthCheck.too_slow],
+    )  # fmt: skip
+    settings.load_profile("check")
 
 
 class Chat:
