@@ -70,6 +70,7 @@ def _written(answer: Any) -> FunctionType | None:
         members = (inspect.unwrap(_unfixed(value)) for value in vars(answer).values() if callable(value))
         return next((value for value in members if type(value) is FunctionType), None)
     function = _unfixed(answer)
+    function = getattr(getattr(function, "hypothesis", None), "inner_test", function)  # inside of @given
     while type(function) is FunctionType and hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     return function if type(function) is FunctionType else None

@@ -80,6 +80,12 @@ class Tried:
         """The first test that did not pass, skipped ones left out."""
         return next((run for run in self.runs if run.outcome not in ("passed", "skipped", "xfailed")), None)
 
+    @property
+    def said(self) -> str:
+        """What the first test that did not pass said, for a verdict."""
+        message = self.first_trouble.message if self.first_trouble else ""
+        return f"`{message}`" if message else "nothing; `assert condition, message` lets it say more"
+
     def noted(self, name: str) -> list[Any]:
         """The values of this name in the notes, in order."""
         return [note[name] for note in self.notes if name in note]
