@@ -16,7 +16,7 @@ from course_lib.exercises.manifest import lesson_exercises
 from tests.exercises.written import Answers
 
 # not of one exercise
-FROM_ANYWHERE = {"raised", "forgotten await", "not async", "unreadable", "remembered", "still at work"}
+FROM_ANYWHERE = {"raised", "forgotten await", "not async", "unreadable", "remembered", "still at work", "swallowed"}
 
 
 def name_of(answer: Any) -> str:

@@ -14,6 +14,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 from course_lib.judging.races import sessions_of
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user
 from course_lib.judging.turns import in_turns
 
@@ -132,6 +133,8 @@ class RevokeKey(Exercise):
         await self._two_at_once(attempt)
         await self._two_of_three(attempt)
         await self._twice_the_same(attempt)
+        key, _ = await _add_keys(attempt, others, active=2)
+        await expect_errors_to_rise(attempt, call=lambda: attempt.call(sessions_of(attempt), key))
 
     async def _revokes(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)

@@ -10,6 +10,7 @@ from course_lib.exercises.lesson_04.scenes import callers, searching
 from course_lib.exercises.lesson_04.scenes.searching import Query, Searches, reachable, some_queries
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.rising import expect_errors_to_rise
 
 MOST = 100  # the greatest k of the statement
 
@@ -74,6 +75,7 @@ class IndexedSearch(Exercise):
         await searches.ask_with_more(first.vector, few)  # what was found before is not all there is now
         await self._search(attempt, searches, first, few, keep=False)
         await searches.look_at_the_index()
+        await expect_errors_to_rise(attempt, first.vector, few)
 
     async def _search(self, attempt: Attempt, searches: Searches, query: Query, k: int, keep: bool) -> None:
         found = await searches.ask(query.vector, k, keep=keep)

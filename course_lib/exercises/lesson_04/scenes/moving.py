@@ -16,6 +16,7 @@ from course_lib.judging.exercise import NotAttempted, Wrong
 from course_lib.judging.methods import look_for_methods
 from course_lib.judging.quoting import article
 from course_lib.judging.races import sessions_of
+from course_lib.judging.rising import expect_methods_to_raise
 from course_lib.judging.staging import add_rows
 
 METHODS = ("store", "backfill", "switch", "search")
@@ -76,6 +77,9 @@ class Move:
         except Wrong as wrong:
             raise self.attempt.wrong("kept in memory") if wrong.mistake == "still old" else wrong from None
         await self._switch(self.other, "when everything had been switched already")
+        async with self.attempt.session() as session:
+            backfill, search = (sessions_of(self.attempt), BATCH), (session, *new_texts(1), K)
+            await expect_methods_to_raise(self.attempt, self.one, backfill=backfill, switch=(session,), search=search)
 
     async def _program(self) -> Any:
         program = await self.attempt.call(self.old, self.next)
