@@ -45,6 +45,7 @@ class Move:
         self.old, self.next = Model(token_hex(4)), Model(token_hex(4))
         self.switched = False
         self.method = ""
+        self.batch = BATCH
         self.asked_for = 0  # texts, since `backfill` was called
         self.looked = self.failed = self.arrived = self.was_late = False
         self.to_switch = self.refused = False
@@ -66,6 +67,7 @@ class Move:
         await self._search("Before the switch", self.other)
         await self._add_old_ones(new_texts(1))  # by a program that has not been told of the move
         await self._switch(self.one)
+        self.batch = 1
         await self._backfill()
         await self._store(self.one, 1)
         await self._switch(await self._program(), "to a program that had not filled in the vectors", keep=False)
@@ -147,7 +149,7 @@ class Move:
         self._answer_as(self.next)
         if self.method != "backfill":
             return
-        self._expect(len(texts) <= BATCH, "batch too large", count=len(texts), batch=BATCH)
+        self._expect(len(texts) <= self.batch, "batch too large", count=len(texts), batch=self.batch)
         before, self.asked_for = self.asked_for, self.asked_for + len(texts)
         if before >= BATCH:
             kept = await self.attempt.value(FILLED)
@@ -185,7 +187,7 @@ class Move:
             self.asked_for, began = 0, len(self.next.embedded)
             done = set((await self.attempt.sql(DONE)).column("content"))
             try:
-                await self._call(self.one, "backfill", sessions_of(self.attempt), BATCH)
+                await self._call(self.one, "backfill", sessions_of(self.attempt), self.batch)
             except Wrong as wrong:
                 if not isinstance(wrong.__cause__, EmbeddingFailed):
                     raise
