@@ -18,7 +18,7 @@ from tests.exercises.written import Answers
 
 # not of one exercise; the second line is of tests that a learner writes
 FROM_ANYWHERE = {
-    "raised", "forgotten await", "not async", "unreadable", "remembered", "still at work",
+    "raised", "forgotten await", "not async", "unreadable", "remembered", "still at work", "swallowed",
     "not a test", "no source", "not collected", "nothing collected", "set-up", "endless", "ended", "skipped",
     "only in one order",
 }  # fmt: skip

@@ -73,12 +73,14 @@ class Equal:
     reason: str
     answers: tuple[str, ...] = ()
     """Only in these right answers; in all, where none is named."""
+    but: tuple[str, ...] = ()
+    """Exercises for which it does not hold, where ``exercises`` is all of them."""
 
     def means(self, key: str) -> bool:
         """Whether the mutant called ``key`` is one of them."""
         exercise, answer, operator, change = key.split(" · ", 3)
         return (
-            (exercise in self.exercises or self.exercises == ("all",))
+            (exercise in self.exercises or (self.exercises == ("all",) and exercise not in self.but))
             and operator == self.operator
             and (not self.answers or answer in self.answers)
             and any(part == change if " → " in part else part in change for part in self.changes)

@@ -9,6 +9,7 @@ from course_lib.judging.asking import ask, fetched, while_another_writes
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_errors_to_rise
 
 MANY = 1000
 ROWS = 10
@@ -61,6 +62,7 @@ class CountUsers(Exercise):
         await attempt.sql("DELETE FROM users")
         none = await ask(attempt)
         attempt.expect(type(none) is int and none == 0, "nobody", did=f"returned {none!r}")
+        await expect_errors_to_rise(attempt)
 
     async def _ask(self, attempt: Attempt) -> int:
         said = await ask(attempt)

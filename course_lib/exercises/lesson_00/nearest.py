@@ -16,6 +16,7 @@ from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user, new_email
 from course_lib.judging.threads import shuffled
 from course_lib.llm import EMBEDDING_MODEL
@@ -85,6 +86,7 @@ class Nearest(Exercise):
         with calling_it(attempt, "injection", email=owners.quoted.email):
             await self._search(attempt, owners.quoted, [value / SCALE for value in vector], OTHERS)
         attempt.expect(rows <= total + MORE_ROWS, "loaded everything", rows=rows, total=total)
+        await expect_errors_to_rise(attempt, owners.plain.email, list(vector), n)
 
     async def _search(self, attempt: Attempt, owner: Owner, vector: Vector, n: int) -> int:
         """How many passages the owner has."""

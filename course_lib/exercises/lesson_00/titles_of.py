@@ -14,6 +14,7 @@ from course_lib.judging.asking import ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import AWKWARD_TEXTS
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user, new_email
 from course_lib.judging.threads import shuffled
 
@@ -78,6 +79,7 @@ class TitlesOf(Exercise):
         with calling_it(attempt, "injection", email=owners.quoted.email):
             await self._finds(attempt, owners.quoted)
         attempt.expect(rows <= len(before) + MORE_ROWS, "loaded everything", rows=rows, count=len(before))
+        await expect_errors_to_rise(attempt, owners.plain.email)
 
     async def _finds(self, attempt: Attempt, owner: Owner, before: list[str] | None = None) -> list[str]:
         titles = expect_texts(attempt, await ask(attempt, owner.email), "rows, not titles")

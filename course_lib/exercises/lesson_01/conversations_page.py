@@ -8,12 +8,12 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.judging.asking import ask, calling_it, fetched, is_list, readable
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article, article_of_pair, quoted
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user
 from course_lib.judging.threads import shuffled
 from course_lib.models import Conversation
@@ -82,7 +82,6 @@ class ConversationsPage(Exercise):
         "| The place comes in as `after`, and is kept nowhere else.",
         "kept elsewhere": "Asked once more for a page in the middle, it did not go on from the `after` it was given. "
         "| The place comes in as `after`, and is kept nowhere else.",
-        "swallowed": SWALLOWED,
         "loaded everything": "{rows} rows were fetched for a page of {limit}; `limit + 1` is the budget. "
         "| Let the server skip and limit; whether more follow, the row behind the last one tells. "
         "What belongs to the conversations is not asked for.",
@@ -118,7 +117,7 @@ class ConversationsPage(Exercise):
             items, after = await _Walk(attempt, newcomer, limit, []).page(None)
         attempt.expect(not items, "strangers", count=len(items))
         attempt.expect(after is None, "no conversations", did=f"gave {quoted(after)} as the second value")
-        await expect_errors_to_rise(attempt, "conversations", mine, None, limit)
+        await expect_errors_to_rise(attempt, mine, None, limit)
 
 
 class _Walk:

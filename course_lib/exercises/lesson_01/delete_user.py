@@ -9,12 +9,12 @@ from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.judging.asking import NOT_NULL, ask, calling_it, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double, add_lookalikes
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article, quoted
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user, new_email, other_rows
 
 STATEMENTS = 8
@@ -89,7 +89,6 @@ class DeleteUser(Exercise):
         "injection": "For {email} it raised {error}, and for an e-mail without quotation mark and colon it did not. "
         "| Pass the e-mail as a value, never inside the SQL text.",
         "unknown user": "For {email}, whom nobody knows, it {did}. | None was asked for, before anything else is read.",
-        "swallowed": SWALLOWED,
         "loaded rows": "{rows} rows were fetched in order to count and delete them. "
         "| Let the server count: `func.count()`.",
         "keys returned": "{rows} rows came back, most of them from `{statement}`. "
@@ -118,7 +117,7 @@ class DeleteUser(Exercise):
         attempt.expect(rows <= ROWS, mistake, rows=rows, statement=most.line if most else "")
         attempt.expect(count <= STATEMENTS, "too many statements", count=count, budget=STATEMENTS)
         await self._takes_leave_of_who_owns_nothing(attempt)
-        await expect_errors_to_rise(attempt, "users", email)
+        await expect_errors_to_rise(attempt, email)
 
     async def _takes_leave_of_who_owns_nothing(self, attempt: Attempt) -> None:
         email = new_email("o'hara.:x")

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from sqlalchemy.exc import MultipleResultsFound
 
-from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.judging.asking import ask, calling_it, fetched, readable
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user, new_email
 from course_lib.models import User
 
@@ -57,7 +57,6 @@ class FindUser(Exercise):
         "| In LIKE and ILIKE `_` and `%` stand for other characters, in a regex `.` does. `==` takes them as they are.",
         "injection": "The e-mail {email} {what}, and more usual ones did no such thing. "
         "| Pass values as values, never inside the SQL text.",
-        "swallowed": SWALLOWED,
         "loaded everything": "{rows} rows were fetched to find one user. | Let the server search: `where`.",
     }
 
@@ -78,7 +77,7 @@ class FindUser(Exercise):
         await self._takes_other_signs_as_they_are(attempt)
         await self._asks_each_time(attempt, email, id)
         attempt.expect(rows <= ROWS, "loaded everything", rows=rows)
-        await expect_errors_to_rise(attempt, "users", email)
+        await expect_errors_to_rise(attempt, email)
 
     async def _finds(self, attempt: Attempt, email: str, id: UUID) -> None:
         found = await self._ask(attempt, email)

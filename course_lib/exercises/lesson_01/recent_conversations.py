@@ -7,12 +7,12 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.judging.asking import ask, expect_list, fetched, readable
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user
 from course_lib.models import Conversation
 
@@ -59,7 +59,6 @@ class RecentConversations(Exercise):
         "ties": "Where several conversations have the same `updated_at`, they came back in another order than asked "
         "for. "
         "| Of equals, the greater id comes first: a second column in `order_by`.",
-        "swallowed": SWALLOWED,
         "loaded everything": "{rows} rows were fetched for a page of {count}. "
         "| Let the server limit to just what is shown: `limit(n)`.",
         "too many statements": "{count} statements were sent for one page. | One SELECT can give whole objects.",
@@ -80,7 +79,7 @@ class RecentConversations(Exercise):
         )
         for wanted in (n, 0, 2 * CONVERSATIONS):
             await self._asks(attempt, mine, rows, wanted, before)
-        await expect_errors_to_rise(attempt, "conversations", mine, n)
+        await expect_errors_to_rise(attempt, mine, n)
 
     async def _asks(
         self, attempt: Attempt, mine: UUID, rows: list[dict[str, Any]], n: int, before: list[UUID] | None = None

@@ -9,12 +9,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.instruments import Rows
 from course_lib.judging.asking import CARDINALITY, UNIQUE, ask, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article, quoted
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user, other_rows
 
 STATEMENTS = 2
@@ -75,7 +75,6 @@ class SaveDocuments(Exercise):
         "wrong counts": "For a batch of {n} entries it said {said}, and that is not what happened to the table. "
         "| A source of this user counts once: as inserted if it was not there, else as updated.",
         "empty batch": "An empty batch {did}. | Nothing to save is not an error: both counts are 0.",
-        "swallowed": SWALLOWED,
         "too many statements": "{count} statements for a batch of {n} entries; the budget is {budget}. "
         "| Give all rows to one `execute`.",
     }  # fmt: skip
@@ -90,7 +89,7 @@ class SaveDocuments(Exercise):
         count = attempt.log.count
         await self._saves_nothing(attempt, user_id)
         attempt.expect(count <= STATEMENTS, "too many statements", count=count, n=len(batch), budget=STATEMENTS)
-        await expect_errors_to_rise(attempt, "documents", user_id, _entries("known", 2))
+        await expect_errors_to_rise(attempt, user_id, _entries("known", 2))
 
     async def _saves_nothing(self, attempt: Attempt, user_id: UUID) -> None:
         before = await other_rows(attempt, "documents", "id", uuid4())

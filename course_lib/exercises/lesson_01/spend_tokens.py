@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import IntegrityError
 
-from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.judging.asking import CHECK, ask, ask_at_once, calling_it, while_another_writes
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user, other_rows
 
 AT_ONCE = 5
@@ -64,7 +64,6 @@ class SpendTokens(Exercise):
         "lost update": "{times} sessions spent {n} each while another one spent {other}: {yes} were told True, "
         "and `tokens_used` moved by {moved}. "
         "| Decide and change in one UPDATE: it waits for the row and looks at its newest state.",
-        "swallowed": SWALLOWED,
         "two statements": "It is right, in {count} statements, and one was asked for. "
         "| RETURNING or `rowcount` tells what the UPDATE did.",
     }  # fmt: skip
@@ -85,7 +84,7 @@ class SpendTokens(Exercise):
         attempt.expect(not said, "unknown user", did=did)
         await self._holds_under_concurrency(attempt)
         attempt.expect(self._most <= 1, "two statements", count=self._most)
-        await expect_errors_to_rise(attempt, "users", user_id, 1)
+        await expect_errors_to_rise(attempt, user_id, 1)
 
     async def _spends(self, attempt: Attempt, user_id: UUID, n: int, left: int) -> None:
         before = await _used(attempt, user_id)

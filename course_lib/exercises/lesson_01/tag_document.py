@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from course_lib.exercises.lesson_01.scenes.missing_table import SWALLOWED, expect_errors_to_rise
 from course_lib.judging.asking import ask, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user, other_rows
 from course_lib.judging.turns import Race, run_race
 
@@ -70,7 +70,6 @@ class TagDocument(Exercise):
         "it. "
         "| Change the row, and no other column of it.",
         "unknown document": "For an id that no document has, it {did}. | No row changed means False.",
-        "swallowed": SWALLOWED,
         "overwritten": "Three calls set a key each on the same document, in turns, and {gone!r} is not there. "
         "| What was written back was old. Let the server change one key, or lock the row before reading.",
         "broke off": "While others tagged the same document, it raised {error}. "
@@ -99,7 +98,7 @@ class TagDocument(Exercise):
             said = await self._ask(attempt, uuid4(), "topic", "x")
         attempt.expect(not said, "unknown document", did="returned True")
         await self._keeps_what_others_set(attempt, id)
-        await expect_errors_to_rise(attempt, "documents", id, "topic", "x")
+        await expect_errors_to_rise(attempt, id, "topic", "x")
 
     async def _tags(self, attempt: Attempt, id: UUID, key: str, value: Any) -> None:
         before = self._known

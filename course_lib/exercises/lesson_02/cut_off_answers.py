@@ -20,6 +20,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article_of_pair, kind_of
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user
 from course_lib.judging.threads import Groups, Thread, add_threads, is_group
 from course_lib.models import Conversation, Message
@@ -117,6 +118,7 @@ class CutOffAnswers(Exercise):
         attempt.expect(not lines, "strangers", count=len(lines))
         threads = await go_on(attempt, threads, **KINDS)
         await self._leaves_a_session_in_use_alone(attempt, mine, threads, found)
+        await expect_errors_to_rise(attempt, mine)
 
     async def _ask(self, attempt: Attempt, user_id: UUID, session: AsyncSession | None = None) -> Groups:
         with naming_lazy_loads(attempt):

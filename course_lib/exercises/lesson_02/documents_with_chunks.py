@@ -16,6 +16,7 @@ from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.foreign import plain
 from course_lib.judging.quoting import article, kind_of
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user
 from course_lib.judging.threads import add_threads
 
@@ -97,6 +98,7 @@ class DocumentsWithChunks(Exercise):
         await attempt.sql("DELETE FROM documents WHERE id = :id", id=gone.id)
         papers = sorted(left + await add_papers(attempt, mine, [3]), key=lambda paper: paper.title)
         await self._look_at(attempt, mine, papers, before)
+        await expect_errors_to_rise(attempt, mine)
 
     async def _look_at(
         self, attempt: Attempt, user_id: UUID, papers: list[Paper], before: list[Said] | None = None

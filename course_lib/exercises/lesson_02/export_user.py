@@ -17,6 +17,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user
 from course_lib.judging.threads import Thread, add_threads, insert_threads, new_threads
 
@@ -111,6 +112,7 @@ class ExportUser(Exercise):
         gone, *papers = papers
         await attempt.sql("DELETE FROM documents WHERE id = :id", id=gone.id)
         await self._look_at(attempt, mine, papers, await go_on(attempt, threads, **KINDS), before)
+        await expect_errors_to_rise(attempt, mine)
 
     async def _look_at(
         self, attempt: Attempt, user_id: UUID, papers: list[Paper], threads: list[Thread], before: Export | None = None

@@ -12,6 +12,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article_of_pair
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user
 from course_lib.judging.threads import Groups, Thread, add_threads, insert_threads, is_group, new_threads
 
@@ -115,6 +116,7 @@ class LastThree(Exercise):
         found = await self._ask(attempt, newcomer)
         expect_news(attempt, [], found)
         self._compare(attempt, found, few)
+        await expect_errors_to_rise(attempt, mine)
 
     async def _ask(self, attempt: Attempt, user_id: UUID) -> Groups:
         with naming_lazy_loads(attempt):

@@ -15,6 +15,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article_of_pair
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user
 from course_lib.judging.threads import Thread, add_threads
 
@@ -89,6 +90,7 @@ class MessageCounts(Exercise):
             attempt.expect(not lines, "strangers", count=len(lines))
         threads = await go_on(attempt, threads, words=WORDS)
         await self._look_at(attempt, mine, threads, before)
+        await expect_errors_to_rise(attempt, mine)
 
     async def _look_at(
         self, attempt: Attempt, user_id: UUID, threads: list[Thread], before: Pairs | None = None

@@ -16,6 +16,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import AWKWARD_TEXTS, ROLES, STATUSES, awkward_text
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, new_email, new_name
 from course_lib.judging.threads import TITLES, shuffled, text_of
 
@@ -83,6 +84,7 @@ class NewestMessages(Exercise):
             await self._look_at(attempt, stage, n)
         await stage.add_older()  # only now: until then a forgotten join multiplies few rows, and is told so at once
         await self._look_at(attempt, stage, MESSAGES + MORE + 1 + randbelow(9))
+        await expect_errors_to_rise(attempt, MORE)
 
     async def _look_at(self, attempt: Attempt, stage: Stage, n: int) -> None:
         found, lines = await self._ask(attempt, n), stage.lines

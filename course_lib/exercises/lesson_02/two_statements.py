@@ -16,6 +16,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import add_double
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article, quoted
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user
 from course_lib.judging.threads import Thread, add_threads
 from course_lib.models import Conversation
@@ -88,6 +89,7 @@ class TwoStatements(Exercise):
             attempt.expect(not others, "strangers", count=len(others))
         threads = await go_on(attempt, threads, gap=3, awkward=True)
         await self._look_at(attempt, mine, threads, before)
+        await expect_errors_to_rise(attempt, mine)
 
     async def _look_at(
         self, attempt: Attempt, user_id: UUID, threads: list[Thread], before: list[Said | None] | None = None

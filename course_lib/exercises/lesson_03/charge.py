@@ -15,6 +15,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import ADVISORY, Intruder, at_once, holds_advisory_lock, listening, sessions_of
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user, other_rows
 
 TIERS = ("free", "pro", "team")
@@ -97,6 +98,7 @@ class Charge(Exercise):
         await self._waits_or_starts_over(attempt, n)
         await self._is_alone_with_the_row(attempt, n)
         await self._twice_at_once(attempt, n)
+        await expect_errors_to_rise(attempt, call=lambda: attempt.call(sessions_of(attempt), user_id, n, price))
 
     async def _charges(self, attempt: Attempt, user_id: UUID, tier: str, n: int, price: Price) -> None:
         before = await _used(attempt, user_id)

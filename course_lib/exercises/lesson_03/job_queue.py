@@ -24,10 +24,12 @@ from course_lib.exercises.lesson_03.scenes.queued_jobs import (
     claim,
     complete,
     jobs,
+    open_queue,
 )
 from course_lib.judging.asking import calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.rising import expect_methods_to_raise
 
 TOLERANCE = timedelta(milliseconds=2)  # for roundings: when the call began and ended is known
 
@@ -134,6 +136,10 @@ class QueueOfJobs(Exercise):
         await past_a_lock(attempt)
         await too_late_amid_a_claim(attempt)
         await forty_jobs(attempt)
+        (id,) = await add_jobs(attempt, -30)
+        await expect_methods_to_raise(
+            attempt, await open_queue(attempt), claim=(WORKERS[0], 60), complete=(id, WORKERS[0])
+        )
 
     async def _claims_nothing(self, attempt: Attempt) -> None:
         before = await jobs(attempt)

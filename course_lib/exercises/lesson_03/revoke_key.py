@@ -14,6 +14,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 from course_lib.judging.races import sessions_of
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user
 from course_lib.judging.turns import in_turns
 
@@ -124,14 +125,15 @@ class RevokeKey(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         await attempt.sql(WATCH)
-        others = await add_user(attempt)
-        await _add_keys(attempt, others, active=2 + randbelow(2))
+        await _add_keys(attempt, await add_user(attempt), active=2 + randbelow(2))
         await self._revokes(attempt)
         await self._keeps_the_last(attempt)
         await self._knows_what_is_revoked(attempt)
         await self._two_at_once(attempt)
         await self._two_of_three(attempt)
         await self._twice_the_same(attempt)
+        key, _ = await _add_keys(attempt, await add_user(attempt), active=2)
+        await expect_errors_to_rise(attempt, call=lambda: attempt.call(sessions_of(attempt), key))
 
     async def _revokes(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
@@ -191,6 +193,7 @@ class RevokeKey(Exercise):
     async def _two_at_once(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
         keys = (await _add_keys(attempt, user_id, active=2, revoked=1))[:2]
+        await attempt.sql("DELETE FROM users WHERE id <> :id", id=user_id)  # whose rows may have been locked instead
         in_the_database, answers = await self._in_turns(attempt, keys)
         revoked_at = await _keys(attempt)
         left = sum(revoked_at[key] is None for key in keys)

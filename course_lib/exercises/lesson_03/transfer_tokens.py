@@ -16,6 +16,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import Intruder, at_once, kept_outside, listening, sessions_of, store_if_free
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import new_email
 
 SHARED = "SELECT 1 FROM users WHERE id = :id FOR SHARE"
@@ -111,6 +112,7 @@ class TransferTokens(Exercise):
         await self._starts_over_as_often_as_it_takes(attempt)
         await self._sees_what_another_spends(attempt)
         await self._goes_both_ways(attempt)
+        await expect_errors_to_rise(attempt, call=lambda: attempt.call(sessions_of(attempt), giver, taker, 1))
 
     async def _transfers(self, attempt: Attempt, giver: UUID, taker: UUID, n: int, left: int) -> None:
         before = await balances(attempt, giver, taker)

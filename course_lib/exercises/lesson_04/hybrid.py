@@ -15,6 +15,7 @@ from course_lib.judging.asking import ask, expect_list, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, message_of, one_line
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows
 from course_lib.judging.trouble import sqlstate_of
 from course_lib.llm.names import OFFLINE_EMBEDDING_MODEL
@@ -115,6 +116,7 @@ class Hybrid(Exercise):
         for question, vector in zip(stage.questions, stage.vectors, strict=True):
             found.append(await self._ask(attempt, _in_other_letters(question.text), vector))
         await self._compare(attempt, stage, found)
+        await expect_errors_to_rise(attempt, stage.questions[0].text, stage.vectors[0])
 
     async def _ask_odd_ones(self, attempt: Attempt, stage: _Stage) -> None:
         vector, mark = stage.vectors[0], token_hex(4)

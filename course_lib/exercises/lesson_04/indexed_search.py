@@ -10,6 +10,7 @@ from course_lib.exercises.lesson_04.scenes import callers, searching
 from course_lib.exercises.lesson_04.scenes.searching import Query, Searches, reachable, some_queries
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.rising import expect_errors_to_rise
 
 MOST = 100  # the greatest k of the statement
 
@@ -65,18 +66,22 @@ class IndexedSearch(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         first, second, third = await reachable(attempt, (v for _ in repeat(None) for v in some_queries(1)), 3)
-        few = 2 + randbelow(9)
+        few = 6 + randbelow(5)
         searches = await Searches.begin(attempt)
         for query, k, keep in ((first, few, True), (second, MOST, False), (first, MOST, True), (third, 1, True)):
             await self._search(attempt, searches, query, k, keep)
         numbers = {"right": searches.right, "n": searches.wanted, "searches": searches.count}
         attempt.expect(searches.right >= searching.ENOUGH * searches.wanted, "far", **numbers)
         await searches.ask_with_more(first.vector, few)  # what was found before is not all there is now
-        await self._search(attempt, searches, first, few, keep=False)
+        await self._search(attempt, searches, first, few, keep=False, gone=1)
         await searches.look_at_the_index()
+        await expect_errors_to_rise(attempt, first.vector, few)
 
-    async def _search(self, attempt: Attempt, searches: Searches, query: Query, k: int, keep: bool) -> None:
+    async def _search(
+        self, attempt: Attempt, searches: Searches, query: Query, k: int, keep: bool, gone: int = 0
+    ) -> None:
+        """``gone``: rows near it that were deleted, which the index still counts for who looks no further than k."""
         found = await searches.ask(query.vector, k, keep=keep)
-        attempt.expect(len(found) == k, "wrong length", count=len(found), k=k)
+        attempt.expect(k - gone <= len(found) <= k, "wrong length", count=len(found), k=k)
         searches.add_right(found, query.nearest[:k])
         searches.compare_order(found)

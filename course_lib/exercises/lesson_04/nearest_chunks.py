@@ -17,6 +17,7 @@ from course_lib.judging.asking import ask, fetched
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, new_email
 from course_lib.models import DIMENSIONS
 
@@ -116,6 +117,7 @@ class NearestChunks(Exercise):
         library = await _with_a_nearer_one(attempt, library)
         for k in (few, 2, 1):  # at 2 the second and the third are twins
             await self._ask(attempt, library, k)
+        await expect_errors_to_rise(attempt, library.user_id, library.question.tolist(), library.model, few)
 
     async def _ask(self, attempt: Attempt, library: Library, k: int) -> None:
         asked = (library.user_id, library.question.tolist(), library.model, k)

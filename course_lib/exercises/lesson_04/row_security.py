@@ -18,6 +18,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.methods import look_for_methods
 from course_lib.judging.quoting import message_of
+from course_lib.judging.rising import expect_methods_to_raise
 
 TABLES = {
     "documents": "SELECT id, user_id FROM documents",
@@ -108,6 +109,8 @@ class RowSecurity(Exercise):
                 attempt.expect(not early, "commits itself", method="protect", did=did)
                 await session.commit()
             await _Trial(attempt, tenancy, world).run()
+            async with attempt.session() as session:
+                await expect_methods_to_raise(attempt, tenancy, protect=(session,))
 
 
 @dataclass(frozen=True)

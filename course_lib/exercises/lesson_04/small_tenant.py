@@ -19,6 +19,7 @@ from course_lib.exercises.lesson_04.scenes.recall_of_values import search_all
 from course_lib.exercises.lesson_04.scenes.server_counts import count_scans, reported
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user
 
 ASKED = {"big": 9, "middle": 6, "small": 9, "tiny": 4}  # searches for each
@@ -127,6 +128,7 @@ class SmallTenant(Exercise):
         attempt.expect(await attempt.value(INDEXES) == indexes, "indexes changed")
         counts = await count_scans(attempt)
         attempt.expect(not counts.settings, "setting stays", settings=" and ".join(counts.settings))
+        await expect_errors_to_rise(attempt, heir, library.queries[0])
 
     async def _hand_over(self, attempt: Attempt, library: _Library, big: UUID, heir: UUID) -> None:
         """Who had nothing owns half of the table by now, and who had that owns nothing."""

@@ -15,6 +15,7 @@ from course_lib.exercises.lesson_04.scenes.server_counts import Counts, count_sc
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_errors_to_rise
 
 POOL, K = 14, 10  # queries to choose from
 TARGETS = (0.91, 0.93, 0.95)  # of 70 rows none is a whole number, so rounding decides nothing
@@ -102,6 +103,7 @@ class SmallestEf(Exercise):
             _, after = await count_searches(attempt, before, len(task.truth.queries))
             attempt.expect(not after.settings, "setting stays", settings=" and ".join(after.settings))
             await self._measure(attempt, task, value, before, after)
+        await expect_errors_to_rise(attempt, task.truth.queries, task.k, task.target)
 
     async def _ask(self, attempt: Attempt, task: Task, keep: bool) -> int:
         async with attempt.session() as session:

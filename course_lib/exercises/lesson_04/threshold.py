@@ -11,6 +11,7 @@ from course_lib.exercises.lesson_04.scenes.hits import Hits
 from course_lib.exercises.lesson_04.scenes.searching import Query, Searches, farther_off, reachable, some_queries
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.rising import expect_errors_to_rise
 
 MOST = 100  # the greatest k of the statement
 ENOUGH = 0.8  # of so many, where a search needs more than the forty that the index yields by itself
@@ -91,6 +92,7 @@ class Threshold(Exercise):
         await searches.ask_with_more(*asked)  # what was found before is not all there is now
         await searches.ask(*asked)
         await searches.look_at_the_index()
+        await expect_errors_to_rise(attempt, *asked)
 
     def _compare(self, attempt: Attempt, query: Query, k: int, least: float, found: Hits) -> list[tuple[UUID, float]]:
         """What the index leads to of the k nearest that are similar enough."""

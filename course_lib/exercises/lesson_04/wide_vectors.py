@@ -25,6 +25,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.methods import look_for_methods
 from course_lib.judging.quoting import article
+from course_lib.judging.rising import expect_methods_to_raise
 
 DIMENSIONS, ROWS = 3072, 200
 MOST = 100  # the greatest k of the statement
@@ -154,6 +155,9 @@ class WideVectors(Exercise):
         attempt.expect(await attempt.value(CONTENTS) == contents, "rows changed")
         attempt.expect(bool((await reported(attempt, "passages")).indexes), "no index")
         await self._search(attempt)
+        async with attempt.session() as session:
+            passages, (vector,) = await self._passages(attempt, session), (await attempt.sql(BETWEEN_TWO, count=1))[0]
+            await expect_methods_to_raise(attempt, passages, make_index=(), search=(json.loads(vector), MOST))
 
     async def _make_index(self, attempt: Attempt) -> None:
         async with attempt.session() as session:

@@ -323,6 +323,13 @@ async def counted_before_the_lock(sessions, key_id):
         return count > 1 and (await session.execute(revoking(key_id))).rowcount == 1
 
 
+@ANSWERS.wrong("both revoked")
+async def everybody_else_locked(sessions, key_id):
+    async with sessions.begin() as session:
+        await session.execute(select(User.id).where(User.id != owner_of(key_id)).with_for_update())
+        return await count_then_revoke(session, key_id)
+
+
 @ANSWERS.wrong("checked in the UPDATE")
 async def exists_in_the_update(sessions, key_id):
     async with sessions.begin() as session:

@@ -39,6 +39,12 @@ async def by_distance(session, vector, k):
 
 
 @ANSWERS.right
+async def no_further_than_k(session, vector, k):
+    await session.execute(select(func.set_config("hnsw.ef_search", str(k), True)))
+    return (await session.execute(with_similarity(vector).order_by(far(vector)).limit(k))).all()
+
+
+@ANSWERS.right
 async def written_out(session, vector, k):
     return await sql(session, NEAR, vector, k)
 

@@ -330,6 +330,13 @@ class FromTheBeginning(Right):
 
 
 @ANSWERS.wrong("left behind")
+class OneFewerThanABatch(Right):
+    async def backfill(self, sessions, batch):
+        while rows := await self.waiting(sessions, batch - 1):
+            await self.write(sessions, rows, await self.next([row.content for row in rows]))
+
+
+@ANSWERS.wrong("left behind")
 class UntilABatchIsNotFull(Right):
     async def backfill(self, sessions, batch):
         full = True

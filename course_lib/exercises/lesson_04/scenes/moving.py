@@ -16,6 +16,7 @@ from course_lib.judging.exercise import NotAttempted, Wrong
 from course_lib.judging.methods import look_for_methods
 from course_lib.judging.quoting import article
 from course_lib.judging.races import sessions_of
+from course_lib.judging.rising import expect_methods_to_raise
 from course_lib.judging.staging import add_rows
 
 METHODS = ("store", "backfill", "switch", "search")
@@ -44,6 +45,7 @@ class Move:
         self.old, self.next = Model(token_hex(4)), Model(token_hex(4))
         self.switched = False
         self.method = ""
+        self.batch = BATCH
         self.asked_for = 0  # texts, since `backfill` was called
         self.looked = self.failed = self.arrived = self.was_late = False
         self.to_switch = self.refused = False
@@ -65,6 +67,7 @@ class Move:
         await self._search("Before the switch", self.other)
         await self._add_old_ones(new_texts(1))  # by a program that has not been told of the move
         await self._switch(self.one)
+        self.batch = 1
         await self._backfill()
         await self._store(self.one, 1)
         await self._switch(await self._program(), "to a program that had not filled in the vectors", keep=False)
@@ -76,6 +79,9 @@ class Move:
         except Wrong as wrong:
             raise self.attempt.wrong("kept in memory") if wrong.mistake == "still old" else wrong from None
         await self._switch(self.other, "when everything had been switched already")
+        async with self.attempt.session() as session:
+            backfill, search = (sessions_of(self.attempt), BATCH), (session, *new_texts(1), K)
+            await expect_methods_to_raise(self.attempt, self.one, backfill=backfill, switch=(session,), search=search)
 
     async def _program(self) -> Any:
         program = await self.attempt.call(self.old, self.next)
@@ -143,7 +149,7 @@ class Move:
         self._answer_as(self.next)
         if self.method != "backfill":
             return
-        self._expect(len(texts) <= BATCH, "batch too large", count=len(texts), batch=BATCH)
+        self._expect(len(texts) <= self.batch, "batch too large", count=len(texts), batch=self.batch)
         before, self.asked_for = self.asked_for, self.asked_for + len(texts)
         if before >= BATCH:
             kept = await self.attempt.value(FILLED)
@@ -181,7 +187,7 @@ class Move:
             self.asked_for, began = 0, len(self.next.embedded)
             done = set((await self.attempt.sql(DONE)).column("content"))
             try:
-                await self._call(self.one, "backfill", sessions_of(self.attempt), BATCH)
+                await self._call(self.one, "backfill", sessions_of(self.attempt), self.batch)
             except Wrong as wrong:
                 if not isinstance(wrong.__cause__, EmbeddingFailed):
                     raise
