@@ -13,10 +13,11 @@ from course_lib.judging.testing.run import expect_no_error, expect_tests, run_te
 SCENES = "course_lib.exercises.lesson_09.scenes"
 RIGHT = {
     "at the end": "stores what it has when the stream is over",
-    "row first": "stores a row at once and changes it when the stream is over",
+    "row first": "stores a row before it asks the model, and changes it when the stream is over",
 }
 MUTANTS = (
-    "cut as complete", "lost", "cut in silence", "apology", "refused in silence", "no second try", "held",
+    "cut as complete", "lost", "empty", "cut in silence", "apology", "row left", "refused in silence",
+    "no second try", "left streaming", "held",
 )  # fmt: skip
 """By the names of their mistakes."""
 
@@ -62,14 +63,20 @@ class BadDay(Exercise):
         "is cut. | Look at the `status` of the row after `break_stream_after`.",
         "lost": "`TestBadDay` passed for a `reply` that stores nothing of an answer that was cut. "
         "| What had come is to be in the table: look for the row, and for its content.",
+        "empty": "`TestBadDay` passed for a `reply` that stores an empty text when the stream is cut. "
+        "| The words that had come are to be in the row: look at its content.",
         "cut in silence": "`TestBadDay` passed for a `reply` that returns as if nothing were the matter when the "
         "stream is cut. | Whoever called it is to hear of it: `pytest.raises`.",
         "apology": "`TestBadDay` passed for a `reply` that stores an apology as the assistant's answer when the model "
         "refuses. | After `status=429`, which rows of the assistant are there?",
+        "row left": "`TestBadDay` passed for a `reply` that leaves an empty row with status 'aborted' when the model "
+        "refuses. | After `status=429` there is no message of the assistant, whatever its status.",
         "refused in silence": "`TestBadDay` passed for a `reply` that returns an empty text when the model refuses. "
         "| Whoever called it is to hear of it: `pytest.raises(openai.RateLimitError)`.",
         "no second try": "`TestBadDay` passed for a `reply` that gives up after one 429. "
         "| After `fail_first=1` the second request is answered, and so is the user.",
+        "left streaming": "`TestBadDay` passed for a `reply` whose answer is there in full and keeps the status "
+        "'streaming'. | After a second try that was answered, what is the `status` of the row?",
         "held": "`TestBadDay` passed for a `reply` that keeps its transaction open while it waits for the model. "
         "| Look while the model is being asked: is a session `idle in transaction`?",
     }  # fmt: skip
@@ -77,7 +84,7 @@ class BadDay(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         module = answered(attempt)
         cases = [*(Case(name, right=True) for name in RIGHT), Case("at the end", right=True, backwards=True)]
-        cases += [Case(name) for name in MUTANTS]
+        cases += [Case(name, until_no=True) for name in MUTANTS]
         report = await run_tests(attempt, module, cases, f"{SCENES}.given", f"{SCENES}.replies", side_by_side=3)
         print(report.printed, end="")
         expect_tests(report, module)

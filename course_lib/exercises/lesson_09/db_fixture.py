@@ -18,8 +18,8 @@ DID = {
     "test_fails_after_its_commit": "committed and then failed",
     "test_fails_at_the_database": "committed and then failed with an error of the database",
     "test_two_sessions": "committed with two sessions open",
-    "test_leaves_a_session_open": "committed and left its session open",
-    "test_goes_on": "committed, after one that had left its session open",
+    "test_leaves_a_session_open": "committed and left one of its sessions open",
+    "test_goes_on": "committed, after one that had left a session open",
 }
 """What each test of ``uses_of_db`` did, in words."""
 MEANT_TO_FAIL = {"test_fails_after_its_commit", "test_fails_at_the_database"}
@@ -73,8 +73,8 @@ class DbFixture(Exercise):
         "| It says which migrations have run. Empty the tables of `Base.metadata`, no others.",
         "schema changed": "After a test that {did}, the schema was no longer the migrated one. "
         "| The tables are there once for all tests: delete rows, not tables.",
-        "held up": "A test left its session open with a row locked, and {then}. "
-        "| Close the sessions that the test has made, then delete.",
+        "held up": "A test left one of its sessions open with a row locked, and {then}. "
+        "| Close all sessions that the test has made, then delete.",
         "connections left": "After a test that {did}, {count} connection(s) to the database were still open. "
         "| What the fixture opens it closes: sessions, and an engine of its own by `await engine.dispose()`.",
     }  # fmt: skip

@@ -36,6 +36,7 @@ class CaseHere:
         options: of the case.
         url: of its database.
         backwards: whether the last test is the first one.
+        until_no: whether it is over when a test has said no.
     """
 
     def __init__(self, told: dict[str, Any], say: Say) -> None:
@@ -43,6 +44,7 @@ class CaseHere:
         self.options: dict[str, Any] = told["options"]
         self.url: str = told["url"]
         self.backwards: bool = told["backwards"]
+        self.until_no: bool = told["until_no"]
         self._say = say
 
     def note(self, **values: Any) -> None:
@@ -79,6 +81,9 @@ class Plugin:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         if self._here.backwards:
             items.reverse()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        session.config.option.tbstyle = "native"  # of tests nobody reads it, and pytest's own take half of their time
 
     # -- in time -----------------------------------------------------------------------------------------------
 
@@ -126,7 +131,10 @@ class Plugin:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[Any]) -> Generator[None, Any, Any]:
         report: pytest.TestReport = yield
         if call.when == "call" or report.outcome != "passed":
-            told = {"test": _name(item), "outcome": self._outcome(report, call), **_details(call, self._home)}
+            outcome = self._outcome(report, call)
+            told = {"test": _name(item), "outcome": outcome, **_details(call, self._home)}
+            if outcome in ("failed", "raised") and self._here.until_no and self._session is not None:
+                self._session.shouldfail = "a test has said no"
             if report.outcome == "skipped":
                 told["message"] = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else "")[:200]
             self._say({"run": told, "printed": report.capstdout[:PRINTED]})

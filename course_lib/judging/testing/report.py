@@ -20,6 +20,8 @@ class Case:
     """More for that plugin: plain values."""
     backwards: bool = False
     """The last test first."""
+    until_no: bool = False
+    """The tests after one that says no are not run."""
 
 
 @dataclass(frozen=True)

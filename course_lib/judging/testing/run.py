@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from random import SystemRandom
@@ -159,7 +160,7 @@ async def _databases(attempt: Attempt, count: int) -> AsyncIterator[list[FreshDa
 
 def _told(case: Case, database: FreshDatabase) -> dict[str, Any]:
     url = database.url.render_as_string(hide_password=False)
-    return {"name": case.name, "options": dict(case.options), "backwards": case.backwards, "url": url}
+    return {**asdict(case), "url": url}
 
 
 # -- the process ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 import pytest
-from sqlalchemy import NullPool, StaticPool, delete, text
+from sqlalchemy import NullPool, StaticPool, delete, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from course_lib.models import Conversation, Message, User
@@ -290,6 +290,49 @@ def closes_nothing():
         async with engine.begin() as connection:
             for table in reversed(Base.metadata.sorted_tables):
                 await connection.execute(delete(table))
+
+
+@ANSWERS.wrong("held up")
+def closes_the_last_only():
+    @pytest.fixture
+    async def db(sessions, engine):
+        last = None
+
+        def opened():
+            nonlocal last
+            last = sessions()
+            return last
+
+        yield opened
+        if last is not None:
+            await last.close()
+        async with engine.begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                await connection.execute(delete(table))
+
+
+@ANSWERS.wrong("rows left")
+def tables_whose_objects_were_flushed():
+    @pytest.fixture
+    async def db(engine, sessions):
+        made, written = [], set()
+
+        def remember(session, context):
+            written.update(type(thing).__table__ for thing in session.new)
+
+        def opened():
+            session = sessions()
+            event.listen(session.sync_session, "after_flush", remember)
+            made.append(session)
+            return session
+
+        yield opened
+        for session in made:
+            await session.close()
+        async with engine.begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                if table in written:
+                    await connection.execute(delete(table))
 
 
 @ANSWERS.wrong("connections left")

@@ -259,6 +259,35 @@ def forty_users_who_have_said_nothing_but_one():
         assert sum("FROM messages" in statement.sql for statement in log.statements) <= 1
 
 
+@ANSWERS.wrong("small data")
+def eighty_users_of_whom_ten_have_said_something():
+    async def test_budget(engine, members_page):
+        async with AsyncSession(engine) as session:
+            for number in range(80):
+                messages = [Message(seq=1, role="user", content="x")] if number % 8 == 0 else []
+                conversation = Conversation(title="T", messages=messages)
+                session.add(User(email=f"z{number}@example.org", name="Z", conversations=[conversation]))
+            await session.commit()
+        async with AsyncSession(engine) as session:
+            with QueryLog(engine) as log:
+                await members_page(session)
+        assert log.count <= 3
+
+
+@ANSWERS.wrong("small data")
+def conversations_in_which_nothing_was_said():
+    async def test_budget(engine, members_page):
+        async with AsyncSession(engine) as session:
+            for number in range(100):
+                conversation = Conversation(title="T", messages=[])
+                session.add(User(email=f"y{number}@example.org", name="Y", conversations=[conversation]))
+            await session.commit()
+        async with AsyncSession(engine) as session:
+            with QueryLog(engine) as log:
+                await members_page(session)
+        assert log.count <= 3
+
+
 @ANSWERS.wrong("let through")
 def as_many_as_there_are_users():
     async def test_budget(engine, members_page):

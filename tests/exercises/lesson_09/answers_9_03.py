@@ -158,6 +158,46 @@ def a_short_sleep():
             assert (await session.get_one(User, user_id)).tokens_used == before + 20
 
 
+@ANSWERS.wrong("by luck")
+def twenty_times_a_gather():
+    async def test_race(sessions, spend, user_id):
+        async def price(used):
+            await asyncio.sleep(0)
+            return 1
+
+        async with sessions() as session:
+            before = (await session.get_one(User, user_id)).tokens_used
+        for _ in range(20):
+            await asyncio.gather(*(spend(sessions, user_id, price) for _ in range(2)))
+        async with sessions() as session:
+            assert (await session.get_one(User, user_id)).tokens_used == before + 40
+
+
+@ANSWERS.wrong("by luck")
+def goes_on_soon_after_the_second_has_begun():
+    async def test_race(sessions, spend, user_id):
+        reading, go = asyncio.Event(), asyncio.Event()
+
+        async def slow(used):
+            reading.set()
+            await go.wait()
+            return 10
+
+        async def quick(used):
+            return 20
+
+        async with sessions() as session:
+            before = (await session.get_one(User, user_id)).tokens_used
+        first = asyncio.create_task(spend(sessions, user_id, slow))
+        await reading.wait()
+        second = asyncio.create_task(spend(sessions, user_id, quick))
+        await asyncio.sleep(0.05)
+        go.set()
+        await asyncio.gather(first, second)
+        async with sessions() as session:
+            assert (await session.get_one(User, user_id)).tokens_used == before + 30
+
+
 @ANSWERS.wrong("waits for ever")
 def a_barrier_without_an_end():
     async def test_race(sessions, spend, user_id):

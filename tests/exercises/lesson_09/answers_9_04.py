@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 
 import openai
 import pytest
@@ -77,9 +78,11 @@ def one_test_for_all():
             error = running.exception()
             assert isinstance(error, raises) if raises else error is None
             async with sessions() as session:
-                mine = select(Message.status).where(Message.conversation_id == conversation_id)
-                assert [*await session.scalars(mine.where(Message.role == "assistant"))] == statuses
-            assert longest < 0.2
+                mine = select(Message).where(Message.conversation_id == conversation_id)
+                said = (await session.scalars(mine.where(Message.role == "assistant"))).all()
+            assert [message.status for message in said if message.content] == statuses
+            assert len(said) == len(statuses)
+            assert longest < 0.25
 
         async def watch(self, engine, running):
             """How long the oldest transaction was open that did nothing."""
@@ -135,9 +138,9 @@ def a_model_of_its_own():
                 return found.all()
 
         async def test_refused_once(self, given):
-            before = len(await self.rows(given))
-            await self.ask(given, fail_first=1, retry_after_ms=1)
-            assert len(await self.rows(given)) == before + 1
+            before = await self.rows(given)
+            answer = await self.ask(given, fail_first=1, retry_after_ms=1)
+            assert sorted(await self.rows(given)) == sorted([*before, ("complete", answer)])
 
         async def test_refused(self, given):
             before = await self.rows(given)
@@ -282,7 +285,7 @@ def no_look_at_the_table():
             async with sessions() as session:
                 mine = select(Message).where(Message.conversation_id == conversation_id, Message.role == "assistant")
                 message = (await session.scalars(mine)).one()
-            assert message.status == "aborted"
+            assert message.status == "aborted" and message.content
 
         async def test_refused(self, sessions, reply, conversation_id):
             with pytest.raises(openai.RateLimitError):
@@ -300,12 +303,88 @@ def rows_only():
         async def test_cut(self, sessions, reply, conversation_id):
             with pytest.raises(Exception):  # noqa: B017
                 await reply(sessions, openai_client(break_stream_after=3), conversation_id)
-            assert [row.status for row in await self.rows(sessions, conversation_id)] == ["aborted"]
+            [row] = await self.rows(sessions, conversation_id)
+            assert row.status == "aborted" and row.content
 
         async def test_refused(self, sessions, reply, conversation_id):
             with contextlib.suppress(openai.RateLimitError):
                 await reply(sessions, openai_client(status=429, retry_after_ms=1), conversation_id)
             assert not await self.rows(sessions, conversation_id)
+
+
+@ANSWERS.wrong("empty")
+def status_and_no_text():
+    class TestBadDay:
+        async def rows(self, sessions, conversation_id):
+            async with sessions() as session:
+                mine = select(Message).where(Message.conversation_id == conversation_id, Message.role == "assistant")
+                return (await session.scalars(mine)).all()
+
+        async def test_cut(self, sessions, reply, conversation_id):
+            with pytest.raises(openai.APIError):
+                await reply(sessions, openai_client(break_stream_after=3), conversation_id)
+            assert [row.status for row in await self.rows(sessions, conversation_id)] == ["aborted"]
+
+
+@ANSWERS.wrong("row left")
+def no_complete_row():
+    class TestBadDay:
+        async def rows(self, sessions, conversation_id):
+            async with sessions() as session:
+                mine = select(Message).where(Message.conversation_id == conversation_id, Message.role == "assistant")
+                return (await session.scalars(mine)).all()
+
+        async def test_cut(self, sessions, reply, conversation_id):
+            with pytest.raises(openai.APIError):
+                await reply(sessions, openai_client(break_stream_after=3), conversation_id)
+            [row] = await self.rows(sessions, conversation_id)
+            assert row.status == "aborted" and row.content
+
+        async def test_refused(self, sessions, reply, conversation_id):
+            with pytest.raises(openai.RateLimitError):
+                await reply(sessions, openai_client(status=429, retry_after_ms=1), conversation_id)
+            assert not [row for row in await self.rows(sessions, conversation_id) if row.status == "complete"]
+
+
+@ANSWERS.wrong("left streaming")
+def any_status_will_do():
+    class TestBadDay:
+        async def rows(self, sessions, conversation_id):
+            async with sessions() as session:
+                mine = select(Message).where(Message.conversation_id == conversation_id, Message.role == "assistant")
+                return (await session.scalars(mine)).all()
+
+        async def test_cut(self, sessions, reply, conversation_id):
+            with pytest.raises(openai.APIError):
+                await reply(sessions, openai_client(break_stream_after=3), conversation_id)
+            [row] = await self.rows(sessions, conversation_id)
+            assert row.status == "aborted" and row.content
+
+        async def test_refused(self, sessions, reply, conversation_id):
+            with pytest.raises(openai.RateLimitError):
+                await reply(sessions, openai_client(status=429, retry_after_ms=1), conversation_id)
+            assert not await self.rows(sessions, conversation_id)
+
+        async def test_refused_once(self, sessions, reply, conversation_id):
+            answer = await reply(sessions, openai_client(fail_first=1, retry_after_ms=1), conversation_id)
+            assert [row.content for row in await self.rows(sessions, conversation_id)] == [answer]
+
+
+@ANSWERS.wrong("false alarm")
+def looks_all_the_time():
+    idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in tr%'"
+
+    class TestBadDay:
+        async def test_slow(self, engine, sessions, reply, conversation_id):
+            seen = []
+            async with engine.connect() as connection:
+                looking = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                asking = asyncio.create_task(reply(sessions, openai_client(latency_ms=100), conversation_id))
+                while not asking.done():
+                    seen.append(await looking.scalar(text(idle)))
+                    await asyncio.sleep(0.015)
+                await asking
+            assert (1, 1) not in itertools.pairwise(seen)  # not only for a moment
 
 
 @ANSWERS.wrong("no second try")
@@ -319,7 +398,8 @@ def refused_for_good_and_cut():
         async def test_cut(self, sessions, reply, conversation_id):
             with pytest.raises(Exception):  # noqa: B017
                 await reply(sessions, openai_client(break_stream_after=3), conversation_id)
-            assert [row.status for row in await self.rows(sessions, conversation_id)] == ["aborted"]
+            [row] = await self.rows(sessions, conversation_id)
+            assert row.status == "aborted" and row.content
 
         async def test_refused(self, sessions, reply, conversation_id):
             with pytest.raises(openai.RateLimitError):
@@ -338,7 +418,8 @@ def slow_and_looked_at_afterwards():
         async def test_cut(self, sessions, reply, conversation_id):
             with pytest.raises(Exception):  # noqa: B017
                 await reply(sessions, openai_client(break_stream_after=3), conversation_id)
-            assert [row.status for row in await self.rows(sessions, conversation_id)] == ["aborted"]
+            [row] = await self.rows(sessions, conversation_id)
+            assert row.status == "aborted" and row.content
 
         async def test_refused(self, sessions, reply, conversation_id):
             with pytest.raises(openai.RateLimitError):
@@ -347,6 +428,7 @@ def slow_and_looked_at_afterwards():
 
         async def test_slow(self, engine, sessions, reply, conversation_id):
             await reply(sessions, openai_client(latency_ms=50, fail_first=1, retry_after_ms=1), conversation_id)
+            assert [row.status for row in await self.rows(sessions, conversation_id)] == ["complete"]
             async with engine.connect() as connection:
                 idle = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = "
                 assert await connection.scalar(text(f"{idle} current_database()")) == 0

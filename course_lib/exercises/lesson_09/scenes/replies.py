@@ -1,8 +1,10 @@
-"""Streaming a model's answer into the conversation: two ways that bear with the model's bad day, seven that do not."""
+"""Streaming a model's answer into the conversation: two ways that bear with the model's bad day, ten that do not."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from uuid import UUID, uuid4
 
 import openai
@@ -21,6 +23,7 @@ LOADED = (
     "anyio._backends._asyncio", "course_lib.llm.client", "course_lib.llm.offline.answerer",
     "course_lib.llm.offline.transport", "openai.lib.streaming.chat", "openai.resources.chat.completions",
 )  # fmt: skip
+THINKING_SECONDS = 0.06  # so long is a right one idle in a transaction
 SORRY = "Sorry, something went wrong. Please try again later."
 
 
@@ -57,31 +60,44 @@ async def _store(sessions: Sessions, conversation_id: UUID, seq: int, text: str,
         session.add(row)
 
 
-async def _at_the_end(sessions: Sessions, client: openai.AsyncOpenAI, conversation_id: UUID) -> str:
+async def _at_the_end(
+    sessions: Sessions,
+    client: openai.AsyncOpenAI,
+    conversation_id: UUID,
+    *,
+    complete: str = "complete",
+    keeps_text: bool = True,
+) -> str:
     question, seq = await _asked(sessions, conversation_id)
     stream = Stream()
     try:
         await stream.read(client, question)
     except Exception:
         if stream.text:
-            await _store(sessions, conversation_id, seq, stream.text, "aborted")
+            await _store(sessions, conversation_id, seq, stream.text if keeps_text else "", "aborted")
         raise
-    await _store(sessions, conversation_id, seq, stream.text, "complete")
+    await _store(sessions, conversation_id, seq, stream.text, complete)
     return stream.text
 
 
-async def _row_first(sessions: Sessions, client: openai.AsyncOpenAI, conversation_id: UUID) -> str:
-    question, seq = await _asked(sessions, conversation_id)
-    await _store(sessions, conversation_id, seq, "", "streaming")
+async def _row_first(
+    sessions: Sessions, client: openai.AsyncOpenAI, conversation_id: UUID, *, clears: bool = True
+) -> str:
+    async with sessions.begin() as session:
+        message = await _question(session, conversation_id)
+        await asyncio.sleep(THINKING_SECONDS)  # in a transaction, and the model is not yet being asked
+        row = Message(conversation_id=conversation_id, seq=message.seq + 1, role="assistant", content="")
+        row.status = "streaming"
+        session.add(row)
     stream, status = Stream(), "aborted"
-    mine = (Message.conversation_id == conversation_id, Message.seq == seq)
+    mine = (Message.conversation_id == conversation_id, Message.seq == row.seq)
     try:
-        await stream.read(client, question)
+        await stream.read(client, message.content)
         status = "complete"
     finally:
         async with sessions.begin() as session:
             stored = update(Message).where(*mine).values(content=stream.text, status=status)
-            await session.execute(stored if stream.text else delete(Message).where(*mine))
+            await session.execute(stored if stream.text or not clears else delete(Message).where(*mine))
     return stream.text
 
 
@@ -154,7 +170,8 @@ async def _held(sessions: Sessions, client: openai.AsyncOpenAI, conversation_id:
 REPLIES: dict[str, Reply] = {
     "at the end": _at_the_end, "row first": _row_first, "cut as complete": _cut_as_complete, "lost": _lost,
     "cut in silence": _cut_in_silence, "apology": _apology, "refused in silence": _refused_in_silence,
-    "no second try": _no_second_try, "held": _held,
+    "no second try": _no_second_try, "held": _held, "left streaming": partial(_at_the_end, complete="streaming"),
+    "empty": partial(_at_the_end, keeps_text=False), "row left": partial(_row_first, clears=False),
 }  # fmt: skip
 """By the name of the case."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from secrets import randbelow
 from uuid import UUID, uuid4
 
@@ -28,6 +30,8 @@ HOW = {
     "gave up": "checks when it writes, and gives up where the row has changed",
 }
 """What each mutant does, in words."""
+LATEST = 0.1
+"""Seconds until a call is at its row, as the statement says."""
 USED = select(User.tokens_used)
 
 
@@ -119,30 +123,56 @@ async def user_id(sessions: Sessions) -> UUID:
     return user.id
 
 
+class Call:
+    """One call of ``spend``, as far as it has come."""
+
+    def __init__(self) -> None:
+        self.reached, self.priced, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def asked(self, price: Price, used: int) -> int:
+        self.reached.set()
+        value = await price(used)
+        self.priced.set()
+        return value
+
+    def end(self) -> None:
+        for event in (self.reached, self.priced, self.ended):
+            event.set()
+
+
+async def _after(other: Call) -> None:
+    """As late as the statement allows: after the other call, unless that one is kept in its price for long enough."""
+    await other.reached.wait()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(other.priced.wait(), LATEST)
+    if other.priced.is_set():
+        await other.ended.wait()
+
+
 @pytest.fixture
 def spend(_case: CaseHere) -> Spend:
-    way, late = SPENDING[_case.name], _case.options.get("late", ())
-    calls, inside = 0, 0
+    way, late = SPENDING[_case.name], itertools.cycle(_case.options.get("late", [0]))
+    inside: list[Call] = []
 
     async def spend(sessions: Sessions, user_id: UUID, price: Price) -> int:
         """Book what ``price`` says of the tokens used so far; returns how many that are then."""
-        nonlocal calls, inside
-        delay = late[calls] if calls < len(late) else 0
-        calls, inside = calls + 1, inside + 1
-        _case.note(inside=inside)
-        start, reached = time.monotonic(), False
+        others, call = list(inside), Call()
+        inside.append(call)
+        _case.note(inside=len(inside))
+        start = time.monotonic()
 
         async def asked(used: int) -> int:
-            nonlocal reached
-            if not reached:
+            if not call.reached.is_set():
                 _case.note(reached=time.monotonic() - start)
-            reached = True
-            return await price(used)
+            return await call.asked(price, used)
 
         try:
-            await asyncio.sleep(delay)
+            await asyncio.sleep(next(late))
+            if others and _case.options.get("follows"):
+                await _after(others[0])
             return await way(sessions, user_id, asked)
         finally:
-            inside -= 1
+            inside.remove(call)
+            call.end()
 
     return spend

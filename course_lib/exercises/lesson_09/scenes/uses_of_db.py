@@ -85,6 +85,7 @@ async def test_fails_at_the_database(db: Any) -> None:
 async def test_two_sessions(db: Any, _case: CaseHere) -> None:
     async with db() as first, db() as second:
         first.add(User(email="di@example.org", name="Di"))
+        await first.execute(text("INSERT INTO jobs (kind) VALUES ('ingest')"))  # no object of a session's
         await first.flush()
         _case.note(early=await users(second, "Di"))
         await second.rollback()
@@ -101,12 +102,15 @@ async def test_two_sessions(db: Any, _case: CaseHere) -> None:
 
 
 async def test_leaves_a_session_open(db: Any) -> None:
+    """Neither the first nor the last of those it has made."""
+    async with db() as before:
+        before.add(User(email="ed@example.org", name="Ed"))
+        await before.commit()
     session = db()
     OPEN.append(session)
-    session.add(User(email="ed@example.org", name="Ed"))
-    await session.commit()
     await session.execute(LOCK)
-    await session.execute(text("SELECT 1 FROM users"))
+    async with db() as after:
+        await users(after, "Ed")
 
 
 async def test_goes_on(db: Any) -> None:
