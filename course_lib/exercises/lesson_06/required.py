@@ -181,7 +181,7 @@ class RequireModel(Exercise):
         attempt.expect("NOT VALID" not in found, "not validated", found=found)
         attempt.expect(found == "text NOT NULL DEFAULT 'unknown'::text", "wrong default", found=found)
         differences = now.since(before, without=[COLUMN])
-        attempt.expect(not differences, "something else", what=differences[0] if differences else "")
+        attempt.expect(not differences, "something else", what=str(differences[0]) if differences else "")
         attempt.expect(not changed, "rows changed", method="upgrade", count=changed, table="messages")
         await self._expect_rows(attempt, "upgrade", before, rows)
 
@@ -204,7 +204,7 @@ class RequireModel(Exercise):
         with calling_it(attempt, "no way back"):
             await environment.downgrade()
         for difference in (await look_at_catalogue(attempt)).since(before):
-            raise attempt.wrong("still there", what=difference)
+            raise attempt.wrong("still there", what=str(difference))
         after = await rows_of(attempt, before)
         changed = [table for table in rows if rows[table] != after[table]]
         attempt.expect(

@@ -119,7 +119,7 @@ class Difference:
 
     def __str__(self) -> str:
         if self.was is None:
-            return f"{self.thing} was not there before"
+            return f"{self.thing} is there, and was not before"
         if self.now is None:
             return f"{self.thing} is gone"
         return f"{self.thing} was {one_line(self.was)} and is {one_line(self.now)}"
