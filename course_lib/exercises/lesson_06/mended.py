@@ -210,9 +210,7 @@ def _without_text(documents: Documents) -> dict[Any, list[Any]]:
 
 def _made_ready(documents: Documents) -> dict[Any, list[Any]]:
     """As the way back leaves them, which may touch ``updated_at``."""
-    return {
-        id: [said, status.replace("archived", "ready"), row] for id, (said, status, _, row) in documents.items()
-    }
+    return {id: [said, status.replace("archived", "ready"), row] for id, (said, status, _, row) in documents.items()}
 
 
 async def _refusal(attempt: Attempt, **values: Any) -> Exception | None:

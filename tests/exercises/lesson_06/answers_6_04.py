@@ -217,7 +217,11 @@ class FillsThemAll(Steps):
 class TakesAnEmptyTextForNone(Steps):
     def steps(self):
         op.execute(DEFAULT)
-        while op.get_bind().exec_driver_sql(BATCH.format(size=500).replace("model IS NULL", "coalesce(model, '') = ''")).rowcount:
+        while (
+            op.get_bind()
+            .exec_driver_sql(BATCH.format(size=500).replace("model IS NULL", "coalesce(model, '') = ''"))
+            .rowcount
+        ):
             pass
         op.execute(NOT_VALID)
         op.execute(VALIDATE)

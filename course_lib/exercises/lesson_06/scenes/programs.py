@@ -45,7 +45,9 @@ class Program:
 
     async def read(self) -> Names:
         """All users but the crowd."""
-        return {id: name for id, name in await self._run("SELECT", f"SELECT id, {{column}} FROM users WHERE NOT {CROWD}")}
+        return {
+            id: name for id, name in await self._run("SELECT", f"SELECT id, {{column}} FROM users WHERE NOT {CROWD}")
+        }
 
     async def read_crowd(self) -> int:
         """How many of the crowd it finds under another name than theirs."""
