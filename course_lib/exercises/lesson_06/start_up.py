@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
 from course_lib.db import make_engine
-from course_lib.exercises.lesson_06.scenes.environment import Environment, private_environment
+from course_lib.exercises.lesson_06.scenes.environment import private_environment
 from course_lib.exercises.lesson_06.scenes.start_ups import (
     LOCK,
     LOCKED,
@@ -27,6 +26,7 @@ from course_lib.exercises.lesson_06.scenes.start_ups import (
     SleepsOnce,
     Upgrade,
     paces,
+    start,
 )
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
@@ -114,15 +114,17 @@ class MigrateAtStartUp(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         with private_environment(attempt) as environment, Intruder(attempt) as eyes:
             upgrade = Upgrade(attempt, environment, eyes)
-            _add(environment, MakesTable("first"), MakesIndex("first"))
+            environment.add(MakesTable("first"))
+            environment.add(MakesIndex("first"))
             await self._runs(attempt, upgrade)
-            _add(environment, MakesTable("second"))
+            environment.add(MakesTable("second"))
             await self._waits(attempt, upgrade)
-            _add(environment, MakesTable("third"), MakesIndex("third"))
+            environment.add(MakesTable("third"))
+            environment.add(MakesIndex("third"))
             await self._four_at_once(attempt, upgrade)
-            _add(environment, FailsOnce("fourth"))
+            environment.add(FailsOnce("fourth"))
             await self._fails(attempt, upgrade)
-            _add(environment, SleepsOnce("fifth"))
+            environment.add(SleepsOnce("fifth"))
             await self._is_cancelled(attempt, upgrade)
 
     async def _runs(self, attempt: Attempt, upgrade: Upgrade, options: dict[str, Any] = POOL) -> None:
@@ -146,7 +148,7 @@ class MigrateAtStartUp(Exercise):
         async def beside_another() -> None:
             with OtherInstance(attempt) as other:
                 other.lock()
-                running = _start(attempt, engine, upgrade)
+                running = start(attempt, engine, upgrade)
                 with paces(attempt) as asked:
                     await self._keeps_waiting(attempt, running, upgrade, asked)
             await self._comes_to_its_turn(attempt, running)
@@ -196,7 +198,7 @@ class MigrateAtStartUp(Exercise):
         upgrade.calls, upgrade.alone = 0, False
 
         async def four() -> list[Any]:
-            calls = [_start(attempt, engine, upgrade) for engine in engines]
+            calls = [start(attempt, engine, upgrade) for engine in engines]
             return await asyncio.gather(*calls, return_exceptions=True)
 
         outcomes = await self._scene(attempt, four)
@@ -233,12 +235,12 @@ class MigrateAtStartUp(Exercise):
         async def while_it_waits() -> None:
             with OtherInstance(attempt) as other:
                 other.lock()
-                running = _start(attempt, engine, upgrade)
+                running = start(attempt, engine, upgrade)
                 await self._between_two_looks(attempt, running)
                 await self._cancel(attempt, running, "waited")
 
         async def while_it_migrates() -> None:
-            running = _start(attempt, engine, upgrade)
+            running = start(attempt, engine, upgrade)
             while not running.done() and not (await attempt.sql(STANDS))[0][2]:
                 await asyncio.wait({running}, timeout=0.01)
             await self._cancel(attempt, running, "migrated")
@@ -294,18 +296,3 @@ class MigrateAtStartUp(Exercise):
         while count := attempt.connections():
             attempt.expect(time.monotonic() < patience, "connections left", ended=ended, count=count)
             await asyncio.sleep(0.01)
-
-
-def _add(environment: Environment, *migrations: Any) -> None:
-    for migration in migrations:
-        environment.add(migration)
-
-
-def _start(attempt: Attempt, engine: AsyncEngine, upgrade: Upgrade) -> asyncio.Future[Any]:
-    """One instance, beside others."""
-
-    async def one() -> Any:
-        answered = attempt.answer(engine, upgrade)
-        return await answered if inspect.isawaitable(answered) else answered
-
-    return asyncio.ensure_future(one())

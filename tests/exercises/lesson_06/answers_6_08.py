@@ -252,7 +252,7 @@ async def every_ten_seconds(engine, upgrade):
     async with engine.connect() as guard:
         await guard.execution_options(isolation_level="AUTOCOMMIT")
         while not await guard.scalar(TRY):
-            await asyncio.sleep(10)
+            await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=10)
         try:
             await run(engine, upgrade)
         finally:

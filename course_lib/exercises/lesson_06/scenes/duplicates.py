@@ -98,7 +98,8 @@ def _row(user: UUID, content_hash: str | None, status: str, created_at: datetime
 def _jobs(documents: Sequence[UUID]) -> list[dict[str, Any]]:
     now = datetime.now(UTC)
     return [
-        {"id": uuid4(), "kind": "embed", "document_id": document, "payload": {"n": place}, "status": JOB_STATUSES[place % 4],
+        {"id": uuid4(), "kind": "embed", "document_id": document, "payload": {"n": place},
+         "status": JOB_STATUSES[place % 4],
          "attempts": 0, "max_attempts": 5, "run_after": now, "created_at": now, "updated_at": now}
         for place, document in enumerate([*documents, *documents[::3], None])
     ]  # fmt: skip

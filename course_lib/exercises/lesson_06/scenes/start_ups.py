@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from alembic import op
 from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from course_lib.exercises.lesson_06.scenes.environment import Environment
 from course_lib.judging.attempt import Attempt
@@ -156,3 +158,13 @@ class OtherInstance(Intruder):
 
     def lock(self) -> None:
         self.value("SELECT pg_advisory_lock(%s)", LOCK)
+
+
+def start(attempt: Attempt, engine: AsyncEngine, upgrade: Upgrade) -> asyncio.Future[Any]:
+    """One instance, beside others."""
+
+    async def one() -> Any:
+        answered = attempt.answer(engine, upgrade)
+        return await answered if inspect.isawaitable(answered) else answered
+
+    return asyncio.ensure_future(one())

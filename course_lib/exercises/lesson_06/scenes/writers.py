@@ -176,9 +176,10 @@ class Talk:
         self._ids |= dict(zip(texts, ids, strict=True))
         self.last = ids[-1]
         first = await self.attempt.value("SELECT coalesce(max(seq), 0) + 1 FROM messages")
+        shuffled = sorted(zip(ids, texts, strict=True), key=lambda _: randbelow(1 << 30))
         await add_rows(self.attempt, "messages", [
             {"id": id, "conversation_id": self.conversation, "seq": seq, "role": "user", "content": text}
-            for seq, (id, text) in enumerate(sorted(zip(ids, texts, strict=True), key=lambda _: randbelow(1 << 30)), first)
+            for seq, (id, text) in enumerate(shuffled, first)
         ])  # fmt: skip
 
     async def rows(self) -> dict[UUID, Row]:
