@@ -35,8 +35,8 @@ USED = """
     WHERE title = :title
 """
 DOCUMENTS = """
-    SELECT id, {failure}, status, updated_at, ROW(user_id, source, title, content_hash, meta, created_at)::text FROM documents
-    ORDER BY id
+    SELECT id, {failure}, status, updated_at, ROW(user_id, source, title, content_hash, meta, created_at)::text
+    FROM documents ORDER BY id
 """
 
 

@@ -25,7 +25,8 @@ IS_CHECKED = re.compile(r"CHECK (?!.* OR ).*\bmodel IS NOT NULL\b(?!.*\(not vali
 CONVERSATION = "INSERT INTO conversations (user_id, title) VALUES (:user, 'A long one') RETURNING id"
 FILL = """
     INSERT INTO messages (conversation_id, seq, role, content, model)
-    SELECT CAST(:conversation AS uuid), n, 'user', 'Message ' || n, CASE WHEN n % 40 = 0 THEN (ARRAY['model-1', '', ' '])[1 + n % 3] END
+    SELECT CAST(:conversation AS uuid), n, 'user', 'Message ' || n,
+        CASE WHEN n % 40 = 0 THEN (ARRAY['model-1', '', ' '])[1 + n % 3] END
     FROM generate_series(1, :rows) AS n
 """
 AS_IT_WAS = ("CREATE SCHEMA earlier", "CREATE TABLE earlier.messages AS SELECT * FROM messages")
