@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from secrets import choice, randbelow
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,11 +11,13 @@ from sqlalchemy.exc import NoResultFound
 from sqlalchemy.orm.exc import ObjectDeletedError, StaleDataError
 
 from course_lib.exercises.lesson_06.scenes.writers import MOST_CHANGED, SPOKEN, DetectorDown, Row, Seen, Talk
+from course_lib.judging.asking import while_another_writes
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.races import sessions_of
 from course_lib.judging.trouble import behind
 
+HOLD = "SELECT FROM messages WHERE id = :id FOR UPDATE"
 UNTOLD = 9  # messages at the beginning of which nobody can tell the language: more than any batch
 MISSED = (StaleDataError, ObjectDeletedError, NoResultFound)
 BEFORE_IT_FAILS = UNTOLD + 16  # texts that ``detect`` tells
@@ -92,6 +95,8 @@ class Backfill(Exercise):
         await self._runs(attempt, talk, 3 + randbelow(2), writing=True)
         await talk.add([choice(SPOKEN), None, choice(SPOKEN)])
         await self._runs(attempt, talk, 1, writing=False)
+        await talk.add([choice(SPOKEN)] * 3, alike=True)
+        await self._runs(attempt, talk, 2, writing=False, held=True)
 
     async def _is_interrupted(self, attempt: Attempt, talk: Talk, size: int) -> None:
         before = await talk.rows()
@@ -111,10 +116,12 @@ class Backfill(Exercise):
         lost = sum(content not in stored for content in told)
         attempt.expect(lost <= size, "lost work", told=len(told), lost=lost, size=size)
 
-    async def _runs(self, attempt: Attempt, talk: Talk, size: int, *, writing: bool) -> None:
+    async def _runs(self, attempt: Attempt, talk: Talk, size: int, *, writing: bool, held: bool = False) -> None:
+        """One call; if ``held``, somebody holds a message without a language until it is waited for."""
         before = await talk.rows()
-        with talk.detector(writing=writing) as (detect, seen):
-            await self._call(attempt, talk, detect, seen, size)
+        with talk.detector(writing=writing, held=held) as (detect, seen):
+            call = partial(self._call, attempt, talk, detect, seen, size)
+            await (while_another_writes(attempt, HOLD, {"id": talk.last}, call) if held else call())
         had = {row.content for row in before.values() if row.mine and row.language is not None}
         again = len(had & seen.times.keys())
         attempt.expect(not again, "asked again", count=again)

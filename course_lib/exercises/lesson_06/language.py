@@ -150,7 +150,7 @@ class AddLanguage(Exercise):
             attempt.expect(COLUMN in now, "column missing")
             attempt.expect(now.get(*COLUMN) == "text", "wrong column", found=now.get(*COLUMN))
         for difference in now.since(before, without=[COLUMN] if method == "upgrade" else []):
-            raise attempt.wrong("something else", method=method, what=difference)
+            raise attempt.wrong("something else", method=method, what=str(difference))
         for table, print_ in (await rows_of(attempt, before)).items():
             attempt.expect(print_ == rows[table], "rows changed", method=method, table=table)
 

@@ -5,21 +5,34 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
-from uuid import UUID
+from uuid import UUID, uuid4
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.exercises.lesson_06.scenes.catalogue import Catalogue, look_at_catalogue, rows_of
 from course_lib.exercises.lesson_06.scenes.environment import Environment, environment_in_steps
-from course_lib.exercises.lesson_06.scenes.programs import Failed, Names, Program
+from course_lib.exercises.lesson_06.scenes.gates import Gates, refusal
+from course_lib.exercises.lesson_06.scenes.programs import ADD_CROWD, CROWD, Failed, Names, Program
 from course_lib.judging.asking import while_another_writes
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.staging import add_user, new_name
+from course_lib.judging.quoting import message_of
+from course_lib.judging.staging import add_user, new_email, new_name
 
 STEPS = ("expand", "backfill", "contract")
 OLD, NEW = ("column", "users.name"), ("column", "users.display_name")
-NAMES = "SELECT id, name FROM users"
-REST = "SELECT id, CAST(to_jsonb(u) - 'name' - 'display_name' AS text) FROM users AS u"
-RENAME = "UPDATE users SET name = :name WHERE id = :id"
+NAMES = f"SELECT id, name FROM users WHERE NOT {CROWD}"
+REST = """
+    SELECT md5(string_agg(CAST(to_jsonb(u) - 'name' - 'display_name' AS text), '' ORDER BY id)) FROM users AS u
+    WHERE id IS DISTINCT FROM CAST(:without AS uuid)
+"""
+BUSY = """
+    WITH added AS (INSERT INTO users (id, email, name) VALUES (:added, :email, :also)),
+    used AS (UPDATE users SET tokens_used = tokens_used WHERE id = :held)
+    UPDATE users SET name = :name WHERE id = :id
+"""
+ADD_BY_NEW = "INSERT INTO users (email, display_name) VALUES (:email, :name)"
 
 
 class RenameName(Exercise):
@@ -77,12 +90,15 @@ class RenameName(Exercise):
         "old column": "After `contract` the table `users` still has the column `name`. | Nobody uses it any more.",
         "another column": "After `contract` `display_name` is {now}, and `name` was {was}. "
         "| What held for the one holds for the other.",
+        "new program fails meanwhile": "While `contract` ran, the new program's INSERT failed: {said}. "
+        "| Steps that are committed one by one are seen one by one.",
         "left over": "After `contract` the {what}. | A trigger, and also its function: neither goes with the column.",
         "something else": "After `contract` the {what}. | A rename changes the name of a column.",
         "rows changed": "`{step}` changed rows of `{table}`. | Names are all that it is about.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
+        await attempt.sql(ADD_CROWD)
         before, names = await look_at_catalogue(attempt), await _names(attempt)
         old, new = Program(attempt, "old", "name", names), Program(attempt, "new", "display_name", names)
         with environment_in_steps(attempt, *STEPS) as (environment, ids):
@@ -91,22 +107,26 @@ class RenameName(Exercise):
             async with self._step(attempt, before, "expand"):
                 await environment.upgrade(ids["expand"])
             await self._expand_is_over(attempt, old, names, people)
-            async with self._step(attempt, before, "backfill"):
-                await self._fill_in(attempt, environment, ids["backfill"], names, people[0])
+            async with self._step(attempt, before, "backfill", without=(added := uuid4())):
+                await self._fill_in(attempt, environment, ids["backfill"], names, people, added)
             await self._backfill_is_over(attempt, old, new, names, people)
             await self._both_run(attempt, old, new, names, people)
             async with self._step(attempt, before, "contract"):
-                await environment.upgrade(ids["contract"])
+                refused = await self._contract(attempt, environment, ids["contract"])
             await self._contract_is_over(attempt, new, names, before)
+            said = message_of(refused).rstrip(".") if refused else ""
+            attempt.expect(refused is None, "new program fails meanwhile", said=said)
 
     @asynccontextmanager
-    async def _step(self, attempt: Attempt, before: Catalogue, step: str) -> AsyncIterator[None]:
-        """One migration, which leaves alone what is not a name."""
-        users, rows = dict(map(tuple, await attempt.sql(REST))), await rows_of(attempt, before)
+    async def _step(
+        self, attempt: Attempt, before: Catalogue, step: str, without: UUID | None = None
+    ) -> AsyncIterator[None]:
+        """One migration, which leaves alone what is not a name; ``without`` a user that a program adds meanwhile."""
+        users, rows = await attempt.value(REST, without=without), await rows_of(attempt, before)
         yield
         others = await rows_of(attempt, before)
         changed = [table for table in rows if table != "users" and others[table] != rows[table]]
-        same = dict(map(tuple, await attempt.sql(REST))) == users
+        same = await attempt.value(REST, without=without) == users
         attempt.expect(same and not changed, "rows changed", step=step, table=changed[0] if changed else "users")
 
     @asynccontextmanager
@@ -133,12 +153,28 @@ class RenameName(Exercise):
         await self._expect_names(attempt, old, "expand", names)
 
     async def _fill_in(
-        self, attempt: Attempt, environment: Environment, revision: str, names: Names, busy: UUID
+        self, attempt: Attempt, environment: Environment, revision: str, names: Names, people: list[UUID], added: UUID
     ) -> None:
-        """The old program has given a user another name, and commits when the backfill stands at the row."""
-        names[busy] = new_name()
-        values = {"name": names[busy], "id": busy}
-        await while_another_writes(attempt, RENAME, values, lambda: environment.upgrade(revision))
+        """The old program has renamed a user, changed another one and added a third, and commits in the middle of it.
+
+        That is, when the backfill stands at one of the rows; the statement that does so does not see the third.
+        """
+        busy, *_, held = people
+        names[busy], names[added] = new_name(), new_name()
+        values = {"name": names[busy], "id": busy, "held": held}
+        values |= {"added": added, "email": new_email(), "also": names[added]}
+        await while_another_writes(attempt, BUSY, values, lambda: environment.upgrade(revision))
+
+    async def _contract(self, attempt: Attempt, environment: Environment, revision: str) -> DBAPIError | None:
+        """Why an INSERT of the new program failed between its transactions; None where none did."""
+        refused: list[DBAPIError | None] = []
+
+        async def visit(session: AsyncSession) -> None:
+            values = {"email": new_email(), "name": new_name()}
+            refused.append(await refusal(session, ADD_BY_NEW, keep=False, **values))
+
+        await Gates(attempt, "users", visit).let_through(lambda: environment.upgrade(revision))
+        return next((error for error in refused if error is not None), None)
 
     async def _backfill_is_over(
         self, attempt: Attempt, old: Program, new: Program, names: Names, people: list[UUID]
@@ -154,6 +190,10 @@ class RenameName(Exercise):
         attempt.expect(not empty, "not filled", count=len(empty))
         other = _different(found[1], others)
         attempt.expect(not other, "old name", count=len(other))
+        for program, mistake in ((old, "names lost"), (new, "not filled")):
+            async with self._running(attempt, program, "backfill"):
+                count = await program.read_crowd()
+            attempt.expect(not count, mistake, step="backfill", which=program.which, count=count)
         for program, seen in zip((old, new), found, strict=True):
             stored = seen.get(people[0])
             attempt.expect(stored == names[people[0]], "overwritten", which=program.which, stored=stored)

@@ -5,26 +5,28 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.exercises.lesson_06.scenes.catalogue import Catalogue, look_at_catalogue, rows_of
 from course_lib.exercises.lesson_06.scenes.environment import Environment, environment_of
-from course_lib.exercises.lesson_06.scenes.gates import Gates, Interrupted, Step, refusal
+from course_lib.exercises.lesson_06.scenes.gates import Gates, Hold, Interrupted, Step, refusal
 from course_lib.judging.asking import NOT_NULL, calling_it
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.exercise import Exercise
+from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import kind_of, message_of
 from course_lib.judging.staging import add_user
 
 MOST = 1_000  # rows that one transaction may change, as the statement says
-ROWS = 2_600
+ROWS = 1_400
 COLUMN = ("column", "messages.model")
 IS_CHECKED = re.compile(r"CHECK (?!.* OR ).*\bmodel IS NOT NULL\b(?!.*\(not validated\))")
 
 CONVERSATION = "INSERT INTO conversations (user_id, title) VALUES (:user, 'A long one') RETURNING id"
 FILL = """
     INSERT INTO messages (conversation_id, seq, role, content, model)
-    SELECT CAST(:conversation AS uuid), n, 'user', 'Message ' || n, CASE WHEN n % 40 = 0 THEN 'model-' || n % 3 END
+    SELECT CAST(:conversation AS uuid), n, 'user', 'Message ' || n,
+        CASE WHEN n % 40 = 0 THEN (ARRAY['model-1', '', ' '])[1 + n % 3] END
     FROM generate_series(1, :rows) AS n
 """
 AS_IT_WAS = ("CREATE SCHEMA earlier", "CREATE TABLE earlier.messages AS SELECT * FROM messages")
@@ -50,11 +52,21 @@ FILLED = """
 """
 COMPARED = """
     SELECT count(*) FILTER (WHERE m.id IS NULL OR to_jsonb(m) - 'model' <> to_jsonb(t) - 'model') AS changed,
-        count(*) FILTER (WHERE t.model <> coalesce(m.model, '')) AS lost,
+        count(*) FILTER (WHERE t.model IS NOT NULL AND m.model IS DISTINCT FROM t.model) AS lost,
         count(*) FILTER (WHERE t.model IS NULL AND m.model <> 'unknown') AS wrong,
         max(m.model) FILTER (WHERE t.model IS NULL AND m.model <> 'unknown') AS stored
     FROM earlier.messages AS t LEFT JOIN messages AS m USING (id)
 """
+HOLD = """
+    DO $$ BEGIN
+        LOCK TABLE messages IN ROW EXCLUSIVE MODE;
+        UPDATE messages SET content = content
+        WHERE conversation_id = '{conversation}' AND seq = {last} AND model IS NULL;
+    END $$
+"""
+AGAIN = "UPDATE messages SET model = NULL WHERE seq IN (7, 1 + CAST(:rows AS int) / 3)"
+PROGRESS = "SELECT coalesce(sum(rows), 0)::int FROM earlier.filled"
+HALF_WAY = "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'messages'::regclass AND NOT convalidated)"
 NULLS = "SELECT count(*) FROM messages WHERE model IS NULL"
 FILE = "SELECT pg_relation_filenode('messages')"
 
@@ -66,7 +78,7 @@ AS_NOW = """
 EDIT = """
     UPDATE messages SET content = content WHERE id IN (
         SELECT id FROM messages WHERE model IS NULL AND conversation_id = CAST(:conversation AS uuid)
-            AND seq IN (1, CAST(:rows AS int) / 2 + 1, CAST(:rows AS int) - 1)
+            AND seq IN (1, CAST(:rows AS int) / 2 + 1)
         FOR UPDATE SKIP LOCKED
     )
 """
@@ -105,6 +117,10 @@ class RequireModel(Exercise):
         "not written": "`{method}` of `RequireModel` is not written yet. | The way back is short here.",
         "error swallowed": "One of its statements was cancelled, and Alembic took the revision for done, although the "
         "column still takes NULL. | Let the error go on, or try again: nobody looks at a revision that is recorded.",
+        "passed over": "While somebody held a message without a model, `upgrade` went on to the constraint without it. "
+        "| SKIP LOCKED finds no row where all that are left are held. Wait for them.",
+        "not again": "A statement of `upgrade` was cancelled while it waited for its lock; run once more, it raised "
+        "{error}: {said}. | What had been committed by then is there. Look before you add, or drop it IF EXISTS.",
         "left behind": "`upgrade` raised {error}: {said}. "
         "| The program goes on writing rows without a model while you fill the old ones. What stops that first?",
         "writer refused": "While it ran, the program that runs now sent {what}, which failed with {error}: {said}. "
@@ -142,32 +158,56 @@ class RequireModel(Exercise):
         before, file = await look_at_catalogue(attempt), await attempt.value(FILE)
         rows = await rows_of(attempt, before)
 
+        def expect_edit(error: DBAPIError | None) -> None:
+            attempt.expect(error is None or not gates.passed_over, "passed over")
+            _expect_no_refusal(attempt, "an UPDATE of an older message", error)
+
         async def visit(session: AsyncSession) -> None:
             """The program that runs now writes a message, and changes old ones."""
-            edit = await refusal(session, EDIT, keep=False, conversation=str(long), rows=ROWS)
-            _expect_no_refusal(attempt, "an UPDATE of an older message", edit)
+            expect_edit(await refusal(session, EDIT, keep=False, conversation=str(long), rows=ROWS))
             post = await refusal(session, AS_NOW, conversation=str(others))
             _expect_no_refusal(attempt, "an INSERT that does not name the column", post)
 
+        hold = Hold(HOLD.format(conversation=long, last=ROWS - 1), PROGRESS, expect_edit)
+        gates = Gates(attempt, "messages", visit, hold)
         with environment_of(attempt) as environment:
             await self._fails_aloud(attempt, environment)
-            gates = Gates(attempt, "messages", visit)
-            with calling_it(attempt, "left behind", saying=NOT_NULL):
-                await gates.let_through(environment.upgrade)
+            await self._goes_up(attempt, environment, gates)
             await self._look(attempt, before, rows)
             attempt.expect(await attempt.value(FILE) == file, "rewritten")
             await self._expect_small_steps(attempt, gates.steps)
             await self._comes_back(attempt, environment, before)
+            await self._is_run_again(attempt, environment, before)
+
+    async def _goes_up(self, attempt: Attempt, environment: Environment, gates: Gates) -> None:
+        try:
+            with calling_it(attempt, "left behind", saying=NOT_NULL):
+                await gates.let_through(environment.upgrade)
+        except Wrong as wrong:
+            attempt.expect(wrong.mistake != "left behind" or not gates.passed_over, "passed over")
+            raise
 
     async def _fails_aloud(self, attempt: Attempt, environment: Environment) -> None:
         """A statement that is cancelled is tried again, or the revision is not taken for done."""
-        interrupted = Interrupted(attempt, "messages")
+        if not await self._is_interrupted(attempt, Interrupted(attempt, "messages"), environment):
+            with calling_it(attempt, "no way back"):
+                await environment.downgrade()
+
+    async def _is_run_again(self, attempt: Attempt, environment: Environment, before: Catalogue) -> None:
+        """Interrupted where something of it is in the catalogue already, and once more."""
+        await attempt.sql(AGAIN, rows=ROWS)
+        if await self._is_interrupted(attempt, Interrupted(attempt, "messages", HALF_WAY), environment):
+            with calling_it(attempt, "not again"):
+                await environment.upgrade()
+        self._expect_column(attempt, await look_at_catalogue(attempt), before)
+
+    async def _is_interrupted(self, attempt: Attempt, interrupted: Interrupted, environment: Environment) -> bool:
+        """Whether it raised; if not, it has done its work."""
         await interrupted.run(environment.upgrade)
         if not interrupted.raised:
             done = _is_valid(await look_at_catalogue(attempt))
             attempt.expect(done or not interrupted.cancelled, "error swallowed")
-            with calling_it(attempt, "no way back"):
-                await environment.downgrade()
+        return interrupted.raised
 
     async def _look(self, attempt: Attempt, before: Catalogue, rows: dict[str, str]) -> None:
         now = await look_at_catalogue(attempt)
@@ -177,13 +217,17 @@ class RequireModel(Exercise):
         attempt.expect(not lost, "value lost", count=lost)
         attempt.expect(not nulls, "nulls left", count=nulls)
         attempt.expect(not wrong, "wrong value", count=wrong, stored=stored)
+        self._expect_column(attempt, now, before)
+        attempt.expect(not changed, "rows changed", method="upgrade", count=changed, table="messages")
+        await self._expect_rows(attempt, "upgrade", before, rows)
+
+    def _expect_column(self, attempt: Attempt, now: Catalogue, before: Catalogue) -> None:
+        found = now.get(*COLUMN) or "gone"
         attempt.expect("NOT NULL" in found, "nullable")
         attempt.expect("NOT VALID" not in found, "not validated", found=found)
         attempt.expect(found == "text NOT NULL DEFAULT 'unknown'::text", "wrong default", found=found)
         differences = now.since(before, without=[COLUMN])
-        attempt.expect(not differences, "something else", what=differences[0] if differences else "")
-        attempt.expect(not changed, "rows changed", method="upgrade", count=changed, table="messages")
-        await self._expect_rows(attempt, "upgrade", before, rows)
+        attempt.expect(not differences, "something else", what=str(differences[0]) if differences else "")
 
     async def _expect_rows(self, attempt: Attempt, method: str, before: Catalogue, rows: dict[str, str]) -> None:
         """Of the other tables; ``messages`` and what the judge writes down change."""
@@ -204,7 +248,7 @@ class RequireModel(Exercise):
         with calling_it(attempt, "no way back"):
             await environment.downgrade()
         for difference in (await look_at_catalogue(attempt)).since(before):
-            raise attempt.wrong("still there", what=difference)
+            raise attempt.wrong("still there", what=str(difference))
         after = await rows_of(attempt, before)
         changed = [table for table in rows if rows[table] != after[table]]
         attempt.expect(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
@@ -12,10 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
 from course_lib.db import make_engine
-from course_lib.exercises.lesson_06.scenes.environment import Environment, private_environment
+from course_lib.exercises.lesson_06.scenes.environment import private_environment
 from course_lib.exercises.lesson_06.scenes.start_ups import (
     LOCK,
     LOCKED,
+    LONGEST_PAUSE,
+    STANDS,
+    THERE,
     FailsOnce,
     MakesIndex,
     MakesTable,
@@ -23,6 +25,8 @@ from course_lib.exercises.lesson_06.scenes.start_ups import (
     OtherInstance,
     SleepsOnce,
     Upgrade,
+    paces,
+    start,
 )
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
@@ -34,23 +38,6 @@ POOL: dict[str, Any] = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 2}
 WAITS, LOOKS = 0.35, 20  # seconds, and looks at the least, after which a transaction was not open by chance
 QUIET = 3  # looks of ours without a statement of its, within a pause
 PAUSE, PATIENCE = 0.04, 2.0  # seconds between two tries; the task says .05 and 1
-STANDS = """
-    SELECT
-        EXISTS (
-            SELECT FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
-            WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted
-        ),
-        array(
-            SELECT pid || ' ' || xact_start FROM pg_stat_activity
-            WHERE datname = current_database() AND state LIKE 'idle in transaction%'
-        ),
-        EXISTS (
-            SELECT FROM pg_stat_activity
-            WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep%'
-        )
-"""
-INVALID = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
-THERE = "SELECT to_regclass(:name) IS NOT NULL"
 
 
 class MigrateAtStartUp(Exercise):
@@ -100,6 +87,10 @@ class MigrateAtStartUp(Exercise):
         "| AUTOCOMMIT for the connection that asks, or a rollback after each try.",
         "hammers": "While it waited, it sent {count} statements in {seconds} seconds. "
         "| `await asyncio.sleep(0.1)` between two tries.",
+        "looks seldom": "While it waited, it paused for {seconds} seconds. "
+        "| At least once a second: whoever starts is not there yet.",
+        "short pauses": "While it waited, {count} of its pauses were shorter than .05 seconds. "
+        "| `await asyncio.sleep(0.1)` between two tries.",
         "too late": f"The instance that held the lock {LOCK} had ended, and in {{seconds}} seconds it did not look. "
         "| Ask again at least once a second.",
         "given back": f"When `upgrade` was over, the lock {LOCK} was not held any more. "
@@ -112,6 +103,7 @@ class MigrateAtStartUp(Exercise):
         "connections left": "It had {ended}, and {count} connection(s) were not given back. "
         "| `async with engine.connect()`",
         "swallowed": "A migration failed with an error, and `migrate` returned. | The instance must not start then.",
+        "wrapped": "A migration failed with {one}, and `migrate` raised {other}. | Let it through as it is.",
         "half done": "A migration failed half-way, and the table that it had made is there. "
         "| On an AUTOCOMMIT connection its transaction is none. One connection for the lock, another for `upgrade`.",
         "not again": "A migration had failed; called again, `migrate` raised {error}. | What did the first call leave?",
@@ -122,15 +114,17 @@ class MigrateAtStartUp(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         with private_environment(attempt) as environment, Intruder(attempt) as eyes:
             upgrade = Upgrade(attempt, environment, eyes)
-            _add(environment, MakesTable("first"), MakesIndex("first"))
+            environment.add(MakesTable("first"))
+            environment.add(MakesIndex("first"))
             await self._runs(attempt, upgrade)
-            _add(environment, MakesTable("second"))
+            environment.add(MakesTable("second"))
             await self._waits(attempt, upgrade)
-            _add(environment, MakesTable("third"), MakesIndex("third"))
+            environment.add(MakesTable("third"))
+            environment.add(MakesIndex("third"))
             await self._four_at_once(attempt, upgrade)
-            _add(environment, FailsOnce("fourth"))
+            environment.add(FailsOnce("fourth"))
             await self._fails(attempt, upgrade)
-            _add(environment, SleepsOnce("fifth"))
+            environment.add(SleepsOnce("fifth"))
             await self._is_cancelled(attempt, upgrade)
 
     async def _runs(self, attempt: Attempt, upgrade: Upgrade, options: dict[str, Any] = POOL) -> None:
@@ -154,15 +148,18 @@ class MigrateAtStartUp(Exercise):
         async def beside_another() -> None:
             with OtherInstance(attempt) as other:
                 other.lock()
-                running = _start(attempt, engine, upgrade)
-                await self._keeps_waiting(attempt, running, upgrade)
+                running = start(attempt, engine, upgrade)
+                with paces(attempt) as asked:
+                    await self._keeps_waiting(attempt, running, upgrade, asked)
             await self._comes_to_its_turn(attempt, running)
 
         await self._scene(attempt, beside_another)
         await self._expect_done(attempt, upgrade)
         await self._expect_clean(attempt, "returned", engine)
 
-    async def _keeps_waiting(self, attempt: Attempt, running: asyncio.Future[Any], upgrade: Upgrade) -> None:
+    async def _keeps_waiting(
+        self, attempt: Attempt, running: asyncio.Future[Any], upgrade: Upgrade, asked: dict[int, float]
+    ) -> None:
         """Nothing of it stands in the way of the instance that it waits for."""
         start, looks, calls = time.monotonic(), 0, upgrade.calls
         opened: dict[str, int] = {}
@@ -179,7 +176,11 @@ class MigrateAtStartUp(Exercise):
             looks += 1
             await asyncio.wait({running}, timeout=0.01)
         attempt.expect(max(opened.values(), default=0) < looks / 2, "open while it waits")
-        seconds, count = time.monotonic() - start, len(attempt.log.statements)
+        *pauses, _ = asked.values() or [0.0]
+        seconds, count = time.monotonic() - start + 0.9 * sum(pauses), len(attempt.log.statements)
+        longest, short = max(asked.values(), default=0.0), sum(pause < PAUSE for pause in pauses)
+        attempt.expect(longest <= LONGEST_PAUSE, "looks seldom", seconds=f"{longest:.1f}")
+        attempt.expect(short < 2, "short pauses", count=short)
         attempt.expect(count <= 4 + 2 * seconds / PAUSE, "hammers", count=count, seconds=f"{seconds:.1f}")
 
     async def _comes_to_its_turn(self, attempt: Attempt, running: asyncio.Future[Any]) -> None:
@@ -197,7 +198,7 @@ class MigrateAtStartUp(Exercise):
         upgrade.calls, upgrade.alone = 0, False
 
         async def four() -> list[Any]:
-            calls = [_start(attempt, engine, upgrade) for engine in engines]
+            calls = [start(attempt, engine, upgrade) for engine in engines]
             return await asyncio.gather(*calls, return_exceptions=True)
 
         outcomes = await self._scene(attempt, four)
@@ -216,6 +217,8 @@ class MigrateAtStartUp(Exercise):
         except Wrong as wrong:
             if not any(isinstance(error, Mishap) for error in behind(wrong.__cause__)):
                 raise
+            other = wrong.__cause__
+            attempt.expect(isinstance(other, Mishap), "wrapped", one=Mishap.__name__, other=kind_of(other))
         else:
             raise attempt.wrong("swallowed")
         await self._expect_clean(attempt, "raised what `upgrade` had raised", engine)
@@ -232,12 +235,12 @@ class MigrateAtStartUp(Exercise):
         async def while_it_waits() -> None:
             with OtherInstance(attempt) as other:
                 other.lock()
-                running = _start(attempt, engine, upgrade)
+                running = start(attempt, engine, upgrade)
                 await self._between_two_looks(attempt, running)
                 await self._cancel(attempt, running, "waited")
 
         async def while_it_migrates() -> None:
-            running = _start(attempt, engine, upgrade)
+            running = start(attempt, engine, upgrade)
             while not running.done() and not (await attempt.sql(STANDS))[0][2]:
                 await asyncio.wait({running}, timeout=0.01)
             await self._cancel(attempt, running, "migrated")
@@ -293,18 +296,3 @@ class MigrateAtStartUp(Exercise):
         while count := attempt.connections():
             attempt.expect(time.monotonic() < patience, "connections left", ended=ended, count=count)
             await asyncio.sleep(0.01)
-
-
-def _add(environment: Environment, *migrations: Any) -> None:
-    for migration in migrations:
-        environment.add(migration)
-
-
-def _start(attempt: Attempt, engine: AsyncEngine, upgrade: Upgrade) -> asyncio.Future[Any]:
-    """One instance, beside others."""
-
-    async def one() -> Any:
-        answered = attempt.answer(engine, upgrade)
-        return await answered if inspect.isawaitable(answered) else answered
-
-    return asyncio.ensure_future(one())

@@ -12,7 +12,7 @@ from course_lib.exercises.lesson_06.scenes.catalogue import Catalogue, look_at_c
 from course_lib.exercises.lesson_06.scenes.duplicates import Library, add_duplicates, upload_again
 from course_lib.exercises.lesson_06.scenes.environment import Environment, environment_of
 from course_lib.exercises.lesson_06.scenes.steady_writers import InTheWay, SteadyWriters
-from course_lib.judging.asking import UNIQUE, calling_it
+from course_lib.judging.asking import NOT_AVAILABLE, UNIQUE, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import kind_of
@@ -21,6 +21,10 @@ from course_lib.judging.trouble import behind, sqlstate_of
 NAME = "uq_documents_user_id_content_hash"
 INDEX = ("index", NAME)
 BUILD = f"CREATE UNIQUE INDEX CONCURRENTLY {NAME} ON documents (user_id, content_hash)"
+OF_OTHERS = (  # an INVALID index on another table, which is not this migration's to mend
+    "CREATE INDEX ix_messages_content_hash ON messages (md5(content))",
+    "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_messages_content_hash'::regclass",
+)
 FOUND = f"""
     SELECT indisvalid AND indisready, indisunique, indnullsnotdistinct, pg_get_expr(indpred, indrelid),
         array(
@@ -76,6 +80,8 @@ class UniqueHashes(Exercise):
         "in the way": "While somebody's transaction had written to `documents`, `{method}` waited for a lock of the "
         "table, {mode}. "
         "| All who write after that wait behind it. CONCURRENTLY, for what is built and for what is dropped.",
+        "gave up": "Somebody's transaction stayed open for a second, and `{method}` raised {error}: {said}. "
+        "| A build waits for every transaction that may have written, and keeps nobody waiting. It needs no limit.",
         "no index": "After `upgrade` there is no index `{name}`. | The name is in the task.",
         "invalid": "After `upgrade` the index `{name}` is INVALID. "
         "| IF NOT EXISTS looks at the name alone, and an error that is swallowed builds nothing.",
@@ -102,6 +108,8 @@ class UniqueHashes(Exercise):
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
+        for statement in OF_OTHERS:
+            await attempt.sql(statement)
         before = await look_at_catalogue(attempt)
         await add_duplicates(attempt)
         with suppress(IntegrityError):
@@ -127,6 +135,7 @@ class UniqueHashes(Exercise):
             calling_it(attempt, "duplicates", saying=UNIQUE),
             calling_it(attempt, "in a transaction", saying=IN_A_TRANSACTION),
             calling_it(attempt, "name taken", saying=EXISTS),
+            calling_it(attempt, "gave up", saying=NOT_AVAILABLE, method="upgrade"),
         ):
             try:
                 await self._politely(
@@ -152,7 +161,10 @@ class UniqueHashes(Exercise):
         self, attempt: Attempt, environment: Environment, writers: SteadyWriters, before: Catalogue
     ) -> None:
         library = await Library.of(attempt)
-        with calling_it(attempt, "no way back"):
+        with (
+            calling_it(attempt, "no way back"),
+            calling_it(attempt, "gave up", saying=NOT_AVAILABLE, method="downgrade"),
+        ):
             await self._politely(attempt, "downgrade", writers.during(environment.downgrade))
         different = (await look_at_catalogue(attempt)).since(before)
         attempt.expect(not different, "still there", what=str(different[0]) if different else "")

@@ -9,6 +9,7 @@ from course_lib.exercises.lesson_06.scenes.environment import Environment, envir
 from course_lib.judging.asking import NOT_NULL, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.judging.quoting import kind_of
 from course_lib.judging.staging import add_user, new_name
 
 TYPE = ("type", "visibility")
@@ -118,7 +119,7 @@ class AddVisibility(Exercise):
             not others, "old rows", **dict(zip(("stored", "count"), others[0] if others else (), strict=False))
         )
         others_changed = (await look_at_catalogue(attempt)).since(before, without=(TYPE, COLUMN))
-        attempt.expect(not others_changed, "something else", what=others_changed[0] if others_changed else "")
+        attempt.expect(not others_changed, "something else", what=str(others_changed[0]) if others_changed else "")
         self._expect_rows(attempt, "upgrade", rows, await rows_of(attempt, before))
 
     async def _add_as_before(self, attempt: Attempt) -> str:
@@ -127,7 +128,8 @@ class AddVisibility(Exercise):
         try:
             await attempt.sql(AS_BEFORE, user=await add_user(attempt), title=title)
         except Exception as error:
-            raise attempt.wrong("no default", error=type(error).__name__) from error
+            reason = error.__cause__ or error
+            raise attempt.wrong("no default", error=kind_of(reason)) from error
         stored = await attempt.value("SELECT visibility::text FROM conversations WHERE title = :title", title=title)
         attempt.expect(stored == "private", "wrong default", stored=stored)
         return title
@@ -138,7 +140,7 @@ class AddVisibility(Exercise):
             await environment.downgrade()
         for difference in (await look_at_catalogue(attempt)).since(before):
             mistake = "still there" if difference.was is None else "something gone"
-            raise attempt.wrong(mistake, what=difference)
+            raise attempt.wrong(mistake, what=str(difference))
         self._expect_rows(attempt, "downgrade", rows, await rows_of(attempt, before))
 
     def _expect_rows(self, attempt: Attempt, method: str, before: dict[str, str], after: dict[str, str]) -> None:

@@ -277,6 +277,15 @@ class AnIndexToo(Mended):
 
 
 @ANSWERS.wrong("rows changed")
+class TouchesUpdatedAt(Mended):
+    """As an UPDATE by the program's models does, which is no part of the change."""
+
+    def upgrade(self):
+        super().upgrade()
+        op.execute("UPDATE documents SET pages = 0, updated_at = now() WHERE pages = 0")
+
+
+@ANSWERS.wrong("rows changed")
 class EverythingIsReady(Mended):
     def upgrade(self):
         super().upgrade()

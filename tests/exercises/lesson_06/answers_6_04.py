@@ -52,6 +52,7 @@ class TheDetourOfACheck(Steps):
     def steps(self):
         op.alter_column("messages", "model", server_default=sa.text("'unknown'"))
         fill(1000)
+        op.execute("ALTER TABLE messages DROP CONSTRAINT IF EXISTS model_there")
         op.execute("ALTER TABLE messages ADD CONSTRAINT model_there CHECK (model IS NOT NULL) NOT VALID")
         op.execute("ALTER TABLE messages VALIDATE CONSTRAINT model_there")
         op.execute(SET_NOT_NULL)
@@ -210,6 +211,69 @@ class FillsThemAll(Steps):
     def steps(self):
         super().steps()
         op.execute("UPDATE messages SET model = 'unknown'")
+
+
+@ANSWERS.wrong("value lost")
+class TakesAnEmptyTextForNone(Steps):
+    def steps(self):
+        op.execute(DEFAULT)
+        while (
+            op.get_bind()
+            .exec_driver_sql(BATCH.format(size=500).replace("model IS NULL", "coalesce(model, '') = ''"))
+            .rowcount
+        ):
+            pass
+        op.execute(NOT_VALID)
+        op.execute(VALIDATE)
+
+
+@ANSWERS.wrong("passed over")
+class SkipsWhatIsHeld(Steps):
+    """Until there is nothing left that it can have at once."""
+
+    def steps(self):
+        op.execute(DEFAULT)
+        while op.get_bind().exec_driver_sql(BATCH.format(size="500 FOR UPDATE SKIP LOCKED")).rowcount:
+            pass
+        op.execute(NOT_VALID)
+        op.execute(VALIDATE)
+
+
+@ANSWERS.right
+class ComesBackForWhatWasHeld(Steps):
+    def steps(self):
+        op.execute(DEFAULT)
+        connection = op.get_bind()
+        while connection.exec_driver_sql("SELECT EXISTS (SELECT FROM messages WHERE model IS NULL)").scalar():
+            connection.exec_driver_sql(BATCH.format(size="500 FOR UPDATE SKIP LOCKED"))
+            connection.exec_driver_sql("SELECT pg_sleep(0.01)")
+        op.execute("ALTER TABLE messages DROP CONSTRAINT IF EXISTS messages_model_not_null")
+        op.execute(NOT_VALID)
+        op.execute(VALIDATE)
+
+
+@ANSWERS.wrong("not again")
+class LeavesAConstraintInItsWay(Steps):
+    """A VALIDATE that is cancelled leaves the constraint that the next run adds."""
+
+    def steps(self):
+        op.execute(DEFAULT)
+        fill()
+        op.execute("ALTER TABLE messages ADD CONSTRAINT model_there CHECK (model IS NOT NULL) NOT VALID")
+        op.execute("ALTER TABLE messages VALIDATE CONSTRAINT model_there")
+        op.execute(SET_NOT_NULL)
+        op.drop_constraint(op.f("model_there"), "messages")
+
+
+@ANSWERS.wrong("error swallowed")
+class PrintsWhatComesAfterTheFill(Steps):
+    def steps(self):
+        op.execute(DEFAULT)
+        fill()
+        with contextlib.suppress(DBAPIError):
+            op.execute("ALTER TABLE messages DROP CONSTRAINT IF EXISTS messages_model_not_null")
+            op.execute(NOT_VALID)
+            op.execute(VALIDATE)
 
 
 @ANSWERS.wrong("nullable")

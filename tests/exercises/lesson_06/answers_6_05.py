@@ -462,3 +462,43 @@ async def deletes_what_nobody_can_tell(sessions, detect, size):
                 language = detect(row.content)
                 write = WRITE if language else "DELETE FROM messages WHERE id = :id AND CAST(:language AS text) IS NULL"
                 await session.execute(sa.text(write), {"id": row.id, "language": language})
+
+
+@ANSWERS.wrong("left out")
+async def passes_over_what_is_held(sessions, detect, size):
+    await filled(sessions, detect, size, f"{BATCH} FOR UPDATE SKIP LOCKED")
+
+
+@ANSWERS.wrong("changed at once")
+async def by_the_text(sessions, detect, size):
+    last = FIRST
+    write = "UPDATE messages SET language = :language WHERE content = :content AND language IS NULL"
+    while True:
+        async with sessions() as session:
+            rows = (await session.execute(sa.text(BATCH), {"last": last, "size": size})).all()
+        if not rows:
+            return
+        last = rows[-1].id
+        for _, content in rows:
+            if language := detect(content):
+                async with sessions.begin() as session:
+                    await session.execute(sa.text(write), {"language": language, "content": content})
+
+
+@ANSWERS.wrong("left out")
+async def stores_full_batches_only(sessions, detect, size):
+    last, found = FIRST, []
+    while True:
+        async with sessions() as session:
+            rows = (await session.execute(sa.text(BATCH), {"last": last, "size": size})).all()
+        if not rows:
+            return
+        last = rows[-1].id
+        for id, content in rows:
+            if language := detect(content):
+                found.append({"id": id, "language": language})
+            if len(found) == size:
+                async with sessions.begin() as session:
+                    for values in found:
+                        await session.execute(sa.text(WRITE), values)
+                found = []

@@ -124,6 +124,38 @@ class RepairsAnInvalidOne(Shape):
             op.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {NAME} ON {ON}")
 
 
+@ANSWERS.wrong("gave up")
+class WaitsForATenthOfASecond(Shape):
+    """Not for the table, which CONCURRENTLY leaves to others, but for those who have written to it."""
+
+    def build(self):
+        op.execute("SET lock_timeout = '100ms'")
+        super().build()
+
+
+@ANSWERS.wrong("something else")
+class DropsWhatIsInvalidAnywhere(Shape):
+    def build(self):
+        invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+        for name in op.get_bind().exec_driver_sql(invalid).scalars().all():
+            op.execute(f"DROP INDEX CONCURRENTLY {name}")
+        super().build()
+
+
+@ANSWERS.wrong("rows changed")
+class JobsAreChangedNow(Shape):
+    def clean(self):
+        op.execute(MOVE.replace("document_id = stays", "document_id = stays, updated_at = now()"))
+        op.execute(CLEAN)
+
+
+@ANSWERS.wrong("jobs gone")
+class DoneJobsGo(Shape):
+    def clean(self):
+        op.execute(f"{MOVE} AND jobs.status IN ('queued', 'running')")
+        op.execute(CLEAN)
+
+
 @ANSWERS.wrong("method missing")
 class NoWayBack:
     def upgrade(self):

@@ -185,7 +185,7 @@ class RequiredFromTheBeginning(Shape):
         op.execute("UPDATE users SET display_name = name")
 
 
-@ANSWERS.wrong("old program fails")
+@ANSWERS.wrong("raised")
 class RequiredAfterTheBackfill(Shape):
     def keep_equal(self):
         pass
@@ -242,9 +242,12 @@ class NotedForNewRowsOnly(Shape):
     def expand(self):
         op.execute("ALTER TABLE users ADD display_name text")
         op.execute("UPDATE users SET display_name = name")
+        self.when = "BEFORE INSERT"
+        self.keep_equal()
 
     def backfill(self):
         super().backfill()
+        op.execute("DROP FUNCTION both_names CASCADE")
         self.keep_equal()
 
 
@@ -386,3 +389,59 @@ class TheTriggerStays(Shape):
     def contract(self):
         op.execute("ALTER TABLE users DROP COLUMN name")
         op.execute("ALTER TABLE users ALTER display_name SET NOT NULL")
+
+
+@ANSWERS.wrong("lost in the old one")
+class FillsInOneDirectionForNewUsers(Shape):
+    """The old program finds users of the new one without a name, until somebody changes them."""
+
+    body = """
+        IF TG_OP = 'INSERT' THEN
+            NEW.display_name := coalesce(NEW.display_name, NEW.name);
+        ELSIF NEW.display_name IS DISTINCT FROM OLD.display_name THEN
+            NEW.name := NEW.display_name;
+        ELSIF NEW.name IS DISTINCT FROM OLD.name THEN
+            NEW.display_name := NEW.name;
+        END IF;
+    """
+
+    def expand(self):
+        super().expand()
+        op.execute("ALTER TABLE users ALTER name DROP NOT NULL")
+
+
+@ANSWERS.wrong("not filled")
+class OneBatch(Shape):
+    def backfill(self):
+        op.execute(
+            "UPDATE users SET display_name = name "
+            "WHERE id IN (SELECT id FROM users WHERE display_name IS NULL ORDER BY created_at LIMIT 1000)"
+        )
+
+
+@ANSWERS.wrong("not filled")
+class PassesOverWhatIsHeld(Shape):
+    def backfill(self):
+        op.execute(
+            "UPDATE users SET display_name = name "
+            "WHERE id IN (SELECT id FROM users WHERE display_name IS NULL FOR UPDATE SKIP LOCKED)"
+        )
+
+
+@ANSWERS.wrong("not filled")
+class TheBridgeComesWithTheBackfill(Shape):
+    """Who is added while its UPDATE runs is neither seen by it nor by the trigger."""
+
+    def expand(self):
+        op.execute("ALTER TABLE users ADD display_name text")
+
+    def backfill(self):
+        super().backfill()
+        self.keep_equal()
+
+
+@ANSWERS.wrong("new program fails meanwhile")
+class ContractsInSteps(Shape):
+    def contract(self):
+        with op.get_context().autocommit_block():
+            super().contract()

@@ -252,7 +252,7 @@ async def every_ten_seconds(engine, upgrade):
     async with engine.connect() as guard:
         await guard.execution_options(isolation_level="AUTOCOMMIT")
         while not await guard.scalar(TRY):
-            await asyncio.sleep(10)
+            await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=10)
         try:
             await run(engine, upgrade)
         finally:
@@ -342,6 +342,38 @@ async def never_closes(engine, upgrade):
         await run(engine, upgrade)
     finally:
         await guard.execute(UNLOCK)
+
+
+def paused_by(pause):
+    """Looks again after ``pause(n)`` seconds, the n-th time."""
+
+    async def migrate(engine, upgrade):
+        async with engine.connect() as guard:
+            await guard.execution_options(isolation_level="AUTOCOMMIT")
+            times = 0
+            while not await guard.scalar(TRY):
+                times += 1
+                await asyncio.sleep(pause(times))
+            try:
+                await run(engine, upgrade)
+            finally:
+                await guard.execute(UNLOCK)
+
+    return migrate
+
+
+two_seconds = ANSWERS.wrong("looks seldom")(paused_by(lambda times: 2))
+longer_and_longer = ANSWERS.wrong("looks seldom")(paused_by(lambda times: min(0.1 * 2**times, 10)))
+now_and_then_none = ANSWERS.wrong("short pauses")(paused_by(lambda times: 0.3 if times % 3 else 0.01))
+
+
+@ANSWERS.wrong("wrapped")
+async def in_its_own_words(engine, upgrade):
+    async with turn(engine):
+        try:
+            await run(engine, upgrade)
+        except Exception as error:
+            raise RuntimeError("the migration failed") from error
 
 
 @ANSWERS.wrong("swallowed")

@@ -101,6 +101,10 @@ UNION ALL
 SELECT 'statistics', s.stxname, pg_get_statisticsobjdef(s.oid)
 FROM pg_statistic_ext AS s JOIN ours ON ours.oid = stxnamespace
 """
+COLUMNS = """
+    SELECT format('%s.%s', c.oid::regclass, attname) FROM pg_class AS c JOIN pg_attribute ON attrelid = c.oid
+    WHERE relkind IN ('r', 'p', 'f') AND attnum > 0 AND NOT attisdropped AND relnamespace <> 'pg_catalog'::regnamespace
+"""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class Difference:
 
     def __str__(self) -> str:
         if self.was is None:
-            return f"{self.thing} was not there before"
+            return f"{self.thing} is there, and was not before"
         if self.now is None:
             return f"{self.thing} is gone"
         return f"{self.thing} was {one_line(self.was)} and is {one_line(self.now)}"
@@ -173,12 +177,12 @@ async def rows_of(attempt: Attempt, catalogue: Catalogue) -> dict[str, str]:
         table, _, column = name.rpartition(".")
         if table in columns:
             columns[table].append(column)
-    there = await look_at_catalogue(attempt)
+    there = {name for (name,) in await attempt.sql(COLUMNS)}
     asked = {
         table: f"(SELECT md5(coalesce(string_agg(r, '' ORDER BY r), '')) FROM "
         f"(SELECT CAST(ROW({', '.join(names)}) AS text) AS r FROM {table}))"
         for table, names in columns.items()
-        if all(("column", f"{table}.{name}") in there for name in names)
+        if all(f"{table}.{name}" in there for name in names)
     }
     prints = (await attempt.sql(f"SELECT {', '.join(asked.values())}"))[0] if asked else ()
     return dict.fromkeys(columns, "") | dict(zip(asked, prints, strict=True))

@@ -16,7 +16,7 @@ from course_lib.judging.staging import add_rows, add_user
 DOCUMENTS = """
     SELECT id, user_id, content_hash, status, created_at, md5(CAST(d AS text)) AS rest FROM documents AS d
 """
-JOBS = "SELECT id, document_id, md5(CAST(to_jsonb(j) - 'document_id' - 'updated_at' AS text)) FROM jobs AS j"
+JOBS = "SELECT id, document_id, md5(CAST(to_jsonb(j) - 'document_id' AS text)) FROM jobs AS j"
 CHUNKS = "SELECT id, document_id FROM document_chunks"
 ADD_CHUNKS = """
     INSERT INTO document_chunks (document_id, chunk_index, content, token_count, embedding, embedding_model)
@@ -28,6 +28,7 @@ COPIES = (  # of each text: status, and how many days ago
     (("processing", 1), ("failed", 7), ("processing", 3)), (("ready", 3), ("ready", 3), ("ready", 3)),
     (("ready", 1), ("ready", 2)), (("ready", 2),), (("uploaded", 3),),
 )  # fmt: skip
+JOB_STATUSES = ("done", "queued", "failed", "running")
 SNEAK = """
     INSERT INTO documents (user_id, source, title, content_hash)
     SELECT user_id, gen_random_uuid()::text, 'Once more', content_hash FROM documents WHERE id = :id RETURNING id
@@ -97,7 +98,8 @@ def _row(user: UUID, content_hash: str | None, status: str, created_at: datetime
 def _jobs(documents: Sequence[UUID]) -> list[dict[str, Any]]:
     now = datetime.now(UTC)
     return [
-        {"id": uuid4(), "kind": "embed", "document_id": document, "payload": {"n": place}, "status": "queued",
+        {"id": uuid4(), "kind": "embed", "document_id": document, "payload": {"n": place},
+         "status": JOB_STATUSES[place % 4],
          "attempts": 0, "max_attempts": 5, "run_after": now, "created_at": now, "updated_at": now}
         for place, document in enumerate([*documents, *documents[::3], None])
     ]  # fmt: skip

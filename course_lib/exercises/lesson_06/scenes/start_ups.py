@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from alembic import op
 from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from course_lib.exercises.lesson_06.scenes.environment import Environment
 from course_lib.judging.attempt import Attempt
@@ -25,6 +30,23 @@ OPEN = """
     WHERE datname = current_database() AND backend_type = 'client backend' AND state LIKE 'idle in transaction%%'
         AND pid <> pg_backend_pid() AND NOT pid = ANY(CAST(%s AS int[]))
 """
+LONGEST_PAUSE = 1.05  # seconds; the task says 1
+STANDS = """
+    SELECT
+        EXISTS (
+            SELECT FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+            WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted
+        ),
+        array(
+            SELECT pid || ' ' || xact_start FROM pg_stat_activity
+            WHERE datname = current_database() AND state LIKE 'idle in transaction%'
+        ),
+        EXISTS (
+            SELECT FROM pg_stat_activity
+            WHERE datname = current_database() AND state = 'active' AND query LIKE 'SELECT pg_sleep%'
+        )
+"""
+THERE = "SELECT to_regclass(:name) IS NOT NULL"
 
 
 class Mishap(RuntimeError):
@@ -110,8 +132,39 @@ class Upgrade:
         self.found = self.found or self.attempt.wrong(mistake, **numbers)
 
 
+@contextmanager
+def paces(attempt: Attempt) -> Iterator[dict[int, float]]:
+    """The pauses that are made with ``asyncio.sleep`` in the block: seconds that were asked for, by what came before.
+
+    That is the number of statements by then. Each takes a tenth of its time, so that there are more of them to see.
+    """
+    asked: dict[int, float] = {}
+    usual = asyncio.sleep
+
+    async def sleep(delay: float, result: Any = None) -> Any:
+        sent = len(attempt.log.statements)
+        asked[sent] = asked.get(sent, 0.0) + max(delay, 0.0)
+        return await usual(delay / 10, result)
+
+    asyncio.sleep = sleep
+    try:
+        yield asked
+    finally:
+        asyncio.sleep = usual
+
+
 class OtherInstance(Intruder):
     """A process that holds the lock; leaving the block is its end, and it unlocks nothing."""
 
     def lock(self) -> None:
         self.value("SELECT pg_advisory_lock(%s)", LOCK)
+
+
+def start(attempt: Attempt, engine: AsyncEngine, upgrade: Upgrade) -> asyncio.Future[Any]:
+    """One instance, beside others."""
+
+    async def one() -> Any:
+        answered = attempt.answer(engine, upgrade)
+        return await answered if inspect.isawaitable(answered) else answered
+
+    return asyncio.ensure_future(one())

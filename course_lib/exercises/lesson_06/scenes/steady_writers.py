@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from course_lib.judging.asking import NOT_AVAILABLE
+from course_lib.judging.asking import LONGEST_HOLD, NOT_AVAILABLE, limits_its_waiting
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.staging import add_user
 
@@ -51,6 +51,7 @@ class SteadyWriters:
     def __init__(self, attempt: Attempt, user: UUID) -> None:
         self._attempt, self._user = attempt, user
         self.uploaded: list[UUID] = []
+        self._stood = False  # whether it has been kept waiting for long, which only who limits that notices
 
     @classmethod
     async def of(cls, attempt: Attempt) -> SteadyWriters:
@@ -77,6 +78,9 @@ class SteadyWriters:
                 if waits and unbuilt - left and before_it_is_built is not None:
                     await before_it_is_built()
                     before_it_is_built = None
+                if waits and not self._stood and self._limits_its_waiting():
+                    self._stood = True
+                    await asyncio.wait({running}, timeout=LONGEST_HOLD)
                 if waits:
                     following = await self._upload()
                     await _commit(writer)
@@ -85,7 +89,8 @@ class SteadyWriters:
         finally:
             await _commit(writer)
             await asyncio.wait({running})
-        if any(statement.sqlstate == NOT_AVAILABLE for statement in self._attempt.log.statements):
+        failed = (one.sql for one in self._attempt.log.statements if one.sqlstate == NOT_AVAILABLE)
+        if any("concurrently" not in sql.lower() for sql in failed):
             raise InTheWay("lock_timeout")
         await running
 
@@ -93,6 +98,9 @@ class SteadyWriters:
         rows: Any = await self._attempt.sql(WAITING, watchers=list(self._attempt.watchers))
         waits, mode, unbuilt = rows[0]
         return waits, mode, set(unbuilt)
+
+    def _limits_its_waiting(self) -> bool:
+        return any(limits_its_waiting(statement.sql) for statement in self._attempt.log.statements)
 
     async def _upload(self) -> AsyncSession:
         session = self._attempt.judge_session()

@@ -144,6 +144,7 @@ class Talk:
         tells: what ``detect`` says of a text.
         written: of rows that writers changed or added, what they stored: content and language.
         deleted: rows that writers deleted.
+        last: the message with the greatest id of those that were added last.
     """
 
     def __init__(self, attempt: Attempt, conversation: UUID) -> None:
@@ -151,6 +152,7 @@ class Talk:
         self.tells: dict[str, str | None] = {}
         self.written: dict[UUID, tuple[str, str]] = {}
         self.deleted: set[UUID] = set()
+        self.last = conversation
         self._ids: dict[str, UUID] = {}
 
     @classmethod
@@ -165,16 +167,21 @@ class Talk:
         await talk.add(languages)
         return talk
 
-    async def add(self, languages: Sequence[str | None]) -> None:
-        """A message for each of these, without a language, in the order of their ids; they stand in another order."""
-        texts = [awkward_text() for _ in languages]
+    async def add(self, languages: Sequence[str | None], alike: bool = False) -> None:
+        """A message for each of these, without a language, in the order of their ids; they stand in another order.
+
+        If ``alike``, all of them have one text, and so one language.
+        """
+        texts = [awkward_text()] * len(languages) if alike else [awkward_text() for _ in languages]
         self.tells |= dict(zip(texts, languages, strict=True))
-        ids = dict(zip(texts, sorted(uuid4() for _ in texts), strict=True))
-        self._ids |= ids
+        ids = sorted(uuid4() for _ in texts)
+        self._ids |= dict(zip(texts, ids, strict=True))
+        self.last = ids[-1]
         first = await self.attempt.value("SELECT coalesce(max(seq), 0) + 1 FROM messages")
+        shuffled = sorted(zip(ids, texts, strict=True), key=lambda _: randbelow(1 << 30))
         await add_rows(self.attempt, "messages", [
-            {"id": ids[text], "conversation_id": self.conversation, "seq": seq, "role": "user", "content": text}
-            for seq, text in enumerate(sorted(texts, key=lambda _: randbelow(1 << 30)), first)
+            {"id": id, "conversation_id": self.conversation, "seq": seq, "role": "user", "content": text}
+            for seq, (id, text) in enumerate(shuffled, first)
         ])  # fmt: skip
 
     async def rows(self) -> dict[UUID, Row]:
@@ -182,12 +189,15 @@ class Talk:
         return {id: Row(*row) for id, *row in await self.attempt.sql(ROWS, mine=self.conversation)}
 
     @contextmanager
-    def detector(self, fail_after: int = 0, writing: bool = False) -> Iterator[tuple[Callable[[str], Any], Seen]]:
+    def detector(
+        self, fail_after: int = 0, writing: bool = False, held: bool = False
+    ) -> Iterator[tuple[Callable[[str], Any], Seen]]:
         """``detect`` for one call, and what is seen while it is asked.
 
         Args:
             fail_after: so many different texts are told, and then it raises ``DetectorDown``.
             writing: whether writers come in while it is asked.
+            held: whether one row may be locked by somebody else.
         """
         seen, writers = Seen(), cycle((self._edit, self._correct, self._delete, self._delete_behind, self._insert))
         turn = Lock()  # an answer may ask from threads
@@ -195,7 +205,7 @@ class Talk:
         def detect(content: str) -> str | None:
             with turn:
                 if seen.asked(content, content in self.tells, fail_after):
-                    self._look(intruder, content, seen)
+                    self._look(intruder, content, seen, int(held))
                     if writing and self.tells.get(content) is not None:
                         seen.told += 1
                         if seen.told % 2:
@@ -205,14 +215,14 @@ class Talk:
         with Intruder(self.attempt) as intruder:
             yield detect, seen
 
-    def _look(self, intruder: Intruder, content: str, seen: Seen) -> None:
+    def _look(self, intruder: Intruder, content: str, seen: Seen, others: int) -> None:
         try:
             watchers = list(self.attempt.watchers)
             looked = intruder.value(LOOK, STRONG, self.conversation, self.conversation, watchers)
             table, locked, transactions = looked or (False, 0, [])
         except psycopg.errors.LockNotAvailable:
             table, locked, transactions = True, 0, []
-        locked = EVERY_ROW if table else locked
+        locked = EVERY_ROW if table else locked - others
         seen.locked = max(seen.locked, locked)
         for transaction in transactions:
             seen.transactions[transaction].add(content)
