@@ -18,6 +18,7 @@ from course_lib.cli import doctor
 from course_lib.cli.app import app
 from course_lib.lesson import open_lesson
 from course_lib.notebooks import Workspace
+from course_lib.postgres.watchdog import is_used
 from course_lib.settings import REPOSITORY
 from tests.postgres import conftest
 from tests.postgres.places import cluster_in, environment, run_course
@@ -132,6 +133,10 @@ def test_doctor_leaves_a_server_running_that_somebody_found_meanwhile(folder: Pa
         with psycopg.connect(cluster.address().dsn):
             assert not doctor._stop_unless_used()
         assert cluster.process() is not None
+        for _ in range(200):  # the server's process outlives its connection by a moment
+            if not is_used(cluster):
+                break
+            time.sleep(0.05)
         assert doctor._stop_unless_used()
         assert cluster.process() is None
 

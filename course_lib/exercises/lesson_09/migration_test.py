@@ -44,8 +44,8 @@ class MigrationTest(Exercise):
         "catalogue, since an INVALID index is silent; and the second way up finds what the way down forgot."
     )
     follow_up = (
-        "The test is green. Name two things that can still go wrong when the same revision runs on the table of forty "
-        "million users, and how you would find out beforehand."
+        "The test is green. Which two things can still go wrong when the same revision runs on the table of forty "
+        "million users, and how would you find out beforehand?"
     )
     mistakes: ClassVar = {
         "never called": "`test_revision` never ran `revision.upgrade()`. | Is an `await` missing?",

@@ -44,8 +44,8 @@ class PlanTest(Exercise):
         "function or another order may not slip in."
     )
     follow_up = (
-        "In production the same statement has another plan than in your test. Name three reasons, and where you would "
-        "look first."
+        "In production the same statement has another plan than in your test. What are three reasons, and where would "
+        "you look first?"
     )
     mistakes: ClassVar = {
         "never called": "`test_plan` never called `newest`. | It makes the statement whose plan is asked for.",

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from course_lib.judging.exercise import Wrong
 from course_lib.judging.quoting import article
 from course_lib.judging.races import Intruder
 
+_BY_THE_ANSWER = ContextVar("by the answer", default=False)
+"""Whether what runs was started by an instance: in a notebook others sleep in the same loop."""
 LOCK = 6_208  # the key, as the task gives it
 LOCKED = f"""
     SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
@@ -134,7 +137,7 @@ class Upgrade:
 
 @contextmanager
 def paces(attempt: Attempt) -> Iterator[dict[int, float]]:
-    """The pauses that are made with ``asyncio.sleep`` in the block: seconds that were asked for, by what came before.
+    """The pauses that an instance makes with ``asyncio.sleep`` in the block: seconds asked for, by what came before.
 
     That is the number of statements by then. Each takes a tenth of its time, so that there are more of them to see.
     """
@@ -142,6 +145,8 @@ def paces(attempt: Attempt) -> Iterator[dict[int, float]]:
     usual = asyncio.sleep
 
     async def sleep(delay: float, result: Any = None) -> Any:
+        if not _BY_THE_ANSWER.get():
+            return await usual(delay, result)
         sent = len(attempt.log.statements)
         asked[sent] = asked.get(sent, 0.0) + max(delay, 0.0)
         return await usual(delay / 10, result)
@@ -164,6 +169,7 @@ def start(attempt: Attempt, engine: AsyncEngine, upgrade: Upgrade) -> asyncio.Fu
     """One instance, beside others."""
 
     async def one() -> Any:
+        _BY_THE_ANSWER.set(True)
         answered = attempt.answer(engine, upgrade)
         return await answered if inspect.isawaitable(answered) else answered
 
