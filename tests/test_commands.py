@@ -100,7 +100,8 @@ def test_in_a_notebook_an_exclamation_mark_stands_before_it_and_hints_are_called
     path = tmp_path / "00_said.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources]), path)
     execute(path)
-    kernel, ran, asked = [cell.outputs[0].text for cell in nbformat.read(path, as_version=4).cells]
+    cells = nbformat.read(path, as_version=4).cells
+    kernel, ran, asked = ["".join(output.text for output in cell.outputs) for cell in cells]
     assert re.fullmatch(r'!.*\bcourse(_lib\.cli)? doctor hint\("1\.3", 2\)\n', kernel)
     assert re.search(r"→ Run: !.* db renew --yes", asked)
     assert ran == '1.3 has 3 hints.\n  → Try: hint("1.3", 1)\n\n'
