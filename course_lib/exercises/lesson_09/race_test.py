@@ -9,7 +9,7 @@ from course_lib.exercises.lesson_09.scenes.spending import HOW, LATEST
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.testing.module import TestModule, answered
-from course_lib.judging.testing.report import Case, Report, Tried
+from course_lib.judging.testing.report import Case, Report
 from course_lib.judging.testing.run import expect_no_error, expect_tests, run_tests
 
 SCENES = "course_lib.exercises.lesson_09.scenes"
@@ -99,7 +99,7 @@ class RaceTest(Exercise):
     def _bears_with_right_ones(self, attempt: Attempt, report: Report, module: TestModule) -> None:
         alarms = [tried for tried in report.right if tried.asserted]
         if alarms:
-            message = _message(alarms[0])
+            message = alarms[0].said
             attempt.expect(not all(tried.red for tried in report.tried), "always fails", message=message)
             how = {"for update": "locks the row", "optimistic": "checks when it writes and starts over"}
             way = how.get(alarms[0].case.name, "starts over when the server refuses it")
@@ -128,8 +128,3 @@ def _too_slow(report: Report) -> bool:
 def _calls(report: Report) -> int:
     """How many calls were under way at once, at most."""
     return max((count for tried in report.tried for count in tried.noted("inside")), default=0)
-
-
-def _message(tried: Tried) -> str:
-    run = tried.first_trouble
-    return f"`{run.message}`" if run and run.message else "nothing; `assert condition, message` lets it say more"
