@@ -21,7 +21,7 @@ from course_lib.notebooks import Workspace
 from course_lib.postgres.watchdog import is_used
 from course_lib.settings import REPOSITORY
 from tests.postgres import conftest
-from tests.postgres.places import cluster_in, environment, run_course
+from tests.postgres.places import cluster_in, environment, run_course, wait_until
 from tests.test_workspace import edit, sources, write
 
 folder, home = conftest.folder, conftest.home
@@ -133,10 +133,7 @@ def test_doctor_leaves_a_server_running_that_somebody_found_meanwhile(folder: Pa
         with psycopg.connect(cluster.address().dsn):
             assert not doctor._stop_unless_used()
         assert cluster.process() is not None
-        for _ in range(200):  # the server's process outlives its connection by a moment
-            if not is_used(cluster):
-                break
-            time.sleep(0.05)
+        wait_until(lambda: not is_used(cluster))  # the server's process outlives its connection by a moment
         assert doctor._stop_unless_used()
         assert cluster.process() is None
 

@@ -120,5 +120,10 @@ class Report:
         return [tried for tried in self.tried if not tried.case.right]
 
     @property
+    def stumbles(self) -> bool:
+        """Whether a right case came to another end than green or the test's own no."""
+        return any(tried.first_trouble and tried.first_trouble.outcome != "failed" for tried in self.right)
+
+    @property
     def runs(self) -> Iterable[Run]:
         return (run for tried in self.tried for run in tried.runs)
