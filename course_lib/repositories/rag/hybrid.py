@@ -49,7 +49,7 @@ _WORDS = """, coded AS (
     FROM candidates c CROSS JOIN LATERAL unnest(to_tsvector('english', left(c.title || ' ' || c.content, {longest})))
     JOIN asked USING (lexeme)
 ), weighed AS MATERIALIZED (
-    SELECT lexeme, ln(1 + (every - count(id) + 0.5)::float / (count(id) + 0.5)) AS weight
+    SELECT lexeme, ln((every + 1)::float / (count(id) + 0.5)) AS weight
     FROM (SELECT count(*) AS every FROM candidates) CROSS JOIN asked LEFT JOIN held USING (lexeme)
     GROUP BY lexeme, every
 ), shares AS (
