@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -162,8 +163,10 @@ async def test_equal_scores_come_in_the_order_of_source_and_place(session: Async
 
 
 @pytest.fixture
-def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(searching, "EXACT_UP_TO", 50)
+    hybrid_statement.cache_clear()
+    yield
     hybrid_statement.cache_clear()
 
 
@@ -199,7 +202,6 @@ async def test_a_code_is_found_however_far_its_vector_lies(
         narrowed = await rag.search_both(users[0].id, "zx_9042", asked, 3, document_ids=[documents[1].id])
         assert narrowed == []
         await session.rollback()
-    hybrid_statement.cache_clear()
 
 
 def test_codes_are_what_has_a_digit_and_three_signs() -> None:
