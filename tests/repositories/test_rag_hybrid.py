@@ -34,6 +34,7 @@ ODD = {
     "patterns": "50% of_100 \\_9 %%% ___ 9%9",
     "very long": "How does 1 oven with E-417 go on? " * 1_250,
     "ten thousand words": " ".join(f"word{n}" for n in range(10_000)),
+    "four megabytes": "E-417 oven " * 400_000,
     "a long word": "x" * 5_000,
     "Chinese": "烤箱显示E-417是什么意思?",
     "Arabic": "ماذا يعني رمز العطل في الفرن؟",

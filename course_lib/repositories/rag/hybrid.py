@@ -45,7 +45,7 @@ _WORDS = """, coded AS (
     FROM (SELECT * FROM nearest UNION ALL SELECT * FROM coded WHERE id NOT IN (SELECT id FROM nearest)) c
     JOIN documents d ON d.id = c.document_id
 ), asked AS MATERIALIZED (
-    SELECT lexeme FROM unnest(to_tsvector('english', left(:words, {longest})))
+    SELECT lexeme FROM unnest(to_tsvector('english', :words))
 ), held AS MATERIALIZED (
     SELECT c.id, lexeme
     FROM candidates c CROSS JOIN LATERAL unnest(to_tsvector('english', left(c.title || ' ' || c.content, {longest})))
@@ -67,11 +67,17 @@ LIMIT {found}
 
 @lru_cache
 def hybrid_statement(k: int, by_document: bool = False, by_date: bool = False) -> TextClause:
-    """The search by vectors and words for ``k`` passages. Parameters as of ``search_statement``, and ``words``, the
-    question's text, and ``codes``, what ``codes_of`` finds in it."""
+    """The search by vectors and words for ``k`` passages. Parameters as of ``search_statement``, and those of
+    ``words_of``."""
     values = {"found": k, "weight": WEIGHT, "longest": LONGEST}
     statement = statement_of(NEAREST + _WORDS, max(k, CANDIDATES), by_document, by_date, False, **values)
     return statement.bindparams(bindparam("words", type_=Text()), bindparam("codes", type_=ARRAY(Text())))
+
+
+def words_of(text: str) -> dict[str, object]:
+    """The parameters that ``text`` gives to ``hybrid_statement``."""
+    text = text[:LONGEST]
+    return {"words": text, "codes": codes_of(text)}
 
 
 def codes_of(text: str) -> list[str]:

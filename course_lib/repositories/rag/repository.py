@@ -14,7 +14,7 @@ from course_lib.models import Document
 from course_lib.models.documents import content_hash
 from course_lib.repositories.generic import NotFound
 from course_lib.repositories.rag.embedding import Embedding, embed_question
-from course_lib.repositories.rag.hybrid import codes_of, hybrid_statement
+from course_lib.repositories.rag.hybrid import hybrid_statement, words_of
 from course_lib.repositories.rag.search import EF_SEARCH, Passage, check_numbers, search_parameters, search_statement
 from course_lib.repositories.rag.store import NewDocument, Stored, check_document, holds_same, replace_documents
 from course_lib.texts import check_list, check_storable
@@ -94,8 +94,7 @@ class RagRepository:
         statement = hybrid_statement(k, document_ids is not None, since is not None)
         ids = None if document_ids is None else list(document_ids)
         parameters = search_parameters(user_id, question.vector, question.model, EF_SEARCH, ids, since)
-        words = {"words": text, "codes": codes_of(text)}
-        return [Passage(*row) for row in await self.session.execute(statement, parameters | words)]
+        return [Passage(*row) for row in await self.session.execute(statement, parameters | words_of(text))]
 
     async def _embed(self, question: str) -> Embedding:
         if self.session.in_transaction():
