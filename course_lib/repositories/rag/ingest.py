@@ -13,7 +13,7 @@ from course_lib import llm
 from course_lib.models.documents import passage_hash
 from course_lib.repositories.rag.buying import buy_once
 from course_lib.repositories.rag.cache import EmbeddingCache, delete_lapsed
-from course_lib.repositories.rag.embedding import Embeddings, count_tokens
+from course_lib.repositories.rag.embedding import Embeddings, token_counts
 from course_lib.repositories.rag.repository import RagRepository
 from course_lib.repositories.rag.store import NewDocument, Stored, check_document, vectors_of
 
@@ -66,4 +66,4 @@ def _arranged(chunks: Sequence[str], vectors: Vectors) -> Embeddings:
     import numpy as np
 
     rows = np.stack([vectors[passage_hash(chunk)] for chunk in chunks])
-    return Embeddings(rows, llm.EMBEDDING_MODEL, count_tokens(chunks))
+    return Embeddings(rows, llm.EMBEDDING_MODEL, token_counts(chunks))
