@@ -5,6 +5,7 @@ from course_lib.models.base import Base
 from course_lib.models.conversations import Conversation, Message
 from course_lib.models.documents import DIMENSIONS, Document, DocumentChunk
 from course_lib.models.jobs import Job
+from course_lib.models.requests import IdempotentRequest
 
 __all__ = [
     "DIMENSIONS",
@@ -13,6 +14,7 @@ __all__ = [
     "Conversation",
     "Document",
     "DocumentChunk",
+    "IdempotentRequest",
     "Job",
     "Message",
     "User",

@@ -1,0 +1,59 @@
+"""Run the app until it is told to stop, and then drain: not ready, no new requests, those under way to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from course_lib.service.running import Service
+
+AFTER_DRAINING = 2  # seconds that a request has beyond its time before it is cancelled
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn, which at the first signal tells the service, and looks away from new connections a little later.
+
+    Args:
+        notice: seconds for which ``/readyz`` says 503 and requests are still taken, so that whoever sends them
+            learns of it first. A second signal ends it.
+    """
+
+    def __init__(self, app: FastAPI, notice: float = 0, **options: Any) -> None:
+        drain = app.state.settings.drain_seconds
+        defaults = {
+            "log_level": "warning",
+            "access_log": False,
+            "server_header": False,
+            "timeout_graceful_shutdown": int(drain + AFTER_DRAINING),
+            "timeout_keep_alive": 30,
+        }
+        super().__init__(uvicorn.Config(app, **defaults | options))
+        self._app, self._notice = app, notice
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """What uvicorn does at once is done after the notice; a second Ctrl-C is for it to judge."""
+        service: Service | None = getattr(self._app.state, "service", None)
+        if service is None or service.stopping.is_set() or self._loop is None:
+            super().handle_exit(sig, frame)
+            return
+        self._loop.call_soon_threadsafe(self._drain, service)
+
+    def _drain(self, service: Service) -> None:
+        service.stop()
+        asyncio.get_running_loop().call_later(self._notice, super().handle_exit, signal.SIGTERM, None)
+
+    @property
+    def port(self) -> int:
+        """Where it listens, once it does."""
+        port: int = self.servers[0].sockets[0].getsockname()[1]
+        return port

@@ -1,0 +1,73 @@
+"""A real uvicorn on 127.0.0.1 in a thread, and a real client: what TestClient and ASGITransport cannot show."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import openai
+from fastapi import FastAPI
+from sqlalchemy import URL
+
+from course_lib.service import create_app
+from course_lib.service.running import Service
+from course_lib.service.serving import DrainingServer
+from course_lib.settings import get_settings
+from tests.service.documented import Documented
+
+
+@dataclass
+class Serving:
+    """A running app: where it is, and its inside, to look at."""
+
+    app: FastAPI
+    server: DrainingServer
+    documented: Documented
+
+    @property
+    def service(self) -> Service:
+        service: Service = self.app.state.service
+        return service
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    @property
+    def held(self) -> int:
+        """Connections that are checked out of the pool."""
+        return self.service.engine.pool.checkedout()  # type: ignore[attr-defined]
+
+    def client(self, slug: str | None = None, **options: Any) -> httpx2.AsyncClient:
+        """A client with the key of one of the seeded users, whose responses are compared with the documentation."""
+        headers = {"Authorization": f"Bearer {slug}-demonstration-key"} if slug else {}
+        hooks = {"response": [self.documented.check]}
+        return httpx2.AsyncClient(
+            base_url=self.address, headers=headers | options.pop("headers", {}), event_hooks=hooks, timeout=20,
+            trust_env=False, **options,
+        )  # fmt: skip
+
+
+@contextmanager
+def serving(
+    url: URL, client: openai.AsyncOpenAI | None = None, notice: float = 0, app: FastAPI | None = None, **changed: Any
+) -> Iterator[Serving]:
+    """The service on a free port, for the length of a block; ``changed`` settings by their names."""
+    app = app or create_app(url, get_settings().model_copy(update=changed), client)
+    server = DrainingServer(app, notice, host="127.0.0.1", port=0)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        thread.join(0.01)
+    assert server.started
+    try:
+        yield Serving(app, server, Documented(app.openapi()))
+    finally:
+        server.handle_exit(15, None)
+        thread.join(30)
+        assert not thread.is_alive(), "it stops"
