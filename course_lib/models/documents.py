@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from course_lib.models.base import Base, Identified, Timestamped
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from course_lib.models.accounts import User
 
 DIMENSIONS = 256
+
+SHA256_OF_CONTENT = r"sha256(replace(content, '\', '\\')::bytea)"
+"""What ``passage_hash`` makes in Python, of the column in SQL. An index takes only what never changes its answer: this
+cast is such, with a backslash written as two; convert_to, which says it more plainly, counts as STABLE."""
+
+
+def passage_hash(content: str) -> bytes:
+    """What the embedding cache knows a text by: 32 bytes.
+
+    Raises:
+        UnicodeEncodeError: the text has half a surrogate pair.
+    """
+    return sha256(content.encode()).digest()
 
 
 def content_hash(chunks: Sequence[str]) -> bytes:
@@ -63,6 +77,7 @@ class DocumentChunk(Identified, Base):
         UniqueConstraint("document_id", "chunk_index"),
         CheckConstraint("chunk_index >= 0", name="chunk_index"),
         CheckConstraint("content <> ''", name="content"),
+        Index("ix_document_chunks_content_hash", text(SHA256_OF_CONTENT)),
     )
 
     document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
@@ -73,3 +88,25 @@ class DocumentChunk(Identified, Base):
     embedding_model: Mapped[str]
 
     document: Mapped[Document] = relationship(back_populates="chunks")
+
+
+class CachedEmbedding(Base):
+    """The vector of a text, known by its hash alone, so that nobody buys it again.
+
+    Without a vector it is a claim: somebody is buying it. Until ``claimed_until`` nobody else does; then the claim, or
+    a vector that no passage was stored with by then, counts for nothing. With ``claimed_until`` NULL the vector stays
+    for as long as a passage needs it.
+    """
+
+    __tablename__ = "embedding_cache"
+    __table_args__ = (
+        CheckConstraint("octet_length(content_hash) = 32", name="content_hash"),
+        CheckConstraint("embedding IS NOT NULL OR claimed_until IS NOT NULL", name="claim"),
+        Index("ix_embedding_cache_claimed_until", "claimed_until", postgresql_where=text("claimed_until IS NOT NULL")),
+    )
+
+    content_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    embedding: Mapped[list[float] | None] = mapped_column(VECTOR(DIMENSIONS))
+    claimed_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
