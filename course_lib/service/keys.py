@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from course_lib.models import ApiKey, User
 
-KEY: BindParameter[bytes] = bindparam("key_hash")
+KEY: BindParameter[bytes] = bindparam("shown_hash")
 NOTED_EVERY = text("interval '1 minute'")
 
 # The index compares hashes, not keys: the time it takes says something about a hash, from which nobody gets a key.
@@ -34,5 +34,5 @@ async def who_asks(engine: AsyncEngine, key_hash: bytes) -> Asking | None:
     """Whose key has this hash; None when it is nobody's, or is revoked. The connection is free again afterwards."""
     alone = engine.execution_options(isolation_level="AUTOCOMMIT")  # one round trip, no BEGIN and no COMMIT
     async with alone.connect() as connection:
-        row = (await connection.execute(WHO, {"key_hash": key_hash})).one_or_none()
+        row = (await connection.execute(WHO, {"shown_hash": key_hash})).one_or_none()
     return None if row is None else Asking(*row)

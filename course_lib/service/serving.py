@@ -25,7 +25,7 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, notice: float = 0, **options: Any) -> None:
         drain = app.state.settings.drain_seconds
-        defaults = {
+        defaults: dict[str, Any] = {
             "log_level": "warning",
             "access_log": False,
             "server_header": False,
