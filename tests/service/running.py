@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,9 @@ import httpx2
 import openai
 from fastapi import FastAPI
 from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from course_lib.db import make_engine
 from course_lib.service import create_app
 from course_lib.service.running import Service
 from course_lib.service.serving import DrainingServer
@@ -42,6 +44,14 @@ class Serving:
     def held(self) -> int:
         """Connections that are checked out of the pool."""
         return self.service.engine.pool.checkedout()  # type: ignore[attr-defined]
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction on the service's database, past the service and in the test's own loop."""
+        engine = make_engine(self.service.engine.url)
+        async with engine.begin() as connection:
+            yield connection
+        await engine.dispose()
 
     def client(self, slug: str | None = None, **options: Any) -> httpx2.AsyncClient:
         """A client with the key of one of the seeded users, whose responses are compared with the documentation."""
