@@ -55,8 +55,7 @@ class Answering:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._claimed and not self._ended:
-            await self.service.finishing.run(self._leave())
+        await self.leave()
 
     async def begin(self) -> None:
         """Up to the first token: whatever is refused until here can still be a status code.
@@ -103,6 +102,12 @@ class Answering:
         self._ended = True
         return await self.service.finishing.run(self._keep(status))
 
+    async def leave(self) -> None:
+        """Unless it has ended: stop the model, and store what was said as aborted. Nothing, if nothing was."""
+        if self._claimed and not self._ended:
+            self._ended = True
+            await self.service.finishing.run(self._leave())
+
     async def _next(self) -> bool:
         """Append the next token to what was said; False when there is none."""
         assert self._stream is not None
@@ -134,7 +139,6 @@ class Answering:
             raise Refused(problems.QUOTA, retry_after=3600)
 
     async def _leave(self) -> None:
-        """Nobody called ``end``: the client left, the model failed, or the process stops."""
         if self._stream is not None:
             with suppress(openai.OpenAIError, OSError):
                 await self._stream.close()  # or the model goes on writing, and is paid for it

@@ -13,11 +13,13 @@ from course_lib.errors import CourseError
 from course_lib.llm import openai_client
 from course_lib.service.documented import document_errors
 from course_lib.service.handlers import add_handlers
-from course_lib.service.routers import ROUTERS
+from course_lib.service.routers import ROUTERS, documents
 from course_lib.service.running import running
+from course_lib.service.too_large import TooLargeIsAProblem
 from course_lib.settings import Settings, get_settings
 
-MULTIPART = 4_000  # bytes around a file: boundaries, names, a title
+SMALL = 64_000  # bytes of a body that holds no document
+AROUND_A_FILE = 4_000  # bytes: boundaries, names, a title
 
 
 def create_app(
@@ -51,11 +53,12 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # its page is loaded from elsewhere
         redoc_url=None,
-        max_body_size=settings.upload_bytes + MULTIPART,
     )
     app.state.settings = settings
     add_handlers(app)
+    app.add_middleware(TooLargeIsAProblem)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, max_body_size=SMALL)
+    app.include_router(documents.router, max_body_size=settings.upload_bytes + AROUND_A_FILE)
     document_errors(app)
     return app

@@ -16,7 +16,6 @@ from course_lib.service.running import Service
 from course_lib.unit_of_work import UnitOfWork
 
 LONGEST_KEY = 200  # characters
-SMALL = 64_000  # bytes of a body that holds no document
 
 
 def running_service(request: Request) -> Service:

@@ -12,7 +12,7 @@ from course_lib.service.problems import MEDIA_TYPE, Kind, Problem, Refused
 
 ANYWHERE = (problems.INTERNAL, problems.NO_CONNECTION, problems.DATABASE_AWAY, problems.TRY_AGAIN, problems.INVALID)
 SIGNED_IN = (problems.NO_KEY, problems.TOO_MANY_AT_ONCE)
-WITH_BODY = (problems.MALFORMED, problems.WRONG_MEDIA)
+WITH_BODY = (problems.MALFORMED, problems.TOO_LARGE, problems.WRONG_MEDIA)
 ONCE = (problems.IN_PROGRESS, problems.KEY_REUSED)
 OF_MODEL = (problems.MODEL_FAILED, problems.MODEL_BUSY, problems.QUOTA, problems.STOPPING)
 
@@ -27,7 +27,7 @@ def errors(*kinds: Kind, body: bool = False, public: bool = False) -> Responses:
         public: it needs no API key.
     """
     told = [*kinds, *ANYWHERE, *(() if public else SIGNED_IN), *(WITH_BODY if body else ())]
-    found: Responses = {413: _response("The body is too large", {})} if body else {}
+    found: Responses = {}
     for status in sorted({kind.status for kind in told}):
         same = [kind for kind in told if kind.status == status]
         examples = {kind.name: {"summary": kind.title, "value": Refused(kind).document()} for kind in same}
@@ -36,9 +36,7 @@ def errors(*kinds: Kind, body: bool = False, public: bool = False) -> Responses:
 
 
 def _response(description: str, examples: dict[str, Any]) -> dict[str, Any]:
-    media: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    if examples:
-        media["examples"] = examples
+    media = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
     return {"description": description, "content": {MEDIA_TYPE: media}}
 
 

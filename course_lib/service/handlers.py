@@ -22,6 +22,8 @@ from course_lib.service.problems import Refused, plain_problem
 
 MODEL_PAUSE = 5  # seconds until a model that was too busy is asked again
 
+OF_FRAMEWORK = {kind.status: kind for kind in (problems.MALFORMED, problems.TOO_LARGE)}
+
 
 def add_handlers(app: FastAPI) -> None:
     """Every error of ``app`` becomes a problem document."""
@@ -82,9 +84,8 @@ async def _known(_: Request, error: Exception) -> Response:
 
 
 async def _http(_: Request, error: HTTPException) -> Response:
-    if error.status_code == 400:
-        return Refused(problems.MALFORMED).response()
-    return plain_problem(error.status_code, error.headers)
+    kind = OF_FRAMEWORK.get(error.status_code)
+    return Refused(kind).response() if kind else plain_problem(error.status_code, error.headers)
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> Response:

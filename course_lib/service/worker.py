@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import secrets
 import socket
@@ -45,7 +46,7 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop`` is set; the job in hand is done first. A database that is away is waited for."""
-        tidied = -TIDY_SECONDS
+        tidied = -math.inf
         clock = asyncio.get_running_loop().time
         while not stop.is_set():
             try:

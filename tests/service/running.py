@@ -30,6 +30,7 @@ class Serving:
     app: FastAPI
     server: DrainingServer
     documented: Documented
+    port: int
 
     @property
     def service(self) -> Service:
@@ -38,7 +39,7 @@ class Serving:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.port}"
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def held(self) -> int:
@@ -76,7 +77,7 @@ def serving(
         thread.join(0.01)
     assert server.started
     try:
-        yield Serving(app, server, Documented(app.openapi()))
+        yield Serving(app, server, Documented(app.openapi()), server.port)
     finally:
         server.handle_exit(15, None)
         thread.join(30)

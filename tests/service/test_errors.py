@@ -49,7 +49,7 @@ async def test_bodies_that_are_none(path: str, body: dict[str, str], ada: httpx2
     good = json.dumps(body).encode()
     for content, status in [
         (b"", 422), (b"{", 400), (b"\xff\xfe{}", 400), (b'{"a": "\xc3\x28"}', 400), (b"[]", 422), (b"null", 422),
-        (b"7", 422), (b"[" * 100_000, 400), (good[:-1] + b', "more": 1}', 422), (b'{"\\ud800": 1}', 422), (b"{}", 422),
+        (b"7", 422), (b"[" * 50_000, 400), (good[:-1] + b', "more": 1}', 422), (b'{"\\ud800": 1}', 422), (b"{}", 422),
         (b"1" * 10_000, 422),
     ]:  # fmt: skip
         answer = await send(ada, path, content)
@@ -67,7 +67,7 @@ async def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(a
     for content in (b"x" * 120_000, pieces()):
         answer = await ada.post("/questions", content=content, headers=JSON)
         assert answer.status_code == 413, answer.text
-        assert answer.json()["title"]
+        assert answer.json()["type"] == "urn:problem:too-large"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from course_lib.service.routers import accounts, conversations, documents, health, jobs, questions
 
-ROUTERS = [health.router, accounts.router, documents.router, jobs.router, conversations.router, questions.router]
+ROUTERS = [health.router, accounts.router, jobs.router, conversations.router, questions.router]
+"""All but that of documents, whose bodies may be larger."""
 
-__all__ = ["ROUTERS"]
+__all__ = ["ROUTERS", "documents"]

@@ -11,7 +11,7 @@ from course_lib.models import ApiKey, User
 from course_lib.repositories import NotFound
 from course_lib.repositories.users import hash_key
 from course_lib.service import problems
-from course_lib.service.dependencies import JSON, SMALL, Caller, Running, Work
+from course_lib.service.dependencies import JSON, Caller, Running, Work
 from course_lib.service.documented import errors
 from course_lib.service.idempotency import OnceOnly
 from course_lib.service.problems import Refused
@@ -27,7 +27,6 @@ MOST_KEYS = 10  # valid ones of an account
     "/accounts",
     status_code=201,
     dependencies=[JSON],
-    max_body_size=SMALL,
     responses=errors(problems.EMAIL_TAKEN, problems.TOO_MANY_AT_ONCE, body=True, public=True),
 )
 async def sign_up(new: NewAccount, work: Work, service: Running) -> SignedUp:
@@ -61,7 +60,6 @@ async def keys(caller: Caller, work: Work) -> Keys:
     "/account/keys",
     status_code=201,
     dependencies=[JSON],
-    max_body_size=SMALL,
     responses=errors(problems.IN_PROGRESS, problems.SHOWN_ONCE, problems.KEY_REUSED, problems.TOO_MUCH, body=True),
 )
 async def add_key(new: NewKey, caller: Caller, work: Work, once: OnceOnly) -> KeyWithSecret:

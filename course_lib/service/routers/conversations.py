@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 from course_lib.models import Conversation, Message
 from course_lib.repositories import NotFound, Place
 from course_lib.service import problems
-from course_lib.service.dependencies import JSON, SMALL, Caller, Running, Work
+from course_lib.service.dependencies import JSON, Caller, Running, Work
 from course_lib.service.documented import ONCE, errors
 from course_lib.service.idempotency import OnceOnly
 from course_lib.service.schemas import (
@@ -32,7 +32,7 @@ LISTING = "conversations"
 Before = Annotated[int | None, Query(ge=1, le=LARGEST_INT, description="Only messages before this ``seq``.")]
 
 
-@router.post("", status_code=201, dependencies=[JSON], max_body_size=SMALL, responses=errors(*ONCE, body=True))
+@router.post("", status_code=201, dependencies=[JSON], responses=errors(*ONCE, body=True))
 async def begin(
     new: NewConversation, caller: Caller, work: Work, once: OnceOnly, response: Response
 ) -> ConversationOut:

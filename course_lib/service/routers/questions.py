@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from course_lib.service import problems
 from course_lib.service.answering import Answering
-from course_lib.service.dependencies import JSON, SMALL, Caller, Running
+from course_lib.service.dependencies import JSON, Caller, Running
 from course_lib.service.documented import OF_MODEL, ONCE, errors
 from course_lib.service.handlers import as_refused
 from course_lib.service.idempotency import OnceOnly
@@ -41,7 +41,7 @@ Begun = Annotated[Answering, Depends(answering)]
 RESPONSES = errors(*ONCE, *OF_MODEL, problems.NOT_FOUND, body=True)
 
 
-@router.post("", status_code=201, dependencies=[JSON], max_body_size=SMALL, responses=RESPONSES)
+@router.post("", status_code=201, dependencies=[JSON], responses=RESPONSES)
 async def ask(begun: Begun) -> Answered:
     """Ask, and get the whole answer with its sources. It is in the conversation before it is in the response."""
     async for _ in begun.rest():
@@ -50,7 +50,7 @@ async def ask(begun: Begun) -> Answered:
 
 
 @router.post(
-    "/stream", dependencies=[JSON], max_body_size=SMALL, response_class=EventSourceResponse, responses=RESPONSES
+    "/stream", dependencies=[JSON], response_class=EventSourceResponse, responses=RESPONSES
 )  # fmt: skip
 async def stream(begun: Begun, service: Running) -> AsyncIterator[ServerSentEvent]:
     """Ask, and get the answer as server-sent events.
@@ -67,6 +67,7 @@ async def stream(begun: Begun, service: Running) -> AsyncIterator[ServerSentEven
         yield ServerSentEvent(event="done", data=await begun.end())
     except Exception as error:  # the status has gone out with the first token
         refused = as_refused(error) or Refused(problems.INTERNAL)
+        await begun.leave()
         yield ServerSentEvent(event="error", data=refused.document())
 
 
