@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 
 from .behaviour import Behaviour
+from .saying import said
 
 FAILURES = {
     429: ("Rate limit reached, as this lesson asked.", "requests", "rate_limit_exceeded"),
@@ -174,7 +175,7 @@ class BehavingTransport(_Counted, httpx2.AsyncBaseTransport):
         if self.behaviour.fails_on(number):
             return failure(self.behaviour)
         request.headers["accept-encoding"] = "identity"  # events cannot be told apart in gzip
-        response = await self.inner.handle_async_request(request)
+        response = said(self.behaviour, request) or await self.inner.handle_async_request(request)
         if self.alters(request, response):
             await response.aread()
             return altered_embeddings(response, self.behaviour)
@@ -197,7 +198,7 @@ class BehavingTransportSync(_Counted, httpx2.BaseTransport):
         if self.behaviour.fails_on(number):
             return failure(self.behaviour)
         request.headers["accept-encoding"] = "identity"
-        response = self.inner.handle_request(request)
+        response = said(self.behaviour, request) or self.inner.handle_request(request)
         if self.alters(request, response):
             response.read()
             return altered_embeddings(response, self.behaviour)

@@ -18,6 +18,8 @@ class BehaviourOptions(TypedDict, total=False):
     break_stream_after: int
     drop_embeddings: int
     reverse_embeddings: bool
+    say: str
+    finish: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,10 @@ class Behaviour:
     break_stream_after: the connection drops after so many streamed tokens
     drop_embeddings:    so many vectors are missing at the end of an embeddings answer
     reverse_embeddings: its vectors come in reversed order, each with its right ``index``
+    say:                every chat completion is this text, whatever was asked: a passage that was not given, a
+                        quotation nobody wrote, nothing at all
+    finish:             and ends with this ``finish_reason``, such as ``length`` or ``content_filter``; an empty one is
+                        missing, as where a proxy closes the connection. ``stop`` unless told
 
     Raises ValueError for a value that makes no sense.
     """
@@ -46,12 +52,16 @@ class Behaviour:
     break_stream_after: int | None = None
     drop_embeddings: int = 0
     reverse_embeddings: bool = False
+    say: str | None = None
+    finish: str | None = None
 
     def __post_init__(self) -> None:
         for name in BehaviourOptions.__annotations__:
             value = getattr(self, name)
-            if value is not None and value < 0:
+            if isinstance(value, int | float) and value < 0:
                 raise ValueError(f"{name} is {value}; it cannot be negative")
+        if self.finish is not None and self.say is None:
+            raise ValueError("finish needs an answer to go with: add say")
         if self.status is not None and not 400 <= self.status <= 599:
             raise ValueError(f"status is {self.status}; a failure has a status from 400 to 599")
         pauses = (self.retry_after_s, self.retry_after_ms)

@@ -36,8 +36,8 @@ def openai_client(**behaviour: Unpack[BehaviourOptions]) -> openai.AsyncOpenAI:
     >>> client = openai_client(latency_ms=200, fail_first=2, status=429, retry_after_s=1)
 
     ``latency_ms``, ``token_delay_ms``, ``fail_first``, ``status``, ``retry_after_s``,
-    ``retry_after_ms``, ``break_stream_after``, ``drop_embeddings`` and ``reverse_embeddings`` are
-    explained at ``Behaviour``. In front of a real server they work too: delays are added to its own,
+    ``retry_after_ms``, ``break_stream_after``, ``drop_embeddings``, ``reverse_embeddings``, ``say`` and
+    ``finish`` are explained at ``Behaviour``. In front of a real server they work too: delays are added to its own,
     and failures are made up here without asking it (a proxy named in the environment is not used then).
     Raises ValueError or TypeError for a behaviour that makes no sense.
     """

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 256
 
-SHA256_OF_CONTENT = r"sha256(replace(content, '\', '\\')::bytea)"
-"""What ``passage_hash`` makes in Python, of the column in SQL. An index takes only what never changes its answer: this
-cast is such, with a backslash written as two; convert_to, which says it more plainly, counts as STABLE."""
-
 
 def passage_hash(content: str) -> bytes:
     """What the embedding cache knows a text by: 32 bytes.
@@ -77,7 +73,7 @@ class DocumentChunk(Identified, Base):
         UniqueConstraint("document_id", "chunk_index"),
         CheckConstraint("chunk_index >= 0", name="chunk_index"),
         CheckConstraint("content <> ''", name="content"),
-        Index("ix_document_chunks_content_hash", text(SHA256_OF_CONTENT)),
+        Index(None, "content", postgresql_using="hash"),
     )
 
     document_id: Mapped[UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))

@@ -205,3 +205,27 @@ def test_a_behaviour_that_makes_no_sense_is_refused(options: dict[str, Any], sai
 def test_a_misspelt_behaviour_is_refused() -> None:
     with pytest.raises(TypeError, match="latency"):
         openai_client(latency=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("words", ['"Nobody wrote this." [9]', "a\0b and \ud83d alone", ""])
+@pytest.mark.parametrize(("finish", "reason"), [(None, "stop"), ("content_filter", "content_filter"), ("", None)])
+async def test_an_answer_is_put_into_the_models_mouth_whole_and_streamed(
+    words: str, finish: Any, reason: str | None
+) -> None:
+    client = openai_client(say=words) if finish is None else openai_client(say=words, finish=finish)
+    whole = await client.chat.completions.create(model=CHAT_MODEL, messages=HELLO)
+    assert (whole.choices[0].message.content, whole.choices[0].finish_reason) == (words, reason)
+    stream = await client.chat.completions.create(
+        model=CHAT_MODEL, messages=HELLO, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    choices = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    assert "".join(choice.delta.content or "" for choice in choices) == words
+    assert choices[-1].finish_reason == reason
+    assert chunks[-1].usage == whole.usage
+    assert (await embed(client)).data, "the embeddings are the model's"
+
+
+def test_a_finish_without_an_answer_is_refused() -> None:
+    with pytest.raises(ValueError, match="add say"):
+        openai_client(finish="length")

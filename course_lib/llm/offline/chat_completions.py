@@ -32,20 +32,26 @@ def create_completion(body: dict[str, Any]) -> dict[str, Any] | list[bytes]:
     if options and not body.get("stream"):
         raise bad_request("'stream_options' needs stream=True.", param="stream_options")
     found = answer(chat_messages(body), limit)
+    return completion(body, found, finish_reason(found))
+
+
+def completion(body: dict[str, Any], found: Answer, reason: str | None) -> dict[str, Any] | list[bytes]:
+    """``found`` as the request wants it, with the reason why it ended."""
     completion_id = "chatcmpl-" + fingerprint(body)
     if body.get("stream"):
-        return list(chunks(completion_id, found, with_usage=bool(options.get("include_usage"))))
+        options = body.get("stream_options") or {}
+        return list(chunks(completion_id, found, reason, with_usage=bool(options.get("include_usage"))))
     message: dict[str, Any] = {"role": "assistant", "content": found.text, "refusal": None, "annotations": []}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(found)}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
     return envelope(completion_id, "chat.completion", [choice]) | {"usage": usage(found)}
 
 
-def chunks(completion_id: str, found: Answer, *, with_usage: bool) -> Iterator[bytes]:
+def chunks(completion_id: str, found: Answer, ended: str | None, *, with_usage: bool) -> Iterator[bytes]:
     """Role, one event a token, the reason it ended, the usage if asked for, and [DONE]."""
     deltas: list[tuple[dict[str, Any], str | None]] = [
         ({"role": "assistant", "content": "", "refusal": None}, None),
         *(({"content": piece}, None) for piece in found.pieces),
-        ({}, finish_reason(found)),
+        ({}, ended),
     ]
     extra: dict[str, Any] = {"usage": None} if with_usage else {}
     for delta, reason in deltas:

@@ -11,7 +11,8 @@ last in their message or are followed by a line that begins with ``Question:``.
     Question: When can I walk over?
 
 Also understood: ``[passage 1]``, ``[1 | title]``, ``Passage 1:`` (or source, document, chunk, excerpt),
-``<passage id="1">…</passage>``, and paragraphs without numbers under a line ``Context:``.
+``<passage id="1">…</passage>``, the same with a mark that no text in it knows,
+``<passage-3fa1 id="1">…</passage-3fa1>``, and paragraphs without numbers under a line ``Context:``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ NOUN = r"(?:passage|source|document|doc|chunk|excerpt|context)"
 MARKER = re.compile(
     rf"^\s*(?:\[\s*(?:{NOUN}\s*)?\#?(\d+)\b[^\]\n]{{0,120}}\]|{NOUN}\s+\#?(\d+)\s*:)[:.]?\s*", re.IGNORECASE
 )
-TAGGED = re.compile(r"<(passage|source|document|doc|chunk|excerpt)\b([^>]*)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+TAGGED = re.compile(
+    r"<((?:passage|source|document|doc|chunk|excerpt)(?:-\w+)?)(?![\w-])([^>]*)>(.*?)</\1>", re.DOTALL | re.IGNORECASE
+)
 QUESTION = re.compile(r"^\s*(?:the\s+|user(?:'s)?\s+)?(?:question|query|q)\s*:\s*", re.IGNORECASE)
 HEADER = re.compile(r"^\s*(?:context|passages|sources|documents|chunks|excerpts)\s*:\s*$", re.IGNORECASE)
 CLOSING_TAG = re.compile(r"^\s*</\w+>\s*$")

@@ -60,14 +60,19 @@ def reply(request: httpx2.Request) -> httpx2.Response:
         load_model()
         endpoint = endpoint_for(request)
         body = json_body(request)
-        answered = endpoint(body)
+        return answered(body, endpoint(body))
     except ApiError as error:
         return httpx2.Response(error.status, json=error.body())
+
+
+def answered(body: dict[str, Any], answer: dict[str, Any] | list[bytes]) -> httpx2.Response:
+    """``answer`` to the request with this body, as one JSON object or as events."""
     headers = {"x-request-id": "req_" + fingerprint(body), "openai-processing-ms": "0"}
-    if isinstance(answered, list):
+    if isinstance(answer, list):
         headers["content-type"] = "text/event-stream; charset=utf-8"
-        return httpx2.Response(200, headers=headers, stream=EventStream(answered))
-    return httpx2.Response(200, headers=headers, json=answered)
+        return httpx2.Response(200, headers=headers, stream=EventStream(answer))
+    headers["content-type"] = "application/json"
+    return httpx2.Response(200, headers=headers, content=json.dumps(answer))
 
 
 def endpoint_for(request: httpx2.Request) -> Endpoint:

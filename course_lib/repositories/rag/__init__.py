@@ -7,24 +7,50 @@
 The model is asked before a session has a connection: it takes longer than everything the database does.
 """
 
+from course_lib.repositories.rag.answering import NEAR, Answer, Usage, answer, ask_model, stream_answer, stream_model
+from course_lib.repositories.rag.asking import Asked, ask, prepare, stream_turn
+from course_lib.repositories.rag.citing import Source, check_citations
 from course_lib.repositories.rag.embedding import Embedding, Embeddings, embed, embed_question
 from course_lib.repositories.rag.index import INDEX, create_index
 from course_lib.repositories.rag.ingest import ingest
+from course_lib.repositories.rag.prompt import Budget, Prompt, build_prompt, count_tokens
 from course_lib.repositories.rag.repository import RagRepository
 from course_lib.repositories.rag.search import Passage, search_statement
 from course_lib.repositories.rag.store import NewDocument, Stored
+from course_lib.repositories.rag.turns import StoredTurn, Turn, store_turn, stored_turn
 
 __all__ = [
     "INDEX",
+    "NEAR",
+    "Answer",
+    "Asked",
+    "Budget",
     "Embedding",
     "Embeddings",
     "NewDocument",
     "Passage",
+    "Prompt",
     "RagRepository",
+    "Source",
     "Stored",
+    "StoredTurn",
+    "Turn",
+    "Usage",
+    "answer",
+    "ask",
+    "ask_model",
+    "build_prompt",
+    "check_citations",
+    "count_tokens",
     "create_index",
     "embed",
     "embed_question",
     "ingest",
+    "prepare",
     "search_statement",
+    "store_turn",
+    "stored_turn",
+    "stream_answer",
+    "stream_model",
+    "stream_turn",
 ]
