@@ -15,11 +15,13 @@ from starlette.exceptions import HTTPException
 
 from course_lib.postgres.losing import server_went_away
 from course_lib.repositories import EmailTaken, NotFound
+from course_lib.repositories.limits import LimitReached
 from course_lib.service import problems
 from course_lib.service.constraints import BY_NAME, refusal
 from course_lib.service.idempotency import Replay
 from course_lib.service.problems import Refused, plain_problem
 
+QUOTA_PAUSE = 60  # seconds in which answers under way may give tokens back
 MODEL_PAUSE = 5  # seconds until a model that was too busy is asked again
 
 OF_FRAMEWORK = {kind.status: kind for kind in (problems.MALFORMED, problems.TOO_LARGE)}
@@ -33,7 +35,7 @@ def add_handlers(app: FastAPI) -> None:
         HTTPException: _http,
         RequestValidationError: _invalid,
         Exception: _unexpected,
-        **dict.fromkeys([NotFound, EmailTaken, openai.OpenAIError, PoolTimeout, DBAPIError], _known),
+        **dict.fromkeys([NotFound, EmailTaken, LimitReached, openai.OpenAIError, PoolTimeout, DBAPIError], _known),
         # before there is a connection, the driver's errors are not SQLAlchemy's
         **dict.fromkeys([asyncpg.PostgresError, asyncpg.InterfaceError, OSError], _known),
     }
@@ -49,6 +51,8 @@ def as_refused(error: BaseException) -> Refused | None:
         return Refused(problems.NOT_FOUND)
     if isinstance(error, EmailTaken):
         return Refused(*BY_NAME["uq_users_email"])
+    if isinstance(error, LimitReached):
+        return Refused(problems.QUOTA, f"{error.left} tokens are left, and {error.wanted} may be needed.", QUOTA_PAUSE)
     if isinstance(error, openai.OpenAIError):
         return _of_model(error)
     if isinstance(error, PoolTimeout):

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from course_lib.db import make_engine, make_session_factory
 from course_lib.service.admission import Admission
 from course_lib.service.cursors import Cursors
-from course_lib.service.finishing import Finishing
 from course_lib.settings import Settings
 
 STATEMENT_SECONDS, LOCK_SECONDS = 15, 5
@@ -35,7 +34,8 @@ class Service:
     sessions: async_sessionmaker[AsyncSession] = field(init=False)
     requests: Admission = field(init=False)
     questions: Admission = field(init=False)
-    finishing: Finishing = field(default_factory=Finishing)
+    answers: int = 0
+    """So many are being written, or stored."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process was told to stop: not ready any more, and answers end soon."""
     stop_at: float = math.inf
@@ -49,6 +49,12 @@ class Service:
         """Begin nothing that takes long; what was begun has ``drain_seconds``."""
         self.stopping.set()
         self.stop_at = min(self.stop_at, time.monotonic() + self.settings.drain_seconds)
+
+    async def answered(self) -> None:
+        """Wait until nothing is being stored any more: uvicorn has cancelled what went on, and did not wait for it."""
+        patience = time.monotonic() + FINISH_SECONDS
+        while self.answers and time.monotonic() < patience:  # noqa: ASYNC110 - the loop ends anyway
+            await asyncio.sleep(0.02)
 
     def out_of_time(self) -> bool:
         return time.monotonic() > self.stop_at
@@ -83,5 +89,5 @@ async def running(url: URL | str, settings: Settings, client: openai.AsyncOpenAI
         yield service
     finally:
         service.stop()
-        await service.finishing.wait(FINISH_SECONDS)
+        await service.answered()
         await service.engine.dispose()

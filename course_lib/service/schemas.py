@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from course_lib.repositories.rag import StoredTurn
 
 MOST_ON_A_PAGE = 100
 LARGEST_INT = 2**31 - 1  # PostgreSQL's int
@@ -173,26 +175,34 @@ class NewQuestion(In):
 
 
 class Source(Out):
-    """A passage that an answer rests on."""
+    """A passage that an answer rests on: its number in the text, and the words that were quoted from it."""
 
+    number: int
     document_id: UUID
     title: str
     chunk_index: int
     quotation: str | None = None
 
 
-class Usage(Out):
-    prompt_tokens: int
-    completion_tokens: int
-
-
 class Answered(Out):
+    """A stored turn. ``aborted`` is an answer that is not whole."""
+
     conversation_id: UUID
     message_id: UUID
     text: str
     status: str
     sources: list[Source]
-    usage: Usage
+    prompt_tokens: int
+    completion_tokens: int
+
+    @classmethod
+    def of(cls, turn: StoredTurn) -> Self:
+        answer = turn.answer
+        return cls(
+            conversation_id=answer.conversation_id, message_id=answer.id, text=answer.content, status=answer.status,
+            sources=answer.meta["sources"],
+            prompt_tokens=turn.question.token_count, completion_tokens=answer.token_count,
+        )  # fmt: skip
 
 
 class Documents(Out):

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from uuid import UUID
 
 import openai
 from sqlalchemy import URL, select
@@ -20,6 +21,7 @@ from course_lib.db import make_session_factory
 from course_lib.errors import CourseError
 from course_lib.models import Document, Job
 from course_lib.postgres.losing import server_went_away
+from course_lib.repositories import limits
 from course_lib.repositories.rag import NewDocument, RagRepository, embed
 from course_lib.repositories.rag.cutting import cut
 from course_lib.repositories.rag.reading import read_document
@@ -69,7 +71,7 @@ class Worker:
             return False
         try:
             async with self._alive(job):
-                await self._ingest(job)
+                await self._do(job)
         except CourseError as error:
             await self._failed(job, error.sentence, None)
         except Exception as error:
@@ -88,6 +90,15 @@ class Worker:
                 if job.document_id is not None:
                     await uploads.refuse(session, job.document_id, UNKNOWN)
             await forget_old(session)
+
+    async def _do(self, job: Job) -> None:
+        if job.kind == limits.KIND:
+            async with self.sessions.begin() as session:
+                await limits.give_back(session, UUID(job.payload["user_id"]), job.id)
+        elif job.kind == uploads.KIND:
+            await self._ingest(job)
+        else:
+            raise CourseError(f"No worker knows what a job of kind {job.kind} is.")
 
     async def _ingest(self, job: Job) -> None:
         """Read, cut, embed; then, in one transaction, the passages and the end of the job. No connection meanwhile."""

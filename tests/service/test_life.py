@@ -106,6 +106,7 @@ async def test_an_answer_is_stored_although_the_database_is_away_when_it_ends(se
             async with running.client("ada") as ada:
                 place = got[-1][1]["conversation_id"]
                 messages = (await ada.get(f"/conversations/{place}")).json()["messages"]
+            await gate.close()  # it works in this loop, which waits for the service to stop
     assert [message["status"] for message in messages] == ["complete", "complete"]
     assert messages[1]["content"] == "".join(data["text"] for name, data in got if name == "token")
 

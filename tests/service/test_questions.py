@@ -122,7 +122,7 @@ async def test_eight_streams_go_on_a_pool_of_two(service_url: URL) -> None:
             answers = await asyncio.gather(*(one(emeka) for _ in range(8)))
         assert {names[-1] for names in answers} == {"done"}
         await until(lambda: running.held == 0)
-    assert sum(held) < len(held) / 4, "now and then one, that has just begun or is being stored"
+    assert held.count(0) > len(held) / 2, "now and then one, for a stream that begins or is being stored"
 
 
 async def test_what_a_client_was_told_before_it_left_is_stored(service_url: URL) -> None:
@@ -196,15 +196,20 @@ async def test_a_user_has_so_many_answers_at_once_and_the_others_are_served(serv
     assert other.status_code == 201
 
 
-async def test_tokens_that_are_used_up(stranger: httpx2.AsyncClient, running: Serving) -> None:
-    account = (await stranger.get("/account")).json()
-    async with running.database() as connection:
-        await connection.execute(text("UPDATE users SET tokens_used = token_limit WHERE id = :id"), account)
-    for path in ("/questions", "/questions/stream"):
-        answer = await stranger.post(path, json=ASKED)
-        assert answer.status_code == 429
-        assert answer.headers["retry-after"]
-        assert answer.json()["type"] == "urn:problem:quota-used-up"
+async def test_tokens_that_are_used_up(running: Serving) -> None:
+    async with running.client("dagny") as dagny:
+        account = (await dagny.get("/account")).json()
+        change = text("UPDATE users SET tokens_used = :tokens WHERE id = :id")
+        async with running.database() as connection:
+            await connection.execute(change, {"id": account["id"], "tokens": account["token_limit"] - 10})
+        for path in ("/questions", "/questions/stream"):
+            answer = await dagny.post(path, json=ASKED)
+            assert answer.status_code == 429
+            assert answer.headers["retry-after"]
+            assert answer.json()["type"] == "urn:problem:quota-used-up"
+        assert (await dagny.get("/account")).json()["tokens_used"] == account["token_limit"] - 10
+        async with running.database() as connection:
+            await connection.execute(change, {"id": account["id"], "tokens": account["tokens_used"]})
 
 
 async def test_keep_alives_come_while_the_model_thinks(service_url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
