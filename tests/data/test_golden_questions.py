@@ -46,7 +46,7 @@ def test_forty_of_the_test_half_were_set_aside() -> None:
 
 
 async def test_paraphrases_are_in_other_words_than_the_paragraph(engine: AsyncEngine) -> None:
-    """The first sixty were written before this could be counted; one of theirs shares five."""
+    """The first sixty are not held to it: they were written before it was counted."""
     chunks = {document.source: document.chunks for document in documents()}
     sixty = {question.id for question in golden_questions()}
     shared: dict[bool, list[int]] = {True: [], False: []}

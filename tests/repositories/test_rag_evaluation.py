@@ -6,10 +6,13 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from course_lib.data import GoldenQuestion
+from course_lib.data import GoldenQuestion, golden_questions
 from course_lib.errors import CourseError
-from course_lib.repositories.rag import Passage
+from course_lib.models import Document, User
+from course_lib.repositories.rag import Passage, RagRepository, embed
 from course_lib.repositories.rag.evaluation import difference, mean, places
 
 
@@ -83,3 +86,23 @@ def test_what_cannot_be_compared() -> None:
 
 def test_an_estimate_reads_as_a_number_with_its_limits() -> None:
     assert str(mean([True] * 81 + [False] * 15)) == "0.84 [0.76, 0.90]"
+
+
+async def test_the_goal_on_questions_that_nothing_was_tuned_on(session: AsyncSession) -> None:
+    """Over the documents of all users, which for the length of a transaction belong to one."""
+    questions = golden_questions("test")
+    asked = await embed([question.text for question in questions])
+    one = (await session.scalars(select(User.id).limit(1))).one()
+    await session.execute(update(Document).values(user_id=one))
+    rag = RagRepository(session)
+    pairs = list(zip(questions, asked, strict=True))
+    vectors = places([await rag.search(one, vector, 30) for _, vector in pairs], questions, "document")
+    both = places([await rag.search_both(one, q.text, vector, 30) for q, vector in pairs], questions, "document")
+    await session.rollback()
+
+    identifier = np.array([question.kind == "identifier" for question in questions])
+    fresh = np.array([question.fresh for question in questions])
+    assert mean(both <= 5).value >= 0.85
+    assert mean(both[fresh] <= 5).value >= 0.85
+    assert mean(both[identifier] <= 5).value >= 0.95
+    assert difference(1 / both, 1 / vectors).low > 0

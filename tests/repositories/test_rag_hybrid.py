@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import numpy as np
 import pytest
 from sqlalchemy import func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from course_lib.db import copy_rows, make_session_factory
 from course_lib.errors import CourseError
@@ -109,9 +109,9 @@ async def test_the_score_is_the_similarity_and_the_share_of_words_by_their_rarit
     assert [p.id for p in found] != [p.id for p in by_vector]
 
 
-async def test_one_statement_and_one_round_trip(session: AsyncSession) -> None:
+async def test_one_statement_and_one_round_trip(engine: AsyncEngine, session: AsyncSession) -> None:
     asked, user_id = await embed_question("E-417"), await id_of(session, "bruno")
-    with QueryLog(session.bind) as log:
+    with QueryLog(engine) as log:
         await RagRepository(session).search_both(user_id, "E-417", asked, 7)
     assert (log.count, log.rows) == (1, 7)
 
@@ -169,7 +169,7 @@ def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", ["usual", "large"])
 async def test_a_code_is_found_however_far_its_vector_lies(
-    size: str, binary: Any, request: pytest.FixtureRequest
+    size: str, binary: AsyncEngine, request: pytest.FixtureRequest
 ) -> None:
     """Of 1,000 passages 200 are compared, and this one is the 600th."""
     if size == "large":
