@@ -1,4 +1,4 @@
-"""The authored corpus: eight users, forty documents, sixty questions with known answers.
+"""The authored corpus: eight users, forty documents, 240 questions with known answers.
 
 Written for this course. People, places, codes and figures in it are invented.
 """
@@ -9,9 +9,10 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 FOLDER = Path(__file__).parent / "corpus"
+FIRST = 60  # questions that the seeded conversations ask
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,28 @@ class CorpusDocument:
 
 @dataclass(frozen=True)
 class GoldenQuestion:
-    """A question, the sources of the documents that answer it, and a right answer.
+    """A question, the passages that answer it, and a right answer.
 
-    ``kind`` is ``paraphrase`` (few words in common with the passage) or ``identifier`` (hinges on a code or number).
+    ``kind`` is ``paraphrase`` (few words in common with the passage) or ``identifier`` (hinges on a code, a number or
+    a name). ``passages`` are a document's source and the index of a chunk in it, ``quotes`` words of each that hold
+    the answer. ``fresh`` questions were set aside when they were written: what reached its goal on the other questions
+    has to reach it on these.
     """
 
     id: str
     user: str
     text: str
-    documents: tuple[str, ...]
+    passages: tuple[tuple[str, int], ...]
+    quotes: tuple[str, ...]
     answer: str
     kind: str
+    half: str
+    fresh: bool = False
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The sources of the documents that answer it."""
+        return tuple(dict.fromkeys(source for source, _ in self.passages))
 
 
 @cache
@@ -67,10 +79,22 @@ def documents() -> tuple[CorpusDocument, ...]:
 
 
 @cache
-def golden_questions() -> tuple[GoldenQuestion, ...]:
-    """The sixty questions, by id. Five texts are asked by two users who must get different answers."""
-    entries = _read_toml("questions", file="golden")
-    return tuple(GoldenQuestion(**{**entry, "documents": tuple(entry["documents"])}) for entry in entries)
+def golden_questions(half: Literal["tuning", "test"] | None = None) -> tuple[GoldenQuestion, ...]:
+    """The first sixty questions, by id; or one half of all 240, of 120 each with as many of each kind and user.
+
+    Weights and other knobs are chosen on the tuning half, which the sixty belong to; the test half then says how good
+    the choice is. Five texts of the sixty are asked by two users who must get different answers.
+    """
+    questions = [_golden_question(entry) for entry in _read_toml("questions", file="golden")]
+    if half is None:
+        return tuple(questions[:FIRST])
+    return tuple(question for question in questions if question.half == half)
+
+
+def _golden_question(entry: dict[str, Any]) -> GoldenQuestion:
+    places = [place.split("#") for place in entry["passages"]]
+    passages = tuple((source, int(index)) for source, index in places)
+    return GoldenQuestion(**entry | {"passages": passages, "quotes": tuple(entry["passages"].values())})
 
 
 def _read_toml(table: str, file: str | None = None) -> list[dict[str, Any]]:

@@ -7,16 +7,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
 from course_lib.data.corpus import documents, golden_questions, users
-from course_lib.llm import OfflineTransport, openai_client
+from course_lib.llm import openai_client
 from course_lib.llm.offline.embedding_model import load_model
 from course_lib.repositories.rag import Answer, Budget, Passage, answer, build_prompt, stream_answer
 from course_lib.repositories.rag.answering import NEAR, NOTHING, Heard, ask_model, nothing_near, storable, stream_model
 from tests.repositories.passages import passage, said
+from tests.repositories.watched import Stalling, Watched, on
 
 FERRY = [passage("Dogs travel free. Prams do not."), passage("The ferry leaves at nine."), passage("It rains.")]
 QUESTION = "When does the ferry leave?"
@@ -161,7 +161,7 @@ async def test_a_stream_that_breaks_off_ends_with_what_was_said() -> None:
 
 
 async def test_a_stream_that_stalls_ends_with_what_was_said() -> None:
-    transport = Stalling(OfflineTransport(), after=3)
+    transport = Stalling(after=3)
     pieces, found = await heard(stream_answer(QUESTION, FERRY, client=on(transport)))
     assert (len(pieces), found.ended, found.status) == (3, "cut", "aborted")
 
@@ -212,7 +212,7 @@ def test_two_halves_that_come_in_two_pieces_are_one_character() -> None:
 
 
 async def test_who_leaves_closes_the_connection_to_the_model() -> None:
-    transport = Watched(OfflineTransport())
+    transport = Watched()
     async with aclosing(stream_model(build_prompt(QUESTION, FERRY), on(transport))) as pieces:
         async for _ in pieces:
             break
@@ -220,7 +220,7 @@ async def test_who_leaves_closes_the_connection_to_the_model() -> None:
 
 
 async def test_who_is_cancelled_closes_it_too() -> None:
-    transport, begun = Watched(OfflineTransport(), pause=0.02), asyncio.Event()
+    transport, begun = Watched(pause=0.02), asyncio.Event()
 
     async def listen() -> None:
         async with aclosing(stream_model(build_prompt(QUESTION, FERRY), on(transport))) as pieces:
@@ -251,50 +251,3 @@ def chunk(text: str) -> Any:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
     body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
     return openai.types.chat.ChatCompletionChunk.model_validate(body)
-
-
-def on(transport: httpx2.AsyncBaseTransport) -> openai.AsyncOpenAI:
-    """The SDK's client on this transport."""
-    client = openai.DefaultAsyncHttpx2Client(transport=transport)
-    return openai.AsyncOpenAI(api_key="k", base_url="http://offline.invalid/v1", http_client=client, max_retries=0)
-
-
-class Watched(httpx2.AsyncBaseTransport):
-    """Counts the events that were sent, and the streams that were closed."""
-
-    def __init__(self, inner: httpx2.AsyncBaseTransport, pause: float = 0) -> None:
-        self.inner, self.pause, self.sent, self.closed = inner, pause, 0, 0
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self.inner.handle_async_request(request)
-        return httpx2.Response(200, headers=response.headers, stream=WatchedStream(response.stream, self))
-
-    async def before(self) -> None:
-        self.sent += 1
-        await asyncio.sleep(self.pause)
-
-
-class WatchedStream(httpx2.AsyncByteStream):
-    def __init__(self, inner: Any, watch: Watched) -> None:
-        self.inner, self.watch = inner, watch
-
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        async for event in self.inner:
-            await self.watch.before()
-            yield event
-
-    async def aclose(self) -> None:
-        self.watch.closed += 1
-
-
-class Stalling(Watched):
-    """Times out after so many words."""
-
-    def __init__(self, inner: httpx2.AsyncBaseTransport, after: int) -> None:
-        super().__init__(inner)
-        self.after = after
-
-    async def before(self) -> None:
-        await super().before()
-        if self.sent > self.after + 1:  # the first event names the role
-            raise httpx2.ReadTimeout("The read operation timed out")

@@ -14,9 +14,10 @@ from course_lib.models import Document
 from course_lib.models.documents import content_hash
 from course_lib.repositories.generic import NotFound
 from course_lib.repositories.rag.embedding import Embedding, embed_question
+from course_lib.repositories.rag.hybrid import codes_of, hybrid_statement
 from course_lib.repositories.rag.search import EF_SEARCH, Passage, check_numbers, search_parameters, search_statement
 from course_lib.repositories.rag.store import NewDocument, Stored, check_document, holds_same, replace_documents
-from course_lib.texts import check_list
+from course_lib.texts import check_list, check_storable
 
 
 class RagRepository:
@@ -57,15 +58,44 @@ class RagRepository:
         check_numbers(k, ef_search)
         check_list(document_ids, "document_ids")
         asked = await self._embed(question) if isinstance(question, str) else question
-        if not any(asked.vector):
-            raise CourseError(
-                "The question's vector is all zeros: it points nowhere, and has no cosine distance from anything.",
-                "Embed a text: question = await embed_question(text)",
-            )
+        _check_direction(asked)
         statement = search_statement(k, document_ids is not None, since is not None, exact)
         ids = None if document_ids is None else list(document_ids)
         parameters = search_parameters(user_id, asked.vector, asked.model, ef_search, ids, since)
         return [Passage(*row) for row in await self.session.execute(statement, parameters)]
+
+    async def search_both(
+        self,
+        user_id: UUID,
+        text: str,
+        question: Embedding,
+        k: int = 10,
+        *,
+        document_ids: Collection[UUID] | None = None,
+        since: datetime | None = None,
+    ) -> list[Passage]:
+        """The user's ``k`` passages that fit ``text`` best by meaning and by words, best first. One statement.
+
+        Compared are the nearest 200 by their vectors, which for most users are all, and beyond them up to 200 that hold
+        a code of the text, such as E-417. Where no word of the text is in a passage, the order is that of ``search``.
+
+        Args:
+            text: the question as it was asked, in any language. No sign in it is an operator.
+            question: its embedding: ``await embed_question(text)``, before there is a transaction.
+            document_ids, since: as for ``search``.
+
+        Raises:
+            CourseError: as from ``search``; ``text`` holds a character that PostgreSQL cannot read.
+        """
+        check_numbers(k, EF_SEARCH)
+        check_list(document_ids, "document_ids")
+        check_storable(text, "The question")
+        _check_direction(question)
+        statement = hybrid_statement(k, document_ids is not None, since is not None)
+        ids = None if document_ids is None else list(document_ids)
+        parameters = search_parameters(user_id, question.vector, question.model, EF_SEARCH, ids, since)
+        words = {"words": text, "codes": codes_of(text)}
+        return [Passage(*row) for row in await self.session.execute(statement, parameters | words)]
 
     async def _embed(self, question: str) -> Embedding:
         if self.session.in_transaction():
@@ -123,3 +153,11 @@ class RagRepository:
         statement = delete(Document).where(Document.id == document_id, Document.user_id == user_id)
         if await self.session.scalar(statement.returning(Document.id)) is None:
             raise NotFound(Document, document_id)
+
+
+def _check_direction(question: Embedding) -> None:
+    if not any(question.vector):
+        raise CourseError(
+            "The question's vector is all zeros: it points nowhere, and has no cosine distance from anything.",
+            "Embed a text: question = await embed_question(text)",
+        )

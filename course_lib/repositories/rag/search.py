@@ -49,7 +49,7 @@ _ONE_BY_ONE = """
 
 # few: how many documents hold EXACT_UP_TO passages, going by the table's average. mine: an owner of more than that
 # is large, and need not be read to the end. large: more documents, or fewer that are long.
-_EITHER_WAY = """
+NEAREST = """
 WITH few AS MATERIALIZED (
     SELECT ceil({exact_up_to} * greatest(d.reltuples, 1) / greatest(c.reltuples, d.reltuples, 1))::int AS documents
     FROM pg_class d, pg_class c WHERE d.oid = 'documents'::regclass AND c.oid = 'document_chunks'::regclass
@@ -61,7 +61,7 @@ WITH few AS MATERIALIZED (
         OFFSET {exact_up_to}
     ) AS large
 ), nearest AS (
-    ({one_by_one} WHERE NOT (SELECT large FROM size) ORDER BY distance LIMIT {k})
+    ({one_by_one} WHERE NOT (SELECT large FROM size) ORDER BY distance, id LIMIT {k})
     UNION ALL
     (
         SELECT c.id, c.document_id, c.chunk_index, c.content, c.embedding <=> :question AS distance
@@ -127,11 +127,16 @@ def search_statement(k: int, by_document: bool = False, by_date: bool = False, e
     Written as SQL and kept, because building and hashing an expression of this size costs more than running it. ``k``
     is part of the text: of a LIMIT that is a parameter the planner knows nothing, and assumes a tenth of the table.
     """
+    return statement_of((_EXACTLY if exact else NEAREST) + _FOUND, k, by_document, by_date, exact)
+
+
+def statement_of(sql: str, k: int, by_document: bool, by_date: bool, exact: bool, **values: object) -> TextClause:
+    """``sql`` with what ``NEAREST`` and the like leave open, and its parameters with their types."""
     mine = _MINE + " AND d.id = ANY(:document_ids)" * by_document + " AND d.updated_at >= :since" * by_date
-    ways = (_EXACTLY if exact else _EITHER_WAY) + _FOUND
-    sql = ways.format(
-        mine=mine, one_by_one=_ONE_BY_ONE, settings=_SETTINGS, exact_up_to=EXACT_UP_TO, k=k, enough=k * OVERFETCH
-    )
+    sql = sql.format(
+        mine=mine, one_by_one=_ONE_BY_ONE, settings=_SETTINGS, exact_up_to=EXACT_UP_TO, k=k, enough=k * OVERFETCH,
+        **values,
+    )  # fmt: skip
     parameters: list[BindParameter[Any]] = [
         bindparam("user_id", type_=Uuid()),
         bindparam("model", type_=Text()),
