@@ -6,8 +6,8 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import httpx2
 import pytest
@@ -21,18 +21,25 @@ SLOW = {"token_delay_ms": 100}
 
 
 class Gate:
-    """A way to the database that can be closed: a forwarder on 127.0.0.1, in the test's loop."""
+    """A way to the database that can be closed: a forwarder on 127.0.0.1, with a loop in a thread of its own."""
 
-    def __init__(self, url: URL) -> None:
-        self.target, self.server = url, None
+    def __init__(self, url: URL, port: int) -> None:
+        self.target, self.port = url, port
+        self.server: asyncio.Server | None = None
         self.writers: set[asyncio.StreamWriter] = set()
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
 
-    async def open(self, port: int = 0) -> int:
-        self.server = await asyncio.start_server(self._forward, "127.0.0.1", port)
-        place: int = self.server.sockets[0].getsockname()[1]
-        return place
+    def open(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._open(), self.loop).result(5)
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(5)
+
+    async def _open(self) -> None:
+        self.server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+
+    async def _close(self) -> None:
         if self.server is not None:
             self.server.close()
         for writer in self.writers:
@@ -46,15 +53,15 @@ class Gate:
         else:
             up, down = await asyncio.open_connection(host, port)
         self.writers |= {writer, down}
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-            with suppress(OSError):
-                while data := await source.read(65536):
-                    sink.write(data)
-                    await sink.drain()
-            sink.close()
-
         await asyncio.gather(pump(reader, down), pump(up, writer))
+
+
+async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
 
 
 def free_port() -> int:
@@ -64,49 +71,48 @@ def free_port() -> int:
         return port
 
 
-@asynccontextmanager
-async def behind_a_gate(url: URL) -> AsyncIterator[tuple[Gate, int, URL]]:
-    """A gate that is closed as yet, its port, and the database's address through it."""
-    gate, port = Gate(url), free_port()
+@contextmanager
+def behind_a_gate(url: URL) -> Iterator[tuple[Gate, URL]]:
+    """A gate that is closed as yet, and the database's address through it."""
+    gate = Gate(url, free_port())
     query = {name: value for name, value in url.query.items() if name not in ("host", "port")}
-    yield gate, port, url.set(host="127.0.0.1", port=port, query=query)
-    await gate.close()
+    yield gate, url.set(host="127.0.0.1", port=gate.port, query=query)
+    gate.close()
+    gate.loop.call_soon_threadsafe(gate.loop.stop)
 
 
 async def test_it_starts_without_a_database_says_so_and_recovers(service_url: URL) -> None:
-    async with behind_a_gate(service_url) as (gate, port, url):
-        with serving(url, pool_seconds=3) as running:
-            async with running.client("ada") as ada:
-                for _ in range(2):
-                    assert (await ada.get("/livez")).status_code == 200
-                    for path in ("/readyz", "/account"):
-                        away = await ada.get(path)
-                        assert away.status_code == 503
-                        assert away.json()["type"] == "urn:problem:database-away"
-                        assert away.headers["retry-after"]
-                    await gate.open(port)
-                    assert (await ada.get("/readyz")).status_code == 200
-                    assert (await ada.get("/account")).status_code == 200
-                    await gate.close()
-                assert running.held == 0
+    with behind_a_gate(service_url) as (gate, url), serving(url, pool_seconds=3) as running:
+        async with running.client("ada") as ada:
+            for _ in range(2):
+                assert (await ada.get("/livez")).status_code == 200
+                for path in ("/readyz", "/account"):
+                    away = await ada.get(path)
+                    assert away.status_code == 503
+                    assert away.json()["type"] == "urn:problem:database-away"
+                    assert away.headers["retry-after"]
+                gate.open()
+                assert (await ada.get("/readyz")).status_code == 200
+                assert (await ada.get("/account")).status_code == 200
+                gate.close()
+            assert running.held == 0
 
 
 async def test_an_answer_is_stored_although_the_database_is_away_when_it_ends(service_url: URL) -> None:
-    async with behind_a_gate(service_url) as (gate, port, url):
-        await gate.open(port)
+    with behind_a_gate(service_url) as (gate, url):
+        gate.open()
         with serving(url, openai_client(token_delay_ms=40), pool_seconds=3) as running:
             async with running.client("ada") as ada, ada.stream("POST", "/questions/stream", json=ASKED) as answer:
                 got = []
                 async for event in events(answer):
                     got.append(event)
                     if len(got) == 3:
-                        await gate.close()
-                        asyncio.get_running_loop().call_later(2.5, lambda: asyncio.ensure_future(gate.open(port)))
+                        gate.close()
+                        threading.Timer(2.5, gate.open).start()
             assert got[-1][0] == "done"
             async with running.client("ada") as ada:
                 place = got[-1][1]["conversation_id"]
                 messages = (await ada.get(f"/conversations/{place}")).json()["messages"]
-            await gate.close()  # it works in this loop, which waits for the service to stop
     assert [message["status"] for message in messages] == ["complete", "complete"]
     assert messages[1]["content"] == "".join(data["text"] for name, data in got if name == "token")
 
