@@ -101,8 +101,10 @@ class Answering:
         else:
             await uninterrupted(self._undo())
 
-    async def _search(self, session: AsyncSession, user_id: UUID, _: str, vector: Embedding) -> Sequence[Passage]:
-        return await RagRepository(session).search(user_id, vector, K, document_ids=self.question.document_ids)
+    async def _search(self, session: AsyncSession, user_id: UUID, text: str, vector: Embedding) -> Sequence[Passage]:
+        """By meaning and by words, in the documents that were named, if any were."""
+        search = RagRepository(session).search_both
+        return await search(user_id, text, vector, K, document_ids=self.question.document_ids)
 
     async def _next(self) -> None:
         """Hear the next token, or how the answer ended."""
