@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from course_lib.errors import CourseError
 from course_lib.llm import openai_client
+from course_lib.postgres.address import parse_url
 from course_lib.service.documented import document_errors
 from course_lib.service.handlers import add_handlers
 from course_lib.service.routers import ROUTERS, documents
@@ -36,9 +37,7 @@ def create_app(
         CourseError: there is no address of a database.
     """
     settings = settings or get_settings()
-    address = url or (settings.database_url and settings.database_url.get_secret_value())
-    if not address:
-        raise CourseError("The service needs the address of a database.", "Set DATABASE_URL, or run: course serve")
+    address = _address(settings) if url is None else url
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,3 +61,9 @@ def create_app(
     app.include_router(documents.router, max_body_size=settings.upload_bytes + AROUND_A_FILE)
     document_errors(app)
     return app
+
+
+def _address(settings: Settings) -> URL:
+    if settings.database_url is None:
+        raise CourseError("The service needs the address of a database.", "Set DATABASE_URL, or run: course serve")
+    return parse_url(settings.database_url.get_secret_value())

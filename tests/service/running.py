@@ -77,7 +77,7 @@ def serving(
         thread.join(0.01)
     assert server.started
     try:
-        yield Serving(app, server, Documented(app.openapi()), server.port)
+        yield Serving(app, server, Documented(app.openapi()), server.servers[0].sockets[0].getsockname()[1])
     finally:
         server.handle_exit(15, None)
         thread.join(30)

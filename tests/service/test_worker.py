@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from typing import Any
 
 import httpx2
@@ -20,6 +21,7 @@ from course_lib.service.worker import Worker
 from course_lib.settings import get_settings
 from tests.service.running import Serving, serving
 
+NUMBERS = count()
 TEXT = "# Ferry\n\nThe ferry to Vell leaves at nine.\n\n# Fares\n\nA ticket costs four crowns."
 ASKED = {"question": "When does the ferry to Vell leave?"}
 
@@ -39,13 +41,10 @@ def apart(url: URL) -> Iterator[Serving]:
 
 
 @pytest.fixture
-async def mia(apart: Serving, request: pytest.FixtureRequest) -> AsyncIterator[httpx2.AsyncClient]:
+async def mia(apart: Serving) -> AsyncIterator[httpx2.AsyncClient]:
+    """Somebody who has signed up just now."""
     async with apart.client() as client:
-        new = {
-            "email": f"{request.node.name[:60]}@example.org".lower().replace("[", "-").replace("]", "-"),
-            "name": "M",
-        }
-        signed_up = await client.post("/accounts", json=new)
+        signed_up = await client.post("/accounts", json={"email": f"mia{next(NUMBERS)}@example.org", "name": "Mia"})
         client.headers["Authorization"] = f"Bearer {signed_up.json()['key']['secret']}"
         yield client
 
@@ -188,10 +187,10 @@ async def test_a_model_that_fails_is_asked_again_later(mia: httpx2.AsyncClient, 
     assert await finish(worker) == 0, "it waits a little"
 
 
-@pytest.mark.parametrize(
-    ("name", "data"),
-    [("broken.pdf", b"%PDF-1.7 and no more"), ("empty.txt", b"  \n"), ("nul.md", b"a\0b"), ("x.exe", b"MZ")],
-)
+BAD_FILES = [("broken.pdf", b"%PDF-1.7 and no more"), ("empty.txt", b"  \n"), ("nul.md", b"a\0b"), ("x.exe", b"MZ")]
+
+
+@pytest.mark.parametrize(("name", "data"), BAD_FILES, ids=[name for name, _ in BAD_FILES])
 async def test_a_file_that_cannot_be_read_says_so_at_once(
     name: str, data: bytes, mia: httpx2.AsyncClient, worker: Worker
 ) -> None:
