@@ -38,7 +38,7 @@ def content_hash(chunks: Sequence[str]) -> bytes:
         UnicodeEncodeError: a chunk has half a surrogate pair.
     """
     check_list(chunks, "chunks")
-    return sha256(b"".join(sha256(chunk.encode()).digest() for chunk in chunks)).digest()
+    return sha256(b"".join(passage_hash(chunk) for chunk in chunks)).digest()
 
 
 class Document(Identified, Timestamped, Base):

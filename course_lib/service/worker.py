@@ -22,9 +22,10 @@ from course_lib.errors import CourseError
 from course_lib.models import Document, Job
 from course_lib.postgres.losing import server_went_away
 from course_lib.repositories import limits
-from course_lib.repositories.rag import NewDocument, RagRepository, embed
+from course_lib.repositories.rag import ingest
 from course_lib.repositories.rag.cutting import cut
 from course_lib.repositories.rag.reading import read_document
+from course_lib.repositories.rag.store import lock_documents
 from course_lib.service import queue, uploads
 from course_lib.service.idempotency import forget_old
 from course_lib.service.running import make_service_engine
@@ -37,6 +38,10 @@ TIDY_SECONDS = 15  # between looks for what dead workers left
 FIRST_PAUSE = timedelta(seconds=2)
 NO_MODEL = "The language model did not answer. Send the document again later."
 UNKNOWN = "The document could not be read, and the fault is ours. Send it again later."
+
+
+class NotOurs(Exception):
+    """The job is somebody else's by now, or was deleted: what was made of it is not stored."""
 
 
 class Worker:
@@ -101,20 +106,25 @@ class Worker:
             raise CourseError(f"No worker knows what a job of kind {job.kind} is.")
 
     async def _ingest(self, job: Job) -> None:
-        """Read, cut, embed; then, in one transaction, the passages and the end of the job. No connection meanwhile."""
+        """Read, cut, embed, with no connection; then, in one transaction, the passages and the end of the job."""
         upload = Upload.of(job.payload)
         read = await asyncio.to_thread(read_document, upload.data, upload.name, upload.content_type)
         chunks = await asyncio.to_thread(cut, read.text)
-        title = upload.title or read.title
-        document = NewDocument(upload.source, title, chunks, await embed(chunks, self.client))
-        async with self.sessions.begin() as session:
-            # the document before its job, as a deletion locks them
-            locked = select(Document.user_id).where(Document.id == job.document_id).with_for_update(key_share=True)
-            user_id = await session.scalar(locked)
-            if user_id is None or not await queue.still_held(session, job.id, self.name):
-                return  # it was deleted, or somebody else has the job
-            await RagRepository(session).replace(user_id, [document])
+        async with self.sessions() as session:
+            user_id = await session.scalar(select(Document.user_id).where(Document.id == job.document_id))
+        if user_id is None:
+            return  # deleted, and the job with it
+
+        async def done(session: AsyncSession) -> None:
+            # in the order in which a deletion locks them; who has deleted the document has deleted the job
+            await lock_documents(session, user_id)
+            await session.execute(select(Document.id).where(Document.id == job.document_id).with_for_update())
+            if not await queue.still_held(session, job.id, self.name):
+                raise NotOurs
             await queue.finish(session, job.id)
+
+        with suppress(NotOurs):
+            await ingest(self.sessions, user_id, upload.source, upload.title or read.title, chunks, self.client, done)
 
     async def _failed(self, job: Job, sentence: str, pause: timedelta | None) -> None:
         async with self.sessions.begin() as session:
