@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import typer
@@ -100,8 +100,8 @@ async def _worker(address: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
+        with suppress(ProcessLookupError):
+            process.terminate()
         try:
             await asyncio.wait_for(process.wait(), WORKER_SECONDS)
         except TimeoutError:

@@ -68,6 +68,11 @@ async def finish(worker: Worker) -> int:
     return done
 
 
+def fresh() -> str:
+    """A text whose vectors nobody has bought yet."""
+    return f"{TEXT} Ask for number {next(NUMBERS)}."
+
+
 async def send(client: httpx2.AsyncClient, content: str = TEXT, title: str = "Ferry") -> dict[str, Any]:
     answer = await client.post("/documents", json={"title": title, "text": content})
     assert answer.status_code == 202, answer.text
@@ -143,7 +148,7 @@ async def test_a_worker_that_was_taken_for_dead_stores_nothing(
     mia: httpx2.AsyncClient, url: URL, worker: Worker, engine: AsyncEngine
 ) -> None:
     slow = Worker(worker.sessions, openai_client(latency_ms=600))
-    sent = await send(mia)
+    sent = await send(mia, fresh())
     late = asyncio.create_task(slow.work())
     await asyncio.sleep(0.2)
     await expire(engine, sent["job"]["id"])
@@ -156,7 +161,7 @@ async def test_a_worker_that_was_taken_for_dead_stores_nothing(
 
 async def test_a_document_that_is_deleted_meanwhile_does_not_come_back(mia: httpx2.AsyncClient, worker: Worker) -> None:
     slow = Worker(worker.sessions, openai_client(latency_ms=600))
-    sent = await send(mia)
+    sent = await send(mia, fresh())
     working = asyncio.create_task(slow.work())
     await asyncio.sleep(0.2)
     assert (await mia.delete(f"/documents/{sent['document']['id']}")).status_code == 204
@@ -178,7 +183,7 @@ async def test_the_earlier_version_answers_until_the_next_is_whole(mia: httpx2.A
 
 async def test_a_model_that_fails_is_asked_again_later(mia: httpx2.AsyncClient, worker: Worker) -> None:
     failing = Worker(worker.sessions, openai_client(status=500, retry_after_ms=1))
-    sent = await send(mia)
+    sent = await send(mia, fresh())
     assert await finish(failing) == 1
     job = (await mia.get(f"/jobs/{sent['job']['id']}")).json()
     assert (job["status"], job["attempts"]) == ("queued", 1)
