@@ -13,19 +13,22 @@ from course_lib.llm import OfflineTransport
 
 
 class Watched(httpx2.AsyncBaseTransport):
-    """Counts requests, events that were sent and streams that were closed; keeps what ``look`` sees at each.
+    """Counts requests, the most at once, events that were sent and streams that were closed; keeps what ``look`` sees.
 
     ``pause`` is in seconds, before the answer and before each event.
     """
 
     def __init__(self, pause: float = 0, look: Callable[[], Any] = lambda: None) -> None:
         self.pause, self.look = pause, look
-        self.requests = self.sent = self.closed = 0
+        self.requests = self.sent = self.closed = self.at_work = self.most = 0
         self.seen: list[Any] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.requests += 1
+        self.at_work += 1
+        self.most = max(self.most, self.at_work)
         await self.wait()
+        self.at_work -= 1
         response = await OfflineTransport().handle_async_request(request)
         if not response.headers["content-type"].startswith("text/event-stream"):
             return response
@@ -52,6 +55,21 @@ class Stalling(Watched):
         await super().event()
         if self.sent > self.after + 1:  # the first event names the role
             raise httpx2.ReadTimeout("The read operation timed out")
+
+
+class Mute(Watched):
+    """Embeds, and does not answer: an HTTP status, or an error of the connection's."""
+
+    def __init__(self, error: int | Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if not request.url.path.endswith("/chat/completions"):
+            return await super().handle_async_request(request)
+        if isinstance(self.error, Exception):
+            raise self.error
+        return httpx2.Response(self.error, json={"error": {"message": "Not now.", "type": "server_error"}})
 
 
 class Events(httpx2.AsyncByteStream):

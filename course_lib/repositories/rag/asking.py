@@ -1,8 +1,8 @@
-"""A question from its text to its stored turn: three short transactions, and a model between them.
+"""A question from its text to its stored turn: short transactions, and a model between them.
 
-1. The vector of the question: the model, no connection.
-2. A transaction that reads: is the conversation the user's, what was said in it, which passages are near.
-3. A transaction that reserves what the answer may cost.
+1. A transaction that reads: is the conversation the user's, and what was said in it?
+2. The vector of the question: the model, no connection.
+3. A transaction that searches; another one that reserves what the answer may cost.
 4. The answer: the model, no connection.
 5. A transaction that stores the turn and settles, however the answer ended.
 
@@ -91,7 +91,7 @@ async def prepare(
     budget: Budget | None = None,
     turn_id: UUID | None = None,
 ) -> Asked:
-    """Steps 1 to 3: all that can be refused before an answer begins.
+    """Steps 1 to 3: all that can be refused before an answer begins, which then has to follow.
 
     Args:
         conversation_id: None begins a conversation, when the turn is stored.
@@ -106,19 +106,41 @@ async def prepare(
         openai.OpenAIError: the model did not embed it.
     """
     check_question(question)
-    vector = await embed_question(question, client)
     async with sessions() as session:
         turn_id = turn_id or (await session.scalars(select(func.uuidv7()))).one()
         history = await history_of(session, user_id, conversation_id)
         stored = await stored_turn(session, user_id, conversation_id or turn_id, turn_id)
-        passages = await search(session, user_id, question, vector)
     asked = Asked(turn_id, user_id, conversation_id, question, stored=stored)
-    if stored is not None or nothing_near(passages):
+    if stored is not None:
+        return asked
+    passages = await look_up(sessions, user_id, question, history, client, search)
+    if nothing_near(passages):
         return asked
     prompt = build_prompt(question, passages, history, budget)
     async with sessions.begin() as session:
         reservation = await reserve(session, user_id, prompt.most_tokens)
     return replace(asked, prompt=prompt, reservation=reservation)
+
+
+async def look_up(
+    sessions: Sessions,
+    user_id: UUID,
+    question: str,
+    history: Sequence[Message],
+    client: openai.AsyncOpenAI | None,
+    search: Search,
+) -> Sequence[Passage]:
+    """The passages for ``question``. One that finds nothing near may hang on the question before it, as "And on
+    Sunday?" does, and is looked up together with that."""
+    before = next((message.content for message in reversed(history) if message.role == "user"), None)
+    passages: Sequence[Passage] = []
+    for text in (question, f"{before}\n{question}"):
+        vector = await embed_question(text, client)
+        async with sessions() as session:
+            passages = await search(session, user_id, text, vector)
+        if before is None or not nothing_near(passages):
+            break
+    return passages
 
 
 async def history_of(session: AsyncSession, user_id: UUID, conversation_id: UUID | None) -> list[Message]:

@@ -57,7 +57,8 @@ async def store_turn(session: AsyncSession, turn: Turn, reservation: Reservation
         NotFound: there is no such user or conversation, or it is somebody else's.
         IntegrityError: another conversation has a message with the turn's id.
     """
-    if not await lock_account(session, turn.user_id):  # first, as whoever deletes the user does
+    # first, as whoever deletes the user does; and a turn that is stored twice at once waits here for itself
+    if not await lock_account(session, turn.user_id):
         raise NotFound(User, turn.user_id)
     await enter_conversation(session, turn)
     if (known := await stored_turn(session, turn.user_id, turn.place, turn.id)) is not None:
@@ -78,7 +79,7 @@ async def store_turn(session: AsyncSession, turn: Turn, reservation: Reservation
 
 
 async def enter_conversation(session: AsyncSession, turn: Turn) -> None:
-    """Lock the user's conversation until the transaction ends; begin it where the turn is its first.
+    """See that the conversation is the user's; begin it where the turn is its first.
 
     Raises:
         NotFound: there is no such conversation, or it is somebody else's.
@@ -87,7 +88,7 @@ async def enter_conversation(session: AsyncSession, turn: Turn) -> None:
         begun = insert(Conversation).values(id=turn.place, user_id=turn.user_id, title=UNTITLED)
         await session.execute(begun.on_conflict_do_nothing())
     mine = select(Conversation.id).where(Conversation.id == turn.place, Conversation.user_id == turn.user_id)
-    if await session.scalar(mine.with_for_update(key_share=True)) is None:
+    if await session.scalar(mine) is None:
         raise NotFound(Conversation, turn.place)
 
 
