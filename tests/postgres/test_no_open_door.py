@@ -29,6 +29,7 @@ from course_lib.instruments.network.proxy import Proxy
 from course_lib.instruments.network.route import through_proxy, upstream_of
 from course_lib.judging.attempt import Attempt
 from course_lib.postgres.pgbouncer import pgbouncer, pgbouncer_is_installed
+from course_lib.settings import get_settings
 from tests.postgres.places import start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
@@ -223,9 +224,9 @@ for path in ("", "livez", "account", "openapi.json", "?token=guessed"):
 """
 
 
-def test_course_serve_answers_nobody_who_has_not_its_address(folder: Path, another_user: list[str]) -> None:
+def test_course_serve_answers_nobody_who_has_not_its_address(another_user: list[str]) -> None:
     """Its port is one that every user can call."""
-    service = start_python(folder / "home", SERVE)
+    service = start_python(get_settings().home, SERVE)
     try:
         assert service.stdout is not None
         address = next(found[1] for line in service.stdout if (found := re.search(r"(http://\S+/)\?token=", line)))

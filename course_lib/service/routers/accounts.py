@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 
 from course_lib.models import ApiKey, User
 from course_lib.repositories import NotFound
+from course_lib.repositories.rag import delete_user
 from course_lib.repositories.users import hash_key
 from course_lib.service import problems
 from course_lib.service.dependencies import JSON, Caller, Running, Work
@@ -46,7 +47,7 @@ async def account(caller: Caller, work: Work) -> Account:
 @router.delete("/account", status_code=204, responses=errors())
 async def leave(caller: Caller, work: Work) -> None:
     """Delete the account with everything that belongs to it."""
-    await work.users.delete(caller.id)
+    await delete_user(work.session, caller.id)
 
 
 @router.get("/account/keys", responses=errors())
