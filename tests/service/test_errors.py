@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
@@ -24,6 +23,7 @@ POSTS = [
     ("/questions/stream", {"question": "X"}),
 ]
 JSON = {"Content-Type": "application/json"}
+NOBODYS = "01a22fb0-4a68-7d05-9e38-c05f4c51c4e1"
 UNSTORABLE = [r"\u0000", r"\ud800", r"a\udfffb"]
 
 
@@ -75,8 +75,8 @@ async def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(a
     [
         "/documents?limit=0", "/documents?limit=101", f"/documents?limit={2**63}", "/documents?limit=x",
         "/documents?cursor=x", "/documents?cursor=%00", "/documents?cursor=" + "A" * 400, "/documents?cursor=%ff",
-        "/conversations?cursor=AAAA", "/documents/x", "/documents/%00", f"/documents/{uuid4()}/passages/-1",
-        f"/documents/{uuid4()}/passages/{2**40}", f"/conversations/{uuid4()}?before={2**63}", "/jobs/%F0%28",
+        "/conversations?cursor=AAAA", "/documents/x", "/documents/%00", f"/documents/{NOBODYS}/passages/-1",
+        f"/documents/{NOBODYS}/passages/{2**40}", f"/conversations/{NOBODYS}?before={2**63}", "/jobs/%F0%28",
     ],
 )  # fmt: skip
 async def test_a_wrong_address_is_told(path: str, ada: httpx2.AsyncClient) -> None:
