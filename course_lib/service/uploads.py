@@ -53,9 +53,10 @@ async def accept(session: AsyncSession, user_id: UUID, upload: Upload) -> tuple[
     # one at a time for each user, or two at once would both be the last that may be
     await session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
     if await queue.waiting_of(session, user_id) >= queue.MOST_WAITING:
-        raise Refused(problems.TOO_MUCH, f"{queue.MOST_WAITING} documents are waiting to be read.", retry_after=10)
+        detail = f"{queue.MOST_WAITING} documents are waiting to be read."
+        raise Refused(problems.TOO_MUCH_WAITS, detail, retry_after=10)
     if (await session.scalar(select(func.count()).where(Document.user_id == user_id)) or 0) >= MOST_DOCUMENTS:
-        raise Refused(problems.TOO_MUCH, f"An account has at most {MOST_DOCUMENTS} documents.")
+        raise Refused(problems.AS_MANY_AS_MAY_BE, f"An account has at most {MOST_DOCUMENTS} documents.")
     row = insert(Document).values(user_id=user_id, source=upload.source, title=upload.title or upload.source)
     status = case((Document.status == "ready", "ready"), else_="uploaded")
     again = row.on_conflict_do_update(index_elements=["user_id", "source"], set_={"error": None, "status": status})

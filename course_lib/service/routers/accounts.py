@@ -13,7 +13,7 @@ from course_lib.repositories.rag import delete_user
 from course_lib.repositories.users import hash_key
 from course_lib.service import problems
 from course_lib.service.dependencies import JSON, Caller, Running, Work
-from course_lib.service.documented import errors
+from course_lib.service.documented import ONCE, errors
 from course_lib.service.idempotency import OnceOnly
 from course_lib.service.problems import Refused
 from course_lib.service.schemas import Account, Key, Keys, KeyWithSecret, NewAccount, NewKey, SignedUp
@@ -61,7 +61,9 @@ async def keys(caller: Caller, work: Work) -> Keys:
     "/account/keys",
     status_code=201,
     dependencies=[JSON],
-    responses=errors(problems.IN_PROGRESS, problems.SHOWN_ONCE, problems.KEY_REUSED, problems.TOO_MUCH, body=True),
+    responses=errors(
+        problems.IN_PROGRESS, problems.SHOWN_ONCE, problems.KEY_REUSED, problems.AS_MANY_AS_MAY_BE, body=True
+    ),
 )
 async def add_key(new: NewKey, caller: Caller, work: Work, once: OnceOnly) -> KeyWithSecret:
     """Make another key. Its secret is in this response, and nowhere else: asked again, there is no second time."""
@@ -72,7 +74,9 @@ async def add_key(new: NewKey, caller: Caller, work: Work, once: OnceOnly) -> Ke
     return made
 
 
-@router.post("/account/keys/{key_id}/rotate", status_code=201, responses=errors(problems.NOT_FOUND, problems.TOO_MUCH))
+@router.post(
+    "/account/keys/{key_id}/rotate", status_code=201, responses=errors(problems.NOT_FOUND, problems.AS_MANY_AS_MAY_BE)
+)
 async def rotate(key_id: UUID, caller: Caller, work: Work) -> KeyWithSecret:
     """Make a key in place of this one, which ends with the same commit."""
     label = await _revoke(work, caller.id, key_id)
@@ -100,7 +104,7 @@ async def _issue(work: UnitOfWork, user_id: UUID, label: str) -> KeyWithSecret:
     await work.session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
     valid = select(func.count()).where(ApiKey.user_id == user_id, ApiKey.revoked_at.is_(None))
     if (await work.session.scalar(valid) or 0) >= MOST_KEYS:
-        raise Refused(problems.TOO_MUCH, f"An account has at most {MOST_KEYS} valid keys: revoke one.")
+        raise Refused(problems.AS_MANY_AS_MAY_BE, f"An account has at most {MOST_KEYS} valid keys: revoke one.")
     return await _with_secret(work, await work.users.issue_key(user_id, label))
 
 

@@ -32,11 +32,12 @@ from course_lib.unit_of_work import UnitOfWork
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 LISTING = "documents"
+TOO_MANY = (problems.TOO_MUCH_WAITS, problems.AS_MANY_AS_MAY_BE)
 Number = Annotated[int, Path(ge=0, le=LARGEST_INT)]
 
 
 @router.post(
-    "", status_code=202, dependencies=[JSON], responses=errors(*ONCE, problems.TOO_MUCH, body=True)
+    "", status_code=202, dependencies=[JSON], responses=errors(*ONCE, *TOO_MANY, body=True)
 )  # fmt: skip
 async def add_text(new: NewDocument, caller: Caller, work: Work, once: OnceOnly, response: Response) -> Uploaded:
     """Send a text, in Markdown or plain. It can be searched when its job is done."""
@@ -46,7 +47,7 @@ async def add_text(new: NewDocument, caller: Caller, work: Work, once: OnceOnly,
 
 
 @router.post(
-    "/files", status_code=202, dependencies=[FORM], responses=errors(*ONCE, problems.TOO_MUCH, body=True)
+    "/files", status_code=202, dependencies=[FORM], responses=errors(*ONCE, *TOO_MANY, body=True)
 )  # fmt: skip
 async def add_file(
     file: Annotated[UploadFile, File(description="Markdown, plain text, HTML or PDF.")],
