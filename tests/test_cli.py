@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psycopg
@@ -193,8 +192,6 @@ def test_reset_of_an_unknown_lesson_is_a_sentence(folder: Path) -> None:
     assert text.startswith("There is no lesson 98.\n  → Choose one of: 00")
 
 
-def test_help_is_quick_and_starts_nothing(folder: Path) -> None:
-    began = time.monotonic()
+def test_help_starts_nothing(folder: Path) -> None:
     assert "doctor" in said(run_course(folder / "home", "--help"))
-    assert time.monotonic() - began < 10
     assert not (folder / "home").exists()

@@ -61,9 +61,7 @@ async def keys(caller: Caller, work: Work) -> Keys:
     "/account/keys",
     status_code=201,
     dependencies=[JSON],
-    responses=errors(
-        problems.IN_PROGRESS, problems.SHOWN_ONCE, problems.KEY_REUSED, problems.AS_MANY_AS_MAY_BE, body=True
-    ),
+    responses=errors(*ONCE, problems.SHOWN_ONCE, problems.AS_MANY_AS_MAY_BE, body=True),
 )
 async def add_key(new: NewKey, caller: Caller, work: Work, once: OnceOnly) -> KeyWithSecret:
     """Make another key. Its secret is in this response, and nowhere else: asked again, there is no second time."""
