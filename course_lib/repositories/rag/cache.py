@@ -136,7 +136,8 @@ class EmbeddingCache:
     async def claim(self, hashes: Collection[bytes]) -> dict[bytes, datetime]:
         """Those of ``hashes`` that are the caller's to buy, and until when. The others somebody has, or is buying."""
         wanted = {"model": self.model, "hashes": list(hashes), "lease": LEASE}
-        return {key: until for key, until in await self.session.execute(_CLAIM, wanted)}
+        claimed = {key: until for key, until in await self.session.execute(_CLAIM, wanted)}
+        return {key: claimed[key] for key in hashes if key in claimed}
 
     async def fill(self, vectors: Vectors) -> None:
         """What was claimed, bought."""

@@ -29,7 +29,7 @@ WORDS = 8
 """So many words in a row, found in a row of somebody's, were copied from there."""
 
 _TOKEN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64}|[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W\d_]+")  # times are no words
 
 _TABLES = text("""
     SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -104,7 +104,7 @@ async def _collect(session: AsyncSession, table: str, condition: str, key: str) 
     keys: set[str] = set()
     owners: set[str] = set()
     async for place, row in _belonging(session, references, table, condition, key):
-        tokens |= _tokens(row)
+        tokens |= _tokens(row) | _hashes(row)
         phrases |= _phrases(row)
         keys |= {str(row[one.referred]) for one in references if one.parent == place}
         owners |= {str(row[one.refers]) for one in references if one.child == place}
@@ -136,11 +136,13 @@ def _holds(row: Fields, traces: Traces) -> bool:
 
 
 def _tokens(row: Fields) -> set[str]:
-    """Ids, addresses and hashes in a row, and the hashes its texts have in the cache."""
-    return {
-        *_TOKEN.findall(json.dumps(row, ensure_ascii=False)),
-        *(passage_hash(value).hex() for value in row.values() if isinstance(value, str)),
-    }
+    """Ids, addresses and hashes in a row."""
+    return set(_TOKEN.findall(json.dumps(row, ensure_ascii=False)))
+
+
+def _hashes(row: Fields) -> set[str]:
+    """What the cache knows a row's texts by."""
+    return {passage_hash(value).hex() for value in row.values() if isinstance(value, str)}
 
 
 def _phrases(row: Fields) -> set[str]:

@@ -37,7 +37,7 @@ _TYPES = {
 }  # fmt: skip
 _CALLED = {"markdown": "Markdown", "text": "plain text", "html": "HTML", "pdf": "a PDF"}
 _PDF = b"%PDF-"
-_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(\S.*?)[ \t#]*$", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(\S.*?)[ \t\r#]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
