@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -33,6 +34,7 @@ ODD = {
     "patterns": "50% of_100 \\_9 %%% ___ 9%9",
     "very long": "How does 1 oven with E-417 go on? " * 1_250,
     "ten thousand words": " ".join(f"word{n}" for n in range(10_000)),
+    "four megabytes": "E-417 oven " * 400_000,
     "a long word": "x" * 5_000,
     "Chinese": "烤箱显示E-417是什么意思?",
     "Arabic": "ماذا يعني رمز العطل في الفرن؟",
@@ -162,8 +164,10 @@ async def test_equal_scores_come_in_the_order_of_source_and_place(session: Async
 
 
 @pytest.fixture
-def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(searching, "EXACT_UP_TO", 50)
+    hybrid_statement.cache_clear()
+    yield
     hybrid_statement.cache_clear()
 
 
@@ -199,7 +203,6 @@ async def test_a_code_is_found_however_far_its_vector_lies(
         narrowed = await rag.search_both(users[0].id, "zx_9042", asked, 3, document_ids=[documents[1].id])
         assert narrowed == []
         await session.rollback()
-    hybrid_statement.cache_clear()
 
 
 def test_codes_are_what_has_a_digit_and_three_signs() -> None:

@@ -3,6 +3,7 @@
 >>> question = await embed_question("Which oven bakes evenly?")
 >>> async with sessions() as session:
 ...     passages = await RagRepository(session).search(user.id, question, k=5)
+...     with_words = await RagRepository(session).search_both(user.id, "Which oven bakes evenly?", question, k=5)
 
 The model is asked before a session has a connection: it takes longer than everything the database does.
 """

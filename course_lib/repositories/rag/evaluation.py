@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from course_lib.errors import CourseError
 
@@ -20,13 +20,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from course_lib.data.corpus import GoldenQuestion
     from course_lib.repositories.rag.search import Passage
 
 RESAMPLES = 10_000
 SEED = 2026
 Z = 1.96
 """Standard errors on either side of 95% of a normal distribution."""
+
+
+class Answered(Protocol):
+    """A question with known answers, as ``GoldenQuestion`` is: sources of documents; sources, and indices of chunks."""
+
+    @property
+    def documents(self) -> Sequence[str]: ...
+
+    @property
+    def passages(self) -> Sequence[tuple[str, int]]: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Estimate:
 
 
 def places(
-    found: Sequence[Sequence[Passage]], questions: Sequence[GoldenQuestion], by: Literal["document", "passage"]
+    found: Sequence[Sequence[Passage]], questions: Sequence[Answered], by: Literal["document", "passage"]
 ) -> NDArray[np.float64]:
     """Where in each list the first right one stands, from 1, and infinity where there is none; shape (questions,).
 
@@ -70,7 +79,7 @@ def places(
     return np.array([_first_right(passages, question, by) for passages, question in pairs], dtype=float)
 
 
-def _first_right(passages: Sequence[Passage], question: GoldenQuestion, by: str) -> float:
+def _first_right(passages: Sequence[Passage], question: Answered, by: str) -> float:
     for place, passage in enumerate(passages, start=1):
         here = passage.source if by == "document" else (passage.source, passage.chunk_index)
         if here in (question.documents if by == "document" else question.passages):
