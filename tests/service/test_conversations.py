@@ -93,6 +93,16 @@ async def test_nobody_elses_row_is_there(running: Serving) -> None:
             assert (await ada.get(path)).status_code == 200
 
 
+async def test_what_is_deleted_is_gone(stranger: httpx2.AsyncClient) -> None:
+    document = (await stranger.post("/documents", json={"title": "T", "text": "x"})).json()["document"]["id"]
+    conversation = (await stranger.post("/conversations", json={"title": "T"})).json()["id"]
+    for path in (f"/documents/{document}", f"/conversations/{conversation}"):
+        assert (await stranger.get(path)).status_code == 200
+        assert (await stranger.delete(path)).status_code == 204
+        assert (await stranger.get(path)).status_code == 404
+        assert (await stranger.delete(path)).status_code == 404
+
+
 async def test_a_question_about_somebody_elses_document_finds_nothing_of_it(running: Serving) -> None:
     async with running.client("ada") as ada, running.client("bruno") as bruno:
         documents = [row["id"] for row in (await ada.get("/documents")).json()["items"]]

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterable, Collection, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.errors import CourseError
 from course_lib.models import Document
 from course_lib.models.documents import content_hash
 from course_lib.repositories.generic import NotFound
+from course_lib.repositories.rag.cache import delete_lapsed, forget_vectors
 from course_lib.repositories.rag.embedding import Embedding, embed_question
 from course_lib.repositories.rag.hybrid import hybrid_statement, words_of
 from course_lib.repositories.rag.search import EF_SEARCH, Passage, check_numbers, search_parameters, search_statement
@@ -162,6 +163,9 @@ class RagRepository:
         mine = (Document.id == document_id, Document.user_id == user_id)
         if await self.session.scalar(select(Document.id).where(*mine)) is None:
             raise NotFound(Document, document_id)
+        await forget_vectors(self.session, [document_id])
+        await self.session.execute(delete(Document).where(*mine))
+        await delete_lapsed(self.session)
 
 
 def _check_direction(question: Embedding) -> None:
