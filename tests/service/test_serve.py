@@ -86,5 +86,5 @@ def test_when_it_is_killed_its_worker_ends_too() -> None:
     workers = [child for child in psutil.Process(process.pid).children() if "worker" in child.cmdline()]
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=40)
+    _, alive = psutil.wait_procs(workers, timeout=90)
     assert workers and not alive
