@@ -26,8 +26,9 @@ SCATTERED = "tests/exercises/lesson_"
 WORKERS = 4
 _work = tempfile.TemporaryDirectory(prefix="course-work-")
 os.environ["COURSE_WORK"] = _work.name  # what solutions and tests solve is not the learner's progress
-_shared = tempfile.TemporaryDirectory(prefix="course-tests-")  # used is the first: workers inherit its name
-os.environ.setdefault("TESTS_SHARED", _shared.name)
+if "TESTS_SHARED" not in os.environ:  # workers inherit its name
+    _shared = tempfile.TemporaryDirectory(prefix="course-tests-")
+    os.environ["TESTS_SHARED"] = _shared.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
