@@ -26,6 +26,9 @@ SCATTERED = "tests/exercises/lesson_"
 WORKERS = 4
 _work = tempfile.TemporaryDirectory(prefix="course-work-")
 os.environ["COURSE_WORK"] = _work.name  # what solutions and tests solve is not the learner's progress
+if "TESTS_SHARED" not in os.environ:  # workers inherit its name
+    _shared = tempfile.TemporaryDirectory(prefix="course-tests-")
+    os.environ["TESTS_SHARED"] = _shared.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import os
+import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -46,13 +49,18 @@ async def binary(seeded_url: URL) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture(scope="session")
-def used_data() -> Iterator[Path]:
-    """The data of a server that was used and stopped, for tests that start one on a copy.
+def used_data() -> Path:
+    """The data of a server that was used and stopped, for tests that start one on a copy; made once for all workers.
 
     They hold the templates of two recipes: ``migrated``, and the one with the corpus and its users.
     """
-    with temporary_folder() as folder:
-        run_python(folder / "home", f"{OPEN}; asyncio.run(open_lesson('02'))")
-        cluster = cluster_in(folder / "home")
-        cluster.stop()
-        yield cluster.data
+    shared = Path(os.environ["TESTS_SHARED"])
+    with FileLock(shared / "lock"):
+        if not (shared / "data").exists():
+            with temporary_folder() as folder:
+                run_python(folder / "home", f"{OPEN}; asyncio.run(open_lesson('02'))")
+                cluster = cluster_in(folder / "home")
+                cluster.stop()
+                shutil.copytree(cluster.data, shared / "partial")
+            (shared / "partial").rename(shared / "data")
+    return shared / "data"

@@ -13,7 +13,7 @@ import pytest
 from course_lib.settings import REPOSITORY
 
 FLOORS = [
-    {"commands", "errors", "files", "lazy", "masking", "origin", "settings", "texts"},
+    {"commands", "errors", "files", "lazy", "masking", "notebook_format", "origin", "settings", "texts"},
     {"postgres", "llm"},
     {"models", "db"},
     {"repositories", "unit_of_work", "data"},

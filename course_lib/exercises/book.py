@@ -18,7 +18,7 @@ from course_lib.judging.exercise import Exercise
 from course_lib.settings import REPOSITORY
 
 if TYPE_CHECKING:
-    import nbformat  # at run time where it is needed: its schemas take most of a second
+    import nbformat  # at run time where it is needed: its schemas take a fifth of a second
 
 SOLUTIONS = REPOSITORY / "solutions"
 EXERCISES = REPOSITORY / "exercises"
@@ -31,7 +31,7 @@ STUB = 'raise NotImplementedError("your code")'
 
 def grading_notebook(solution: Path) -> nbformat.NotebookNode:
     """A solution notebook without outputs, its cells marked for grading: what nbgrader takes as a source."""
-    import nbformat
+    from course_lib.notebook_format import nbformat
 
     notebook: nbformat.NotebookNode = nbformat.read(solution, as_version=4)
     for cell in notebook.cells:
@@ -66,7 +66,7 @@ def _grading(cell_id: str) -> dict[str, Any]:
 
 def generate() -> list[Path]:
     """Write ``exercises/`` from ``solutions/``; returns what changed."""
-    import nbformat
+    from course_lib.notebook_format import nbformat
 
     changed = []
     EXERCISES.mkdir(exist_ok=True)

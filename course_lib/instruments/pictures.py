@@ -63,8 +63,10 @@ class Picture(Figure):
     def png(self) -> bytes:
         """The picture with ``SHARPNESS`` times ``DOTS_PER_INCH`` dots to the inch."""
         drawn, stored = io.BytesIO(), io.BytesIO()
-        self.savefig(drawn, format="png", dpi=SHARPNESS * DOTS_PER_INCH, facecolor=PAPER)
-        image = Image.open(drawn).convert("RGB")
+        dots = SHARPNESS * DOTS_PER_INCH
+        self.savefig(drawn, format="rgba", dpi=dots, facecolor=PAPER)
+        width, height = (int(inches * dots) for inches in self.get_size_inches())
+        image = Image.frombytes("RGBA", (width, height), drawn.getvalue()).convert("RGB")
         image.quantize(SHADES, dither=Image.Dither.NONE).save(stored, format="png", optimize=True)
         return stored.getvalue()
 

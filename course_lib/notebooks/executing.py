@@ -7,12 +7,12 @@ import re
 import subprocess
 from pathlib import Path
 
-import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 from course_lib.errors import CourseError
+from course_lib.notebook_format import nbformat
 from course_lib.notebooks.kernels import private_transport
 
 CELL_SECONDS = 120

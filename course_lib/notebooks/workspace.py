@@ -192,8 +192,7 @@ class Workspace:
 
 def _clean(original: Path) -> nbformat.NotebookNode:
     """The original without outputs, with links that lead where its copy will lie."""
-    import nbformat  # brings schemas: most of a second, for those who copy
-    from nbstripout import strip_output
+    from course_lib.notebook_format import nbformat  # brings schemas, for those who copy
 
     try:
         notebook = nbformat.read(original, as_version=4)
@@ -202,11 +201,13 @@ def _clean(original: Path) -> nbformat.NotebookNode:
         raise CourseError(f"The original {original} cannot be read as a notebook.", mend) from error
     for cell in notebook.cells:
         cell.source = at_work(cell.source)
+    from nbstripout import strip_output  # imports nbformat too, and would do it slowly
+
     stripped: nbformat.NotebookNode = strip_output(notebook, keep_output=False, keep_count=False, keep_id=True)
     return stripped
 
 
 def _text(notebook: nbformat.NotebookNode) -> str:
-    import nbformat
+    from course_lib.notebook_format import nbformat
 
     return f"{nbformat.writes(notebook)}\n"

@@ -52,9 +52,10 @@ class Project:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
-    def pytest(self, *arguments: str) -> str:
-        """What pytest prints, in a process of its own."""
-        command = [sys.executable, "-m", "pytest", "--color=no", *arguments]
+    def pytest(self, *arguments: str, all_plugins: bool = False) -> str:
+        """What pytest prints, in a process of its own; without the plugin of notebooks, which takes longest to load."""
+        plugins = [] if all_plugins else ["-p", "no:nbval"]
+        command = [sys.executable, "-m", "pytest", "--color=no", *plugins, *arguments]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=120
         )
@@ -80,7 +81,7 @@ def sync_empty(empty_url: URL) -> Iterator[Engine]:
 def test_a_projects_own_tests_use_the_fixture_and_the_instruments(project: Project) -> None:
     with (project.folder / "conftest.py").open("a") as conftest:
         conftest.write(ON_LEAVING)
-    printed = project.pytest("-q", "-s")
+    printed = project.pytest("-q", "-s", all_plugins=True)
     assert re.search(r"\n13 passed in", printed), printed
     assert not project.home.exists(), "no server of the course's"
     rooms = re.search(r"rooms: (.*)", printed)

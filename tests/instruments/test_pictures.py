@@ -31,6 +31,7 @@ from tests.instruments.seeing import Seen, at_night, colour, contrast, differenc
 from tests.notebook_files import run_gate
 
 READABLE = 4.5
+MADE: dict[str, Picture] = {}
 TWO = bars({"<COPY>": 3, 'add "all"': 2}, "Rows & rows", unit="rows")
 
 
@@ -40,8 +41,16 @@ async def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def picture(kind: str, engine: AsyncEngine) -> Picture:
+async def drawn(kind: str, engine: AsyncEngine) -> Picture:
     return await GALLERY[kind](engine)
+
+
+@pytest.fixture
+def picture(kind: str, request: pytest.FixtureRequest) -> Picture:
+    """One of a kind for all tests, since looking at it changes nothing; only the first asks for a database."""
+    if kind not in MADE:
+        MADE[kind] = request.getfixturevalue("drawn")
+    return MADE[kind]
 
 
 async def test_letters_stand_out_by_light_and_by_dark_and_stay_on_the_card(picture: Picture) -> None:
