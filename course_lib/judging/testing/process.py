@@ -34,6 +34,8 @@ LOADED = (
     "hypothesis", "pytest_asyncio.plugin", "sqlalchemy.dialects.postgresql.asyncpg",
 )  # fmt: skip
 
+_loaded: set[str] = set()
+
 
 def load() -> None:
     """Have in memory what every case needs: a fork then finds it there, and its garbage collector leaves it alone."""
@@ -45,12 +47,15 @@ def load() -> None:
 
 
 def _load_plugins(job: bytes) -> None:
-    """And what they name as ``LOADED``, which their libraries import only when it is used."""
+    """And what they name as ``LOADED``, which their libraries import only when it is used; ``warm_up`` does more."""
     with suppress(Exception):  # it is tried again, and told, where the job is done
         for name in json.loads(job)["plugins"]:
-            if name not in sys.modules:
-                for more in getattr(import_module(name), "LOADED", ()):
+            if name not in _loaded:
+                _loaded.add(name)  # one plugin imports others
+                plugin = import_module(name)
+                for more in getattr(plugin, "LOADED", ()):
                     import_module(more)
+                getattr(plugin, "warm_up", lambda: None)()
                 gc.freeze()
 
 
