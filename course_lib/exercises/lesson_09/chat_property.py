@@ -15,7 +15,7 @@ from course_lib.judging.testing.run import expect_no_error, expect_tests, run_te
 SCENES = "course_lib.exercises.lesson_09.scenes"
 UNRELIABLE = {"Flaky", "FlakyFailure"}
 MANY = 10  # chats, from which on it is examples that were tried, and not an example
-RARE = ("twice", "by text", "strip", "number")  # tried twice: whoever finds them by luck does not find both
+RARE = ("twice", "by text", "strip")  # tried twice: whoever finds them by luck does not find both
 
 
 class ChatProperty(Exercise):
@@ -34,7 +34,8 @@ class ChatProperty(Exercise):
         "A chat is a list that lives in a database. Keep a list beside it and do to the list what you do to the chat: "
         "what has to be true after every step?",
         "Let Hypothesis draw the steps: `st.lists(st.one_of(…))`, where a list of texts is something to say and an "
-        "integer is something to forget, modulo the length. A `RuleBasedStateMachine` inside the test does as well.",
+        "integer is a place to forget, which may be one where nothing stands. A `RuleBasedStateMachine` inside the "
+        "test does as well.",
         'Of all of Unicode two equal texts are rare. `st.text("aA ", max_size=2)` draws equal ones, ones that differ '
         "in case, and blanks at the ends, all the time. And `@settings(deadline=None)`: a database is slow now and "
         "then.",

@@ -32,13 +32,12 @@ HOW = {
     "by text": "forgets every message with the same text",
     "first": "forgets the first message, whatever place it is asked for",
     "rest": "forgets what comes after the message too",
-    "number": "takes the place of a message for its number, which is another one once something is forgotten",
     "short": "raises `IndexError` for the place of its last message",
     "beyond": "forgets its last message when it is asked for a place where there is none",
     "silent": "raises nothing when it is asked for a place where there is none",
 }
 """What each mutant does, in words."""
-NEED_FORGETTING = {"count", "by text", "first", "rest", "number", "short", "beyond", "silent"}
+NEED_FORGETTING = {"count", "by text", "first", "rest", "short", "beyond", "silent"}
 NEED_NOTHING_THERE = {"beyond", "silent"}
 EXAMPLES, STEPS = 60, 12  # as the statement says
 SLOW_SECONDS = 0.34  # more than the 0.2 that Hypothesis gives an example, or the 0.25 of a first try
@@ -147,11 +146,11 @@ class Chat:
             if self._name != "beyond":
                 raise IndexError(f"there is no message {n} of {len(rows)}")
             n = -1
-        self._remove(n, *rows[0 if self._name == "first" else n])
+        self._remove(*rows[0 if self._name == "first" else n])
 
-    def _remove(self, n: int, seq: int, content: str) -> None:
+    def _remove(self, seq: int, content: str) -> None:
         statement = {"by text": WITH_THE_TEXT, "rest": AND_THE_REST}.get(self._name, FORGOTTEN)
-        self._run(statement, seq=n + 1 if self._name == "number" else seq, content=content)
+        self._run(statement, seq=seq, content=content)
         if self._name == "close up":
             for by, after in ((FAR, seq), (-FAR - 1, FAR)):  # at once, two would meet
                 self._run(CLOSE_UP, by=by, after=after)
