@@ -18,7 +18,7 @@ ANSWERS = Answers("9.6")
 def decorated():
     @settings(max_examples=80, deadline=None, derandomize=True)
     @given(
-        first=st.lists(st.text(" aA", max_size=2), min_size=1, max_size=3),
+        first=st.lists(st.text(" aA", max_size=2), min_size=2, max_size=3),
         gone=st.lists(st.integers(0, 2), max_size=3),
         then=st.lists(st.lists(st.text(" aA", max_size=2), min_size=1, max_size=3), max_size=3),
     )
