@@ -29,7 +29,7 @@ class ChatProperty(Exercise):
     level = "senior"
     recipe = "migrated"
     crowded = False
-    seconds = 60.0  # pytest
+    seconds = 120.0  # pytest
     hints: ClassVar = (
         "A chat is a list that lives in a database. Keep a list beside it and do to the list what you do to the chat: "
         "what has to be true after every step?",
@@ -75,7 +75,7 @@ class ChatProperty(Exercise):
         module = answered(attempt)
         cases = [
             Case("max", right=True), Case("close up", right=True), Case("max", right=True, options={"slow": True}),
-            *[Case(name) for name in (*HOW, *RARE)],
+            *[Case(name, until_no=True) for name in (*HOW, *RARE)],
         ]  # fmt: skip
         report = await run_tests(attempt, module, cases, f"{SCENES}.given", f"{SCENES}.chats")
         print(report.printed, end="")

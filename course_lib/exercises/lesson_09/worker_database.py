@@ -176,7 +176,7 @@ async def _gone(attempt: Attempt, database: str) -> None:
     """The server has seen that the killed process is: until then its locks are held."""
     count = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
     end = time.monotonic() + GOODBYE_SECONDS
-    while await attempt.admin.fetchval(count, database) and time.monotonic() < end:
+    while await attempt.admin.fetchval(count, database) and time.monotonic() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 

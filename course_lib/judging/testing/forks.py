@@ -11,7 +11,7 @@ import pytest
 from course_lib.judging.kept_process_main import HAS_SAID, Say, fork_again
 from course_lib.judging.testing.plugin import CASE, CONFIGURATION
 
-JOB_SECONDS = 120  # longer than anybody waits for one
+JOB_SECONDS = 150  # longer than anybody waits for one
 ENOUGH = HAS_SAID + 1  # how a fork ends after which no other is to be tried
 
 

@@ -56,7 +56,8 @@ def _statement(name: str, conversation_id: UUID, before: int) -> Select[int, str
         coalesced = func.coalesce(number, 0)
         return _newest(its, coalesced, [coalesced.desc()], before)
     by_time = Message.created_at.desc()
-    order = {"order": [by_time], "tie": [number.desc(), by_time]}.get(name, [number.desc()])
+    orders: dict[str, list[Any]] = {"order": [by_time], "tie": [number.desc(), by_time]}
+    order = orders.get(name, [number.desc()])
     return _newest(its, number, order, before)
 
 
