@@ -20,7 +20,11 @@ Say = Callable[[dict[str, Any]], None]
 
 
 def serve(
-    work: Callable[[bytes, Say], None], seconds: int, again: bool = False, load: Callable[[bytes], None] | None = None
+    work: Callable[[bytes, Say], None],
+    seconds: int,
+    again: bool = False,
+    load: Callable[[bytes], None] | None = None,
+    forks: bool = False,
 ) -> None:
     """Read jobs until there are no more. Nothing that an answer prints goes where the results do.
 
@@ -29,6 +33,7 @@ def serve(
         seconds: longer than anybody waits for one.
         again: whether one process may do several jobs where it cannot fork.
         load: imports what a job needs, before the fork, so that the next one finds it there.
+        forks: whether the work forks too, by ``fork_again``; then it has no threads before that.
     """
     out = os.dup(1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -45,7 +50,7 @@ def serve(
         elif KEEPS:
             if load is not None:
                 load(job)
-            _in_a_child(work, job, say, seconds)
+            _in_a_child(work, job, say, seconds, forks)
         else:
             work(job, say)
             if not again:
@@ -69,15 +74,27 @@ def _exactly(count: int) -> bytes | None:
     return got
 
 
-def _in_a_child(work: Callable[[bytes, Say], None], job: bytes, say: Say, seconds: int) -> None:
+def _in_a_child(work: Callable[[bytes, Say], None], job: bytes, say: Say, seconds: int, forks: bool) -> None:
     """Each job in a fork: what it leaves in memory is gone with it."""
     child = os.fork()
     if not child:
-        _end_by_itself(seconds)
+        if forks:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(seconds)  # no fork of it inherits that
+        else:
+            _end_by_itself(seconds)
         work(job, say)
         os._exit(HAS_SAID)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != HAS_SAID:
         say({"died": True})
+
+
+def fork_again(seconds: int) -> int:
+    """A fork of a job that ``forks``: 0 in the child, which ends by itself as the job would."""
+    child = os.fork()
+    if not child:
+        _end_by_itself(seconds)
+    return child
 
 
 def _end_by_itself(seconds: int) -> None:

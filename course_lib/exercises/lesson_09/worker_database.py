@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -10,12 +12,14 @@ from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.testing.module import TestModule, answered
 from course_lib.judging.testing.report import Case, Report, Run, Tried
 from course_lib.judging.testing.run import expect_tests, run_tests
+from course_lib.postgres import clone, drop
 from course_lib.postgres.databases import quoted
 
 SCENES = "course_lib.exercises.lesson_09.scenes"
 PLUGINS = (f"{SCENES}.given", f"{SCENES}.workers")
 FAILS = "test_leaves_a_connection_and_fails"
 TABLES = 3
+GOODBYE_SECONDS = 5.0
 TAKEN, TAKEN_AT_ONCE = "42P04", "pg_database_datname_index"
 IN_USE = ("55006", "57014")  # or the statement's time was over while it waited
 
@@ -58,7 +62,7 @@ class WorkerDatabase(Exercise):
         "| Who writes into the template writes into every database that is made of it: make one for the worker.",
         "wrong name": "The database of {worker} is called `{name}`, which does not begin with `{prefix}`. "
         "| What is not called that way, nobody finds who cleans up.",
-        "shared": "Two workers at once, `gw0` and `gw1`, wanted the same database{name}. "
+        "shared": "Two workers at once, `gw1` and `gw11`, wanted the same database{name}. "
         "| They are two processes: the name has to hold what differs.",
         "not migrated": "The database of {worker} had {tables} of the {of} tables that were looked for. "
         "| A copy of the template has them all.",
@@ -68,6 +72,8 @@ class WorkerDatabase(Exercise):
         "| One for each worker: what scope does the fixture have?",
         "left": "When all tests of {worker} had run, {count} database(s) of its were left: {names}. "
         "| After the `yield`, also when a test has failed.",
+        "never found again": "What a killed run of `gw1` had left was still there when the next run of `gw1` was over: "
+        "{names}. | Nobody else will look for it: can the next one know its name, or that nobody uses it?",
         "held open": "A test left a connection open, and `worker_url` could not drop the database: {said}. "
         "| `DROP DATABASE` can end them: which option?",
         "in the way": "A run was killed, and when {worker} began again, `worker_url` raised {said}. "
@@ -78,19 +84,23 @@ class WorkerDatabase(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         module = answered(attempt)
-        prefix = f"{attempt.database.name}_"
+        server, prefix = attempt.database.server, f"{attempt.database.name}_"
+        admin = await clone(attempt.admin, attempt.database.name, self.lesson, server.settings)
         before = set(await _databases(attempt))
-        given = {"template": attempt.database.name, "prefix": prefix}
-        both = [Case("uses", True, {**given, "worker_id": f"gw{n}", "together": True}) for n in range(2)]
-        killed = [Case("uses", True, {**given, "worker_id": "gw0", "killed": True})]
-        again = [Case("uses", True, {**given, "worker_id": name}) for name in ("gw0", "master")]
+        url = server.url.set(database=admin).render_as_string(hide_password=False)
+        given = {"template": attempt.database.name, "prefix": prefix, "admin": url}
+        both = [Case("uses", True, {**given, "worker_id": name, "together": True}) for name in ("gw1", "gw11")]
+        killed = [Case("uses", True, {**given, "worker_id": "gw1", "killed": True})]
+        again = [Case("uses", True, {**given, "worker_id": name}) for name in ("gw1", "master")]
         made: set[str] = set()
         try:
             await self._run(attempt, module, both, made, before)
             await self._run(attempt, module, killed, made, before)
+            await _gone(attempt, admin)
             await self._run(attempt, module, again, made, before)
         finally:
             left = [name for name in await _databases(attempt) if name.startswith(prefix)]
+            await drop(attempt.admin, admin)
             for name in {*left, *(made - before)}:
                 await attempt.admin.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
 
@@ -103,7 +113,8 @@ class WorkerDatabase(Exercise):
         )
         print(report.printed, end="")
         prefix = cases[0].options["prefix"]
-        left = [name for name in set(await _databases(attempt)) - there if name.startswith(prefix)]
+        now = {name for name in await _databases(attempt) if name.startswith(prefix)}
+        left = now - there
         for tried in report.tried:
             made |= set(tried.noted("name"))
         killed = cases[0].options.get("killed", False)
@@ -118,6 +129,8 @@ class WorkerDatabase(Exercise):
         worker = " and ".join(f"`{case.options['worker_id']}`" for case in cases)
         names = ", ".join(f"`{name}`" for name in sorted(left))
         attempt.expect(not left, "left", worker=worker, count=len(left), names=names)
+        old = ", ".join(f"`{name}`" for name in sorted(now))
+        attempt.expect(not now, "never found again", names=old)
 
     def _apart(self, attempt: Attempt, report: Report) -> None:
         if not report.tried[0].case.options.get("together"):
@@ -157,6 +170,14 @@ class WorkerDatabase(Exercise):
         attempt.expect(bool(first), "in the way", worker=f"`{worker_id}`", said=said)
         when = {"set-up": "Before", "teardown": "After"}.get(run.outcome, "In")
         raise Wrong("set-up", f"{when} the tests, `worker_url` raised {said}.", module.line(run.line))
+
+
+async def _gone(attempt: Attempt, database: str) -> None:
+    """The server has seen that the killed process is: until then its locks are held."""
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1"
+    end = time.monotonic() + GOODBYE_SECONDS
+    while await attempt.admin.fetchval(count, database) and time.monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 async def _databases(attempt: Attempt) -> list[str]:

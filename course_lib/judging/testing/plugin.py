@@ -15,7 +15,7 @@ from course_lib.judging.kept_process_main import Say
 from course_lib.judging.quoting import kind_of, message_of
 from course_lib.judging.trouble import sqlstate_of
 
-FILE, CONFTEST = "test_answer.py", "conftest.py"
+FILE, CONFTEST, CONFIGURATION = "test_answer.py", "conftest.py", "pytest.ini"
 RING_AGAIN_SECONDS = 0.5
 PRINTED = 2_000  # characters
 
@@ -37,19 +37,30 @@ class CaseHere:
         url: of its database.
         backwards: whether the last test is the first one.
         until_no: whether it is over when a test has said no.
+        enough: whether the rest is not to be tried.
     """
 
     def __init__(self, told: dict[str, Any], say: Say) -> None:
+        self.become(told, say)
+
+    def become(self, told: dict[str, Any], say: Say) -> None:
+        """Be this case."""
         self.name: str = told["name"]
         self.options: dict[str, Any] = told["options"]
         self.url: str = told["url"]
         self.backwards: bool = told["backwards"]
         self.until_no: bool = told["until_no"]
+        self.enough = False
+        self._number: int = told["number"]
         self._say = say
+
+    def say(self, **what: Any) -> None:
+        """Tell the judge what comes of it."""
+        self._say({"case": self._number, **what})
 
     def note(self, **values: Any) -> None:
         """Tell the judge something: plain values."""
-        self._say({"note": values})
+        self.say(note=values)
 
 
 class Plugin:
@@ -59,15 +70,14 @@ class Plugin:
         case: what the tests are tried on.
         home: the name of the file that the learner has written.
         seconds: for each test.
-        say: tells the judge.
     """
 
-    def __init__(self, case: CaseHere, home: str, seconds: float, say: Say) -> None:
+    def __init__(self, case: CaseHere, home: str, seconds: float) -> None:
         self._here = case
         self._home = home
         self._seconds = seconds
-        self._say = say
         self._rung = 0
+        self._more = self._before = 0.0
         self._session: pytest.Session | None = None
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -77,10 +87,10 @@ class Plugin:
     def _case(self) -> CaseHere:
         return self._here
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Before pytest's own: by now the case is known, in a fork too."""
         if self._here.backwards:
-            items.reverse()
+            session.items.reverse()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         session.config.option.tbstyle = "native"  # of tests nobody reads it, and pytest's own take half of their time
@@ -92,11 +102,12 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        self._say({"begins": _name(item)})
-        self._rung = 0
+        self._here.say(begins=_name(item))
+        self._rung, self._more, self._before = 0, 0.0, _others_ran()
         with self._ringing():
             result = yield
         if self._rung and self._session is not None:
+            self._here.enough = True
             self._session.shouldstop = "a test is late"  # what it has left may still be at work
         return result
 
@@ -115,6 +126,11 @@ class Plugin:
 
     def _ring(self, *_: object) -> None:
         """What waits is cancelled; what computes, or does not mind that, is interrupted."""
+        others = _others_ran() - self._before
+        if (more := 2 * others - self._more) > 1:  # this process waited for a processor, and so did the server
+            self._more += more
+            signal.setitimer(signal.ITIMER_REAL, more, RING_AGAIN_SECONDS)
+            return
         self._rung += 1
         try:
             loop = asyncio.get_running_loop()
@@ -137,7 +153,7 @@ class Plugin:
                 self._session.shouldfail = "a test has said no"
             if report.outcome == "skipped":
                 told["message"] = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else "")[:200]
-            self._say({"run": told, "printed": report.capstdout[:PRINTED]})
+            self._here.say(run=told, printed=report.capstdout[:PRINTED])
         return report
 
     def _outcome(self, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> str:
@@ -151,10 +167,22 @@ class Plugin:
             return "set-up" if call.when == "setup" else "teardown"
         return "failed" if call.excinfo is None or _says_no(call.excinfo.value) else "raised"
 
+    def pytest_unconfigure(self) -> None:
+        self._here.say(over=True)
+
     def pytest_exception_interact(self, node: Any, call: pytest.CallInfo[Any], report: Any) -> None:
         if isinstance(report, pytest.CollectReport):
             line = _details(call, self._home).get("line", 0)
-            self._say({"collecting": {"message": _collecting(report, call), "line": line}})
+            self._here.enough = True
+            self._here.say(collecting={"message": _collecting(report, call), "line": line})
+
+
+def _others_ran() -> float:
+    """Seconds in which this process could have run and the machine had no processor for it; 0 where nobody knows."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _name(item: pytest.Item) -> str:

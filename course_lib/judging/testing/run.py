@@ -1,12 +1,11 @@
-"""Run a learner's tests on right code and on mutants: for each a run of pytest, a process and a database of its own.
+"""Run a learner's tests on right code and on mutants: for each a process and a database of its own.
 
-The processes are forks of one that has loaded all of it, where the system can fork; elsewhere one process runs pytest
-again and again.
+The processes are forks of a pytest that has collected the tests, where the system can fork; elsewhere one process runs
+pytest again and again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tempfile
 import time
@@ -24,7 +23,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Wrong
 from course_lib.judging.kept_process import KeptProcess
 from course_lib.judging.testing.module import TestModule
-from course_lib.judging.testing.plugin import CONFTEST, FILE
+from course_lib.judging.testing.plugin import CONFIGURATION, CONFTEST, FILE
 from course_lib.judging.testing.report import Case, Report, Run, Tried
 from course_lib.postgres import clone, drop
 from course_lib.postgres.databases import give_up, quoted
@@ -32,7 +31,7 @@ from course_lib.postgres.databases import give_up, quoted
 MODULE = "course_lib.judging.testing.process"
 TEST_SECONDS = 6.0  # for each test on each case
 START_SECONDS = 20.0  # until pytest is there
-CONFIGURATION = """\
+SETTINGS = """\
 [pytest]
 asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
@@ -46,7 +45,6 @@ async def run_tests(
     cases: Sequence[Case],
     *plugins: str,
     uses: str = "",
-    arguments: Sequence[str] = (),
     side_by_side: int = 1,
 ) -> Report:
     """Every test of ``module`` on every case, in an order of cases that is another one each time.
@@ -57,7 +55,6 @@ async def run_tests(
     Args:
         plugins: names of modules whose fixtures and hooks pytest is given: the engine, the subject of the tests.
         uses: a module of tests of the judge's own, for an answer that is a fixture: then the cell is their conftest.
-        arguments: more of pytest's command line.
         side_by_side: how many cases at once, for tests that mostly wait.
 
     Raises:
@@ -65,21 +62,21 @@ async def run_tests(
     """
     report = Report([Tried(case) for case in cases], TEST_SECONDS)
     order = SystemRandom().sample(report.tried, len(cases))
-    processes = [KeptProcess(MODULE) for _ in range(min(side_by_side, len(cases)))]  # they start meanwhile
+    process = KeptProcess(MODULE)  # it starts meanwhile
     end = time.monotonic() + attempt.exercise.seconds
     try:
         async with _databases(attempt, len(cases)) as databases, _folder(module, uses) as folder:
-            told = {
-                "folder": folder, "home": CONFTEST if uses else FILE, "plugins": plugins, "arguments": arguments,
-                "seconds": TEST_SECONDS,
+            told = [
+                {**asdict(tried.case), "number": number, "url": database.url.render_as_string(hide_password=False)}
+                for number, (tried, database) in enumerate(zip(order, databases, strict=True))
+            ]
+            job = {
+                "folder": folder, "home": CONFTEST if uses else FILE, "plugins": plugins, "seconds": TEST_SECONDS,
+                "cases": told, "side_by_side": side_by_side,
             }  # fmt: skip
-            waiting = list(zip(order, databases, strict=True))
-            work = [_work_off(process, waiting, told, end, report) for process in processes]
-            for error in await asyncio.gather(*work, return_exceptions=True):
-                if error is not None:
-                    raise error
+            await _try(process, job, end, order, report)
     finally:
-        await asyncio.gather(*(process.close() for process in processes))
+        await process.close()
     return report
 
 
@@ -103,7 +100,7 @@ def expect_tests(report: Report, module: TestModule) -> None:
         raise Wrong("ended", f"`{ended.test or module.name}` tried to end the program.")
     late = next((run for run in runs if run.outcome == "late"), None)
     if late is not None:
-        sentence = f"`{late.test}` had not come to an end after {TEST_SECONDS:.0f} seconds."
+        sentence = f"`{late.test or module.name}` had not come to an end after {TEST_SECONDS:.0f} seconds."
         look = module.line(late.line) or "A loop that never ends, or an `await` on something that never comes?"
         raise Wrong("endless", sentence, look)
     if all(run.outcome == "skipped" for run in runs):
@@ -158,17 +155,12 @@ async def _databases(attempt: Attempt, count: int) -> AsyncIterator[list[FreshDa
                 give_up(database.name)
 
 
-def _told(case: Case, database: FreshDatabase) -> dict[str, Any]:
-    url = database.url.render_as_string(hide_password=False)
-    return {**asdict(case), "url": url}
-
-
 # -- the process ---------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
 async def _folder(module: TestModule, uses: str) -> AsyncIterator[str]:
-    files = {"pytest.ini": CONFIGURATION, FILE: module.text}
+    files = {CONFIGURATION: SETTINGS, FILE: module.text}
     if uses:
         files |= {CONFTEST: module.text, FILE: _source_of(uses)}
     with tempfile.TemporaryDirectory(prefix="course-tests-", ignore_cleanup_errors=True) as name:
@@ -183,40 +175,43 @@ def _source_of(module: str) -> str:
     return Path(found.origin).read_text(encoding="utf-8")
 
 
-async def _work_off(
-    process: KeptProcess, waiting: list[tuple[Tried, FreshDatabase]], told: dict[str, Any], end: float, report: Report
-) -> None:
-    """Try one case after the other in this process, as long as there are some."""
-    if not await process.says(START_SECONDS):
+async def _try(process: KeptProcess, job: dict[str, Any], end: float, order: list[Tried], report: Report) -> None:
+    """All cases: what the process says of them, until it is done, has ended, or its time is over."""
+    if not await process.says(START_SECONDS) or not process.send(json.dumps(job).encode()):
         raise CourseError("pytest did not start, so nothing was judged.", "Run the check again.")
-    while waiting:
-        tried, database = waiting.pop(0)
-        await _try(process, {**told, "case": _told(tried.case, database)}, end, report, tried)
-        if report.collecting or any(run.outcome in ("late", "ended") for run in tried.runs):
-            waiting.clear()
-
-
-async def _try(process: KeptProcess, job: dict[str, Any], end: float, report: Report, tried: Tried) -> None:
-    """One case: what the process says of it, until it is done, has ended, or its time is over."""
-    if not process.send(json.dumps(job).encode()):
-        return
-    begun, since = "", time.monotonic()
-    while (what := await process.says(end - time.monotonic())) is not None and "died" not in what:
-        if "code" in what:
-            return
+    begun = {-1: ("", time.monotonic())}  # the test that each case is at, and since when; first it collects
+    while (what := await process.says(end - time.monotonic())) is not None:
         if "failed" in what:
             raise RuntimeError(what["failed"])
-        if "collecting" in what:
-            report.collecting, report.line = what["collecting"]["message"], what["collecting"]["line"]
-        if "note" in what:
-            tried.notes.append(what["note"])
-        if "run" in what:
-            tried.runs.append(Run(**what["run"]))
-            if tried.case.right and not report.printed:
-                report.printed = what["printed"]
-        if "begins" in what:
-            begun, since = what["begins"], time.monotonic()
+        if "case" in what:
+            _note(what, order[what["case"]], begun, report)
+        elif "done" in what:
+            return
+        elif "died" in what:
+            order[0].runs.append(Run("", "ended"))
+            return
         process.go_on()
-    if what is None and time.monotonic() - since < TEST_SECONDS:
+    late = {number: test for number, (test, since) in begun.items() if time.monotonic() - since >= TEST_SECONDS}
+    if not late:
         raise CourseError("There was no time for all the tests: this machine is too slow.", "Run the check again.")
-    tried.runs.append(Run(begun, "ended" if what else "late"))
+    for number, test in late.items():
+        order[max(number, 0)].runs.append(Run(test, "late"))
+
+
+def _note(what: dict[str, Any], tried: Tried, begun: dict[int, tuple[str, float]], report: Report) -> None:
+    """What was said of a case."""
+    begun.pop(-1, None)
+    if "begins" in what:
+        begun[what["case"]] = what["begins"], time.monotonic()
+    if "note" in what:
+        tried.notes.append(what["note"])
+    if "run" in what:
+        tried.runs.append(Run(**what["run"]))
+        if tried.case.right and not report.printed:
+            report.printed = what["printed"]
+    if "collecting" in what:
+        report.collecting, report.line = what["collecting"]["message"], what["collecting"]["line"]
+    if "died" in what:
+        tried.runs.append(Run(begun.get(what["case"], ("", 0.0))[0], "ended"))
+    if "over" in what or "died" in what:
+        begun.pop(what["case"], None)

@@ -18,17 +18,20 @@ ANSWERS = Answers("9.6")
 def decorated():
     @settings(max_examples=80, deadline=None, derandomize=True)
     @given(
-        first=st.lists(st.text(" aA", max_size=2), min_size=1, max_size=3),
-        gone=st.sets(st.integers(0, 2)),
+        first=st.lists(st.text(" aA", max_size=2), min_size=2, max_size=3),
+        gone=st.lists(st.integers(0, 2), max_size=3),
         then=st.lists(st.lists(st.text(" aA", max_size=2), min_size=1, max_size=3), max_size=3),
     )
     def test_property(new_chat, first, gone, then):
         chat = new_chat()
         chat.say(*first)
         model = list(first)
-        for n in sorted(gone, reverse=True):
-            if n < len(model):
+        for n in gone:
+            try:
                 chat.forget(n)
+            except IndexError:
+                assert n >= len(model)
+            else:
                 del model[n]
         for texts in then:
             chat.say(*texts)
@@ -56,6 +59,11 @@ def a_state_machine():
                 self.chat.forget(n)
                 self.model.pop(n)
 
+            @rule(more=st.integers(0, 2))
+            def forget_nothing(self, more):
+                with pytest.raises(IndexError):
+                    self.chat.forget(len(self.model) + more)
+
             @rule()
             def read(self):
                 assert self.chat.read() == self.model
@@ -77,6 +85,9 @@ def async_with_data():
                 n = data.draw(st.integers(0, len(model) - 1))
                 await asyncio.to_thread(chat.forget, n)
                 model = model[:n] + model[n + 1 :]
+            elif data.draw(st.booleans()):
+                with pytest.raises(IndexError):
+                    chat.forget(len(model))
             else:
                 texts = data.draw(st.lists(st.text(st.sampled_from("Aa "), max_size=1), min_size=1, max_size=4))
                 await asyncio.to_thread(chat.say, *texts)
@@ -98,10 +109,10 @@ def exotic_and_alike():
         for texts, n in steps:
             chat.say(*texts)
             model += texts
-            if n > len(model):
+            if n >= len(model):
                 with pytest.raises(IndexError):
                     chat.forget(n)
-            elif n < len(model) and forgets:
+            elif forgets:
                 chat.forget(n)
                 model.pop(n)
             assert chat.read() == model
@@ -109,6 +120,7 @@ def exotic_and_alike():
 
 @ANSWERS.wrong("never called")
 def never_says():
+    @settings(deadline=None)
     @given(st.integers())
     def test_property(new_chat, n):
         assert new_chat().read() == []
@@ -188,6 +200,32 @@ def only_says():
         assert chat.read() == [text for texts in steps for text in texts]
 
 
+@ANSWERS.wrong("deadline")
+def a_limit_of_its_own():
+    @settings(deadline=300)
+    @given(texts=st.lists(st.text("aA ", max_size=2), min_size=1))
+    def test_property(new_chat, texts):
+        chat = new_chat()
+        chat.say(*texts)
+        assert chat.read() == texts
+
+
+@ANSWERS.wrong("nothing there")
+def only_places_that_are_there():
+    @settings(deadline=None)
+    @given(steps=st.lists(st.one_of(st.lists(st.text("aA ", max_size=2), min_size=1, max_size=3), st.integers(0, 9))))
+    def test_property(new_chat, steps):
+        chat, model = new_chat(), []
+        for step in steps:
+            if isinstance(step, list):
+                chat.say(*step)
+                model += step
+            elif model:
+                chat.forget(step % len(model))
+                del model[step % len(model)]
+            assert chat.read() == model
+
+
 @ANSWERS.wrong("one at a time")
 def one_text_in_a_call():
     @settings(deadline=None)
@@ -201,6 +239,48 @@ def one_text_in_a_call():
             elif step < len(model):
                 chat.forget(step)
                 del model[step]
+            else:
+                with pytest.raises(IndexError):
+                    chat.forget(step)
+            assert chat.read() == model
+
+
+@ANSWERS.wrong("lives")
+def bears_with_any_index_error():
+    @settings(deadline=None)
+    @given(steps=st.lists(st.one_of(st.lists(st.text("aA ", max_size=2), min_size=1, max_size=3), st.integers(0, 3))))
+    def test_property(new_chat, steps):
+        chat, model = new_chat(), []
+        for step in steps:
+            if isinstance(step, list):
+                chat.say(*step)
+                model += step
+            else:
+                try:
+                    chat.forget(step)
+                except IndexError:
+                    continue
+                assert step < len(model)
+                del model[step]
+            assert chat.read() == model
+
+
+@ANSWERS.wrong("lives")
+def small_letters_only():
+    @settings(deadline=None)
+    @given(steps=st.lists(st.one_of(st.lists(st.text("a ", max_size=2), min_size=1, max_size=3), st.integers(0, 3))))
+    def test_property(new_chat, steps):
+        chat, model = new_chat(), []
+        for step in steps:
+            if isinstance(step, list):
+                chat.say(*step)
+                model += step
+            elif step < len(model):
+                chat.forget(step)
+                del model[step]
+            else:
+                with pytest.raises(IndexError):
+                    chat.forget(step)
             assert chat.read() == model
 
 

@@ -70,7 +70,7 @@ def without_sequential_scans_on_few_rows():
             for way in ("seqscan", "bitmapscan", "sort"):
                 await session.execute(text(f"SET LOCAL enable_{way} = off"))
             plan = await explain(session, newest(conversation.id, 30))
-        assert not plan.scans("messages")[0].filter and "Sort" not in plan.node_types
+        assert not plan.scans("messages")[0].filter and not any("Sort" in node.type for node in plan)
 
 
 @ANSWERS.right
@@ -207,7 +207,7 @@ def no_sequential_scan():
             await connection.execute(text("ANALYZE messages"))
             id = await connection.scalar(text("SELECT id FROM conversations LIMIT 1"))
         plan = await explain(engine, newest(id, 90))
-        assert plan.uses_index() and "Seq Scan" not in plan.node_types
+        assert plan.uses_index() and not {"Seq Scan", "Sort"} & set(plan.node_types)
 
 
 @ANSWERS.wrong("thrown away")
@@ -227,7 +227,7 @@ def no_sequential_scan_and_no_sort():
         async with engine.connect() as connection:
             await connection.execute(text("SET enable_seqscan = off"))
             plan = await explain(connection, newest(id, 101))
-        assert plan.uses_index() and not {"Seq Scan", "Sort"} & set(plan.node_types)
+        assert plan.uses_index() and not {"Seq Scan", "Sort", "Incremental Sort"} & set(plan.node_types)
 
 
 @ANSWERS.wrong("not an assertion")
@@ -246,7 +246,7 @@ def looks_up_the_index():
             id = await connection.scalar(text("SELECT id FROM conversations LIMIT 1"))
         plan = await explain(engine, newest(id, 90))
         index = plan.indexes[0]
-        assert index and "Sort" not in plan.node_types and not any(node.filter for node in plan)
+        assert index and not any("Sort" in node.type or node.filter for node in plan)
 
 
 @ANSWERS.wrong("lives")

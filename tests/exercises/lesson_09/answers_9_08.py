@@ -31,6 +31,23 @@ def strings_and_a_try():
 
 
 @ANSWERS.right
+def a_name_of_chance_and_a_lock():
+    @pytest.fixture(scope="session")
+    async def worker_url(admin, template, prefix):
+        name = f"{prefix}{secrets.token_hex(6)}"
+        lock = "SELECT pg_try_advisory_lock(hashtext(:name))"
+        async with admin.connect() as connection:
+            await connection.execute(text(lock), {"name": name})
+            all_of_them = "SELECT datname FROM pg_database WHERE starts_with(datname, :prefix)"
+            for old in (await connection.scalars(text(all_of_them), {"prefix": prefix})).all():
+                if await connection.scalar(text(lock), {"name": old}):  # whoever used it is gone
+                    await connection.execute(text(f'DROP DATABASE IF EXISTS "{old}" WITH (FORCE)'))
+            await connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+            yield admin.url.set(database=name)
+            await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@ANSWERS.wrong("never found again")
 def a_name_of_chance():
     @pytest.fixture(scope="session")
     async def worker_url(admin, template, prefix):

@@ -1,4 +1,4 @@
-"""A revision that gives each user a handle, written well in two ways, and eight times with a mistake in it."""
+"""A revision that gives each user a handle, written well in two ways, and many times with a mistake in it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,33 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from course_lib.db import make_engine
 from course_lib.judging.testing.plugin import CaseHere
 
+Step = Callable[[], None]
+
 HOW = {
     "no default": "adds the column NOT NULL without a default, which fails as soon as there is a user",
     "left null": "leaves the handle NULL where it is taken",
     "deletes": "deletes the users whose handle is taken",
+    "conversations": "deletes the conversations of users whose handle is taken",
     "renames": "overwrites the name of each user with the handle",
+    "dates": "sets the `created_at` of users whose handle is taken to now",
     "invalid": "leaves its index INVALID when two users share what stands before the @",
+    "nullable": "gives every user a handle and lets the column be NULL",
+    "varchar": "makes the column a `varchar(64)`",
+    "not unique": "builds `uq_users_handle` as an index that is not unique",
+    "two columns": "builds `uq_users_handle` over the handle and the e-mail address together",
     "no downgrade": "has a downgrade that does nothing, so that it cannot go up again",
     "kept": "has a downgrade that does nothing, and an upgrade that bears with what is there already",
     "down deletes": "deletes users on its way down",
+    "down drops": "drops the column `tier` too on its way down",
+    "down renames": "renames the column to `former_handle` on its way down",
     "function": "leaves a function behind on its way down, so that it cannot go up again",
 }
 """What each mutant does, in words."""
-NEED_SHARED = {"left null", "deletes", "invalid", "down deletes"}
+NEED_SHARED = {"left null", "deletes", "conversations", "dates", "invalid", "down deletes"}
 """Mutants that do no harm where no two users share a handle."""
+
+NEED_DOWN = {"no downgrade", "kept", "down deletes", "down drops", "down renames", "function"}
+NEED_AGAIN = {"no downgrade", "function"}
 
 COLUMN = sa.Column("handle", sa.Text())
 FILL = "UPDATE users SET handle = split_part(email, '@', 1)"
@@ -40,6 +53,7 @@ RANK = (
     "SELECT id, row_number() OVER (PARTITION BY split_part(email, '@', 1) ORDER BY created_at, id) AS place FROM users"
 )
 APART = f"UPDATE users SET handle = handle || '-' || r.id FROM ({RANK}) AS r WHERE r.id = users.id AND place > 1"
+TAKEN = f"(SELECT id FROM ({RANK}) WHERE place > 1)"
 UNIQUE = "CREATE UNIQUE INDEX CONCURRENTLY {again} uq_users_handle ON users (handle)"
 SHARED = "SELECT count(*) - count(DISTINCT split_part(email, '@', 1)) FROM users"
 OTHERS = """
@@ -57,10 +71,15 @@ def _not_null() -> None:
     op.alter_column("users", "handle", nullable=False)
 
 
-def _upgrade() -> None:
-    op.add_column("users", COLUMN.copy())
+def _filled(type_: sa.types.TypeEngine[str] | None = None) -> None:
+    """As ``_upgrade``, before the index and NOT NULL."""
+    op.add_column("users", sa.Column("handle", type_ or sa.Text()))
     op.execute(FILL)
     op.execute(APART)
+
+
+def _upgrade() -> None:
+    _filled()
     _not_null()
     _index()
 
@@ -81,6 +100,45 @@ def _constraint_first() -> None:
     op.drop_column("users", "handle")
 
 
+def _nullable() -> None:
+    _filled()
+    _index()
+
+
+def _varchar() -> None:
+    _filled(sa.String(64))
+    _not_null()
+    _index()
+
+
+def _with_index(on: str) -> Step:
+    def upgrade() -> None:
+        _filled()
+        _not_null()
+        op.execute(f"CREATE {on}")
+
+    return upgrade
+
+
+def _and_then(statement: str) -> Step:
+    def upgrade() -> None:
+        _upgrade()
+        op.execute(statement)
+
+    return upgrade
+
+
+def _down_drops() -> None:
+    _downgrade()
+    op.drop_column("users", "tier")
+
+
+def _down_renames() -> None:
+    op.execute("DROP INDEX uq_users_handle")
+    op.execute("ALTER TABLE users DROP COLUMN IF EXISTS former_handle")
+    op.alter_column("users", "handle", new_column_name="former_handle", nullable=True)
+
+
 def _no_default() -> None:
     op.add_column("users", sa.Column("handle", sa.Text(), nullable=False))
     op.execute(FILL)
@@ -95,13 +153,8 @@ def _left_null() -> None:
 
 
 def _deletes() -> None:
-    op.execute(f"DELETE FROM users WHERE id IN (SELECT id FROM ({RANK}) WHERE place > 1)")
+    op.execute(f"DELETE FROM users WHERE id IN {TAKEN}")
     _upgrade()
-
-
-def _renames() -> None:
-    _upgrade()
-    op.execute("UPDATE users SET name = handle")
 
 
 def _invalid() -> None:
@@ -136,11 +189,17 @@ def _function() -> None:
     _upgrade()
 
 
-Step = Callable[[], None]
 REVISIONS: dict[str, tuple[Step, Step]] = {
     "concurrently": (_upgrade, _downgrade), "constraint": (_with_a_constraint, _constraint_first),
     "no default": (_no_default, _downgrade), "left null": (_left_null, _downgrade), "deletes": (_deletes, _downgrade),
-    "renames": (_renames, _downgrade), "invalid": (_invalid, _downgrade), "no downgrade": (_upgrade, _nothing),
+    "conversations": (_and_then(f"DELETE FROM conversations WHERE user_id IN {TAKEN}"), _downgrade),
+    "renames": (_and_then("UPDATE users SET name = handle"), _downgrade),
+    "dates": (_and_then(f"UPDATE users SET created_at = now() WHERE id IN {TAKEN}"), _downgrade),
+    "invalid": (_invalid, _downgrade), "nullable": (_nullable, _downgrade), "varchar": (_varchar, _downgrade),
+    "not unique": (_with_index("INDEX uq_users_handle ON users (handle)"), _downgrade),
+    "two columns": (_with_index("UNIQUE INDEX uq_users_handle ON users (handle, email)"), _downgrade),
+    "no downgrade": (_upgrade, _nothing), "down drops": (_upgrade, _down_drops),
+    "down renames": (_upgrade, _down_renames),
     "kept": (_again, _nothing), "down deletes": (_upgrade, _down_deletes), "function": (_function, _downgrade),
 }  # fmt: skip
 """Up and down, by the name of the case."""
@@ -157,7 +216,8 @@ class Revision:
         async with self._engine.connect() as connection:
             users = await connection.scalar(sa.text("SELECT count(*) FROM users"))
             shared = await connection.scalar(sa.text(SHARED))
-        self._case.note(up=True, users=users, shared=shared)
+            talks = await connection.scalar(sa.text("SELECT count(*) FROM conversations"))
+        self._case.note(up=True, users=users, shared=shared, conversations=talks)
         await self._run(REVISIONS[self._case.name][0])
 
     async def downgrade(self) -> None:
@@ -171,6 +231,7 @@ class Revision:
             except DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) == "55P03":
                     self._case.note(kept_out=True)
+                    self._case.enough = True  # each step would wait
                 raise
 
 
@@ -196,5 +257,6 @@ async def revision(_case: CaseHere) -> AsyncIterator[Revision]:
     yield Revision(engine, _case)
     async with engine.begin() as connection:
         await connection.execute(sa.text("ALTER TABLE users DROP COLUMN IF EXISTS handle"))
+        await connection.execute(sa.text("ALTER TABLE users DROP COLUMN IF EXISTS former_handle"))
         await connection.execute(sa.text("DROP FUNCTION IF EXISTS handle_of"))
     await engine.dispose()

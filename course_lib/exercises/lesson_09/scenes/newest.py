@@ -1,8 +1,8 @@
-"""The newest messages of a conversation, with the index that this needs, and in six ways that cannot use it."""
+"""The newest messages of a conversation, with the index that this needs, and in seven ways that cannot use it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,7 @@ HOW = {
     "cast": "compares the conversation's id as text",
     "function": "puts the number of a message into a function",
     "order": "sorts by time, and its index is by number",
+    "tie": "sorts by number and then by time, which its index does not hold",
     "hash": "has a hash index, which finds the conversation and knows no order",
     "other index": "walks through an index over all conversations, and filters",
 }
@@ -43,8 +44,8 @@ SEEN = """
 """
 
 
-def _newest(conversation: ColumnElement[bool], number: Any, order: Any, before: int) -> Select[int, str, str]:
-    return select(Message.seq, Message.role, Message.content).where(conversation, number < before).order_by(order)
+def _newest(conversation: ColumnElement[bool], number: Any, order: Sequence[Any], before: int) -> Select[int, str, str]:
+    return select(Message.seq, Message.role, Message.content).where(conversation, number < before).order_by(*order)
 
 
 def _statement(name: str, conversation_id: UUID, before: int) -> Select[int, str, str]:
@@ -53,8 +54,10 @@ def _statement(name: str, conversation_id: UUID, before: int) -> Select[int, str
         its = cast(Message.conversation_id, String) == str(conversation_id)
     if name == "function":
         coalesced = func.coalesce(number, 0)
-        return _newest(its, coalesced, coalesced.desc(), before)
-    order = Message.created_at.desc() if name == "order" else number.desc()
+        return _newest(its, coalesced, [coalesced.desc()], before)
+    by_time = Message.created_at.desc()
+    orders: dict[str, list[Any]] = {"order": [by_time], "tie": [number.desc(), by_time]}
+    order = orders.get(name, [number.desc()])
     return _newest(its, number, order, before)
 
 

@@ -20,8 +20,9 @@ from course_lib.models import Conversation, Message, User
 Sessions = async_sessionmaker[AsyncSession]
 Reply = Callable[[Sessions, openai.AsyncOpenAI, UUID], Awaitable[str]]
 LOADED = (
-    "anyio._backends._asyncio", "course_lib.llm.client", "course_lib.llm.offline.answerer",
-    "course_lib.llm.offline.transport", "openai.lib.streaming.chat", "openai.resources.chat.completions",
+    "anyio._backends._asyncio", "concurrent.futures.thread", "course_lib.llm.client",
+    "course_lib.llm.offline.answerer", "course_lib.llm.offline.transport", "openai.lib.streaming.chat",
+    "openai.resources.chat.chat", "openai.resources.chat.completions.completions",
 )  # fmt: skip
 THINKING_SECONDS = 0.06  # so long is a right one idle in a transaction
 SORRY = "Sorry, something went wrong. Please try again later."

@@ -18,7 +18,7 @@ from course_lib.judging.quoting import article
 from course_lib.judging.testing.plugin import CaseHere
 from course_lib.postgres.address import libpq_uri
 
-OTHER = {"gw0": "gw1", "gw1": "gw0"}
+OTHER = {"gw1": "gw11", "gw11": "gw1"}
 PATIENCE = 3.0  # seconds, for the other worker to be there
 OPEN: list[Any] = []  # what a test has forgotten to close
 HERE = "SELECT current_database(), oid::bigint FROM pg_database WHERE datname = current_database()"

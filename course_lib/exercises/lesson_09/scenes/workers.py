@@ -30,7 +30,7 @@ def prefix(_case: CaseHere) -> str:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def admin(_case: CaseHere) -> AsyncIterator[AsyncEngine]:
-    """On another database of the same server; CREATE and DROP DATABASE run in no transaction."""
-    engine = make_engine(_case.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    """On another database of the server, one for all workers; CREATE and DROP DATABASE run in no transaction."""
+    engine = make_engine(_case.options["admin"], poolclass=NullPool, isolation_level="AUTOCOMMIT")
     yield engine
     await engine.dispose()
