@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from tests.mutants.results import Record, Result, digest
 
 @dataclass(frozen=True)
 class Choice:
-    """What to judge. ``most`` mutants of each answer are taken by ``seed``; 0 means all."""
+    """What to judge. ``most`` mutants of each answer, of many kinds, are taken by ``seed``; 0 means all."""
 
     lesson: str
     exercises: tuple[str, ...] = ()
@@ -37,6 +38,16 @@ class Choice:
         if self.exercises and exercise not in self.exercises:
             return False
         return self.answers in ("all", answer) or (self.answers == "others" and answer != SOLUTION)
+
+
+def of_many_kinds(mutants: list[Mutant], most: int, seed: str) -> list[Mutant]:
+    """At most so many of them, by chance: one of each kind of mistake, then a second of each, and so on."""
+    used: Counter[str] = Counter()
+    turns: list[tuple[int, Mutant]] = []
+    for mutant in random.Random(seed).sample(mutants, len(mutants)):
+        turns.append((used[mutant.operator], mutant))
+        used[mutant.operator] += 1
+    return [mutant for _, mutant in sorted(turns, key=lambda turn: turn[0])][:most]
 
 
 class Run:
@@ -78,8 +89,8 @@ class Run:
     def _answer(self, answer: RightAnswer) -> None:
         """The mutants of one answer, if it passes itself."""
         mutants = mutants_of(answer, self.choice.operator)
-        if self.choice.most and len(mutants) > self.choice.most:
-            mutants = random.Random(f"{self.choice.seed} {answer.title}").sample(mutants, self.choice.most)
+        if self.choice.most:
+            mutants = of_many_kinds(mutants, self.choice.most, f"{self.choice.seed} {answer.title}")
         waiting = [mutant for mutant in mutants if not self._is_known(mutant)]
         if not waiting:
             return
