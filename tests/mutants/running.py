@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from course_lib.exercises.manifest import lesson_exercises
 from tests.mutants.answers import SOLUTION, RightAnswer, right_answers
 from tests.mutants.judge import Judge
-from tests.mutants.mutate import Mutant, mutants_of
+from tests.mutants.mutate import Mutant, is_among, mutants_of
 from tests.mutants.results import Record, Result, digest
 
 
@@ -68,7 +68,9 @@ class Run:
         """Judge them all; the results, those of the earlier run included where it is taken up."""
         if not (self.choice.resume or self.choice.survivors):
             chosen = self.choice
-            self.record.forget(lambda one: chosen.takes(one.exercise, one.answer) and chosen.operator in one.operator)
+            self.record.forget(
+                lambda one: chosen.takes(one.exercise, one.answer) and is_among(one.operator, chosen.operator)
+            )
             self.known = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             try:

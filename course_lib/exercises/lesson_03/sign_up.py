@@ -95,7 +95,7 @@ class SignUp(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         await _add_somebody(attempt)
         await attempt.sql(WITNESS)
-        taken = new_email()
+        taken = new_email("o'hara.:x")
         await self._signs_up(attempt, taken)
         transactions = await attempt.value("SELECT count(DISTINCT xid) FROM written")
         email, others = new_email(), await _others(attempt)
