@@ -17,7 +17,7 @@ LESSONS = ("00", "01", "02", "03", "04", "05", "06")
 def main(
     lesson: Annotated[list[str] | None, typer.Option(help="A lesson, for example 03; or several.")] = None,
     exercise: Annotated[list[str] | None, typer.Option(help="An exercise, for example 3.7; or several.")] = None,
-    operator: Annotated[str, typer.Option(help="Only kinds of mistakes that contain this, for example 'lock'.")] = "",
+    operator: Annotated[str, typer.Option(help="Only kinds that contain this: 'lock', or 'lock,retry'.")] = "",
     answers: Annotated[str, typer.Option(help="all, solution, others, or the name of a right answer.")] = "all",
     most: Annotated[int, typer.Option(help="At most so many mutants of each answer; 0 for all.")] = 0,
     seed: Annotated[int, typer.Option(help="Which ones these are.")] = 0,

@@ -56,7 +56,7 @@ def _statements(node: cst.CSTNode, parents: Parents) -> Iterator[Changed]:
         if not isinstance(node.test, cst.Comparison | cst.UnaryOperation):
             yield "turn a comparison", node.with_changes(test=expression(f"not ({code(node.test)})"))
         yield "drop a guard", node.with_changes(test=cst.Name("True"), orelse=None)
-    if isinstance(node, cst.For | cst.While):
+    if isinstance(node, cst.For | cst.While) and not _ends_elsewhere(node.body):
         yield "first only", _with_break(node)
     if isinstance(node, cst.IfExp):
         yield "drop a guard", expression(f"({code(node.body)}\n)")
@@ -69,6 +69,14 @@ def _other_branch(node: cst.If) -> cst.CSTNode:
     if isinstance(node.orelse, cst.Else):
         return cst.If(test=cst.Name("True"), body=node.orelse.body)
     return node.orelse or PASS
+
+
+def _ends_elsewhere(body: cst.BaseSuite) -> bool:
+    """Whether nothing comes behind the last statement, so a `break` there would not be reached."""
+    last = body.body[-1]
+    return isinstance(last, cst.SimpleStatementLine) and isinstance(
+        last.body[-1], cst.Break | cst.Continue | cst.Return | cst.Raise
+    )
 
 
 def _with_break(node: cst.For | cst.While) -> cst.CSTNode:

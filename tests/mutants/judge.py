@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def _prepare() -> None:
     """No network, no progress of a learner, no words on the terminal, no end of memory."""
     from course_lib.settings import Settings
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends this process; it is no verdict
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         os.environ.pop(name, None)
     Settings.model_config["env_file"] = None

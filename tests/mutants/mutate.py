@@ -46,21 +46,26 @@ class Mutant:
 
 
 def mutants_of(answer: RightAnswer, only: str = "") -> list[Mutant]:
-    """All mutants of an answer, or those whose kind of mistake contains ``only``."""
+    """All mutants of an answer, or those of the kinds that ``is_among`` takes."""
     module = cst.parse_module(answer.source)
     seen: set[str] = set()
     found: list[Mutant] = []
     counts: dict[str, int] = {}
     paths = answer.own or tuple((name,) for name in _all_names(module))
     for path in dict.fromkeys(paths):
-        for mutant in _of_definition(answer, module, path):
-            if only not in mutant.operator or mutant.parts[1] in seen or not _compiles(mutant.parts[1]):
+        for mutant in _of_definition(answer, module, path, only):
+            if mutant.parts[1] in seen or not _compiles(mutant.parts[1]):
                 continue
             seen.add(mutant.parts[1])
             number = counts[mutant.key] = counts.get(mutant.key, 0) + 1
             change = mutant.change if number == 1 else f"{mutant.change} #{number}"
             found.append(replace(mutant, change=change))
     return found
+
+
+def is_among(operator: str, only: str) -> bool:
+    """Whether a kind of mistake contains ``only``, or one of its parts between commas; all do where it is empty."""
+    return any(part.strip() in operator for part in only.split(","))
 
 
 def find_mutant(key: str) -> Mutant | None:
@@ -80,7 +85,7 @@ def _all_names(module: cst.Module) -> Iterator[str]:
         yield from sorted(defined_names(statement))
 
 
-def _of_definition(answer: RightAnswer, module: cst.Module, path: tuple[str, ...]) -> Iterator[Mutant]:
+def _of_definition(answer: RightAnswer, module: cst.Module, path: tuple[str, ...], only: str) -> Iterator[Mutant]:
     """The mutants of one definition. Only its top statement is written out again for each."""
     top, inner = definition(module, path[:1]), definition(module, path)
     if top is None or inner is None:
@@ -92,7 +97,7 @@ def _of_definition(answer: RightAnswer, module: cst.Module, path: tuple[str, ...
     for node, parents in _walk(inner, () if top is inner else (top,)):
         for operator in OPERATORS:
             for kind, other in _safely(operator, node, parents):
-                new = _written(module, top, node, other)
+                new = _written(module, top, node, other) if is_among(kind, only) else None
                 if new is not None and new != old:
                     line, change = _difference(old, new)
                     yield Mutant(answer, kind, before.count("\n") + line, change, (before, new, after))

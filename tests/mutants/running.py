@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 from course_lib.exercises.manifest import lesson_exercises
 from tests.mutants.answers import SOLUTION, RightAnswer, right_answers
 from tests.mutants.judge import Judge
-from tests.mutants.mutate import Mutant, mutants_of
+from tests.mutants.mutate import Mutant, is_among, mutants_of
 from tests.mutants.results import Record, Result, digest
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to judge. ``most`` mutants of each answer are taken by ``seed``; 0 means all."""
+    """What to judge. ``most`` mutants of each answer, of many kinds, are taken by ``seed``; 0 means all."""
 
     lesson: str
     exercises: tuple[str, ...] = ()
@@ -39,6 +40,16 @@ class Choice:
         return self.answers in ("all", answer) or (self.answers == "others" and answer != SOLUTION)
 
 
+def of_many_kinds(mutants: list[Mutant], most: int, seed: str) -> list[Mutant]:
+    """At most so many of them, by chance: one of each kind of mistake, then a second of each, and so on."""
+    used: Counter[str] = Counter()
+    turns: list[tuple[int, Mutant]] = []
+    for mutant in random.Random(seed).sample(mutants, len(mutants)):
+        turns.append((used[mutant.operator], mutant))
+        used[mutant.operator] += 1
+    return [mutant for _, mutant in sorted(turns, key=lambda turn: turn[0])][:most]
+
+
 class Run:
     """All chosen mutants of a lesson, judged by ``jobs`` processes."""
 
@@ -57,7 +68,9 @@ class Run:
         """Judge them all; the results, those of the earlier run included where it is taken up."""
         if not (self.choice.resume or self.choice.survivors):
             chosen = self.choice
-            self.record.forget(lambda one: chosen.takes(one.exercise, one.answer) and chosen.operator in one.operator)
+            self.record.forget(
+                lambda one: chosen.takes(one.exercise, one.answer) and is_among(one.operator, chosen.operator)
+            )
             self.known = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             try:
@@ -78,8 +91,8 @@ class Run:
     def _answer(self, answer: RightAnswer) -> None:
         """The mutants of one answer, if it passes itself."""
         mutants = mutants_of(answer, self.choice.operator)
-        if self.choice.most and len(mutants) > self.choice.most:
-            mutants = random.Random(f"{self.choice.seed} {answer.title}").sample(mutants, self.choice.most)
+        if self.choice.most:
+            mutants = of_many_kinds(mutants, self.choice.most, f"{self.choice.seed} {answer.title}")
         waiting = [mutant for mutant in mutants if not self._is_known(mutant)]
         if not waiting:
             return

@@ -12,6 +12,7 @@ from tests.mutants.answers import RightAnswer, right_answers
 from tests.mutants.judge import Judge
 from tests.mutants.mutate import Mutant, mutants_of
 from tests.mutants.results import Equal
+from tests.mutants.running import of_many_kinds
 from tests.mutants.sql_changes import changes_of
 
 QUERY = """
@@ -183,3 +184,23 @@ def test_a_reason_means_the_mutants_it_describes_and_no_others() -> None:
     assert whole.means("0.1 · small · relax a type · return 1 → return 2")
     assert not whole.means("0.1 · small · relax a type · return 1 → return 2 #2")
     assert not one.means("0.1 · small · swallow · return x.all() → return tuple(x.all())")
+
+
+def test_several_kinds_may_be_asked_for() -> None:
+    assert {mutant.operator for mutant in mutants_of(small(QUERY), "lock,asc")} == {
+        "drop a lock",
+        "weaken a lock",
+        "asc/desc",
+    }
+
+
+def test_a_few_of_an_answer_are_of_many_kinds() -> None:
+    found = of_many_kinds(made(QUERY), 5, "a seed")
+    assert len({mutant.operator for mutant in found}) == 5
+    assert found == of_many_kinds(made(QUERY), 5, "a seed")
+
+
+def test_no_break_comes_behind_the_last_word_of_a_loop() -> None:
+    loop = "def answer(items):\n    for item in items:\n        print(item)\n        {last}\n"
+    assert [mutant for mutant in made(loop.format(last="item += 1")) if mutant.operator == "first only"]
+    assert not [mutant for mutant in made(loop.format(last="break")) if mutant.operator == "first only"]

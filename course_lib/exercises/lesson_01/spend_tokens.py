@@ -6,9 +6,9 @@ from secrets import randbelow
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from course_lib.judging.asking import CHECK, ask, ask_at_once, calling_it, while_another_writes
+from course_lib.judging.asking import CHECK, DEADLOCK, ask, ask_at_once, calling_it, while_another_writes
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
@@ -64,6 +64,9 @@ class SpendTokens(Exercise):
         "lost update": "{times} sessions spent {n} each while another one spent {other}: {yes} were told True, "
         "and `tokens_used` moved by {moved}. "
         "| Decide and change in one UPDATE: it waits for the row and looks at its newest state.",
+        "deadlock": "Two sessions spent {n} each at once, and it raised {error}: {said}. "
+        "| A lock that two may hold at once, such as FOR SHARE, lets both through to wait for each other. "
+        "One UPDATE takes the row alone.",
         "two statements": "It is right, in {count} statements, and one was asked for. "
         "| RETURNING or `rowcount` tells what the UPDATE did.",
     }  # fmt: skip
@@ -82,6 +85,7 @@ class SpendTokens(Exercise):
         with calling_it(attempt, "unknown user", did="raised an error"):
             said = await self._ask(attempt, uuid4(), n)
         attempt.expect(not said, "unknown user", did=did)
+        await self._waits_for_the_row_alone(attempt)
         await self._holds_under_concurrency(attempt)
         attempt.expect(self._most <= 1, "two statements", count=self._most)
         await expect_errors_to_rise(attempt, user_id, 1)
@@ -117,6 +121,17 @@ class SpendTokens(Exercise):
         yes, moved = answers.count(True), await _used(attempt, user_id)
         right = yes == fit and moved == other + n * fit
         attempt.expect(right, "lost update", times=AT_ONCE, n=n, other=other, yes=yes, moved=moved)
+
+    async def _waits_for_the_row_alone(self, attempt: Attempt) -> None:
+        """Two spend while a third holds the row FOR SHARE: who takes no more than that gets it, beside the other."""
+        n = 100 + randbelow(100)
+        user_id = await add_user(attempt, limit=2 * n, used=0)
+        held = "SELECT id FROM users WHERE id = :id FOR SHARE"
+        early = calling_it(attempt, "decided too early")
+        with early, calling_it(attempt, "deadlock", DBAPIError, saying=DEADLOCK, n=n):
+            await while_another_writes(
+                attempt, held, {"id": user_id}, lambda: ask_at_once(attempt, 2, user_id, n), waiting=2
+            )
 
     async def _ask(self, attempt: Attempt, user_id: UUID, n: int) -> bool:
         said = await ask(attempt, user_id, n)

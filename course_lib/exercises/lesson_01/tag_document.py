@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from course_lib.judging.asking import ask, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.quoting import article
+from course_lib.judging.quoting import article, quoted
 from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user, other_rows
 from course_lib.judging.turns import Race, run_race
@@ -48,6 +48,8 @@ class TagDocument(Exercise):
         "| Compare what came back, for example with `== 1` or `is not None`.",
         "refused": "Asked to set the key {key!r} of a document that exists, it said False. "
         "| When was a row changed? Ask the result of the UPDATE, whatever the key.",
+        "refused an empty one": "Asked to set the key {key!r} of a document whose `meta` is empty, it said False. "
+        "| An empty object is false in Python, and the document exists: ask `is None`, or the result of the UPDATE.",
         "not noticed": "The document is as it was, and no UPDATE was sent. "
         "| The session does not see a change inside a dict. Set the attribute anew, or let the server change it.",
         "not committed": "An UPDATE was sent, and other connections see the document as it was. "
@@ -70,8 +72,10 @@ class TagDocument(Exercise):
         "it. "
         "| Change the row, and no other column of it.",
         "unknown document": "For an id that no document has, it {did}. | No row changed means False.",
-        "overwritten": "Three calls set a key each on the same document, in turns, and {gone!r} is not there. "
+        "overwritten": "Five calls set a key each on the same document, in turns, and {gone!r} is not there. "
         "| What was written back was old. Let the server change one key, or lock the row before reading.",
+        "gave up": "Five calls set a key each on the same document, in turns, and one returned {said}. "
+        "| Rivals may be more than its tries. Let the server change one key: that waits, and needs no second try.",
         "broke off": "While others tagged the same document, it raised {error}. "
         "| Let the server change one key, or lock the row before reading it.",
         "held in the process": "While one call was under way, another one sent nothing and stood at no lock. "
@@ -97,42 +101,46 @@ class TagDocument(Exercise):
         with calling_it(attempt, "unknown document", did="raised an error"):
             said = await self._ask(attempt, uuid4(), "topic", "x")
         attempt.expect(not said, "unknown document", did="returned True")
+        await attempt.sql("UPDATE documents SET meta = '{}' WHERE id = :id", id=id)
+        self._known = {}
+        await self._tags(attempt, id, "first", mark)
         await self._keeps_what_others_set(attempt, id)
         await expect_errors_to_rise(attempt, id, "topic", "x")
 
     async def _tags(self, attempt: Attempt, id: UUID, key: str, value: Any) -> None:
         before = self._known
+        refused = "refused" if before else "refused an empty one"
         said = await self._ask(attempt, id, key, value)
         meta = self._known = await _meta(attempt, id)
         if meta == before and key in before:
             raise attempt.wrong("old value kept", key=key, stored=before[key])
         if meta == before:
             sent = any(not statement.is_select for statement in attempt.log.statements)
-            attempt.expect(said or sent, "refused", key=key)
+            attempt.expect(said or sent, refused, key=key)
             raise attempt.wrong("not committed" if sent else "not noticed")
         attempt.expect(key in meta, "key missing", key=key)
         attempt.expect(_same(meta[key], value), "wrong value", value=value, stored=meta[key])
         lost = [other for other in before if other != key and (other not in meta or meta[other] != before[other])]
         attempt.expect(not lost, "others lost", count=len(lost))
-        attempt.expect(said, "refused", key=key)
+        attempt.expect(said, refused, key=key)
 
     async def _keeps_what_others_set(self, attempt: Attempt, id: UUID) -> None:
-        keys = [f"{name}_{token_hex(2)}" for name in ("one", "two", "three")]
+        keys = [f"{name}_{token_hex(2)}" for name in ("one", "two", "three", "four", "five")]
 
         async def tag(key: str) -> Any:
             async with attempt.session() as session:
                 answered = attempt.answer(session, id, key, "x")
                 return await answered if inspect.isawaitable(answered) else answered
 
-        async def script(race: Race) -> bool:
+        async def script(race: Race) -> tuple[bool, list[Any]]:
             for key in keys:
                 race.start(tag, key)
-            free = await race.take_turns()
-            await race.results()
-            return free
+            return await race.take_turns(), await race.results()
 
         with calling_it(attempt, "broke off"):
-            free = await run_race(attempt, script)
+            free, said = await run_race(attempt, script)
+        other = [answer for answer in said if answer is not True]
+        attempt.expect(not other, "gave up", said=quoted(other[0]) if other else "")
         meta = await _meta(attempt, id)
         gone = [key for key in keys if key not in meta]
         attempt.expect(not gone, "overwritten", gone=gone[0] if gone else "")

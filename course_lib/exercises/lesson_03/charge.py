@@ -85,8 +85,9 @@ class Charge(Exercise):
         n, price = 100 + randbelow(900), _price()
         user_id = await _add_user(attempt)
         others = await other_rows(attempt, "users", "id", user_id)
+        one_xmin = "UPDATE users SET tier = CASE id WHEN :id THEN :tier ELSE tier END"  # every row's: it names nobody
         for tier in ("free", "team"):
-            await attempt.sql("UPDATE users SET tier = :tier WHERE id = :id", tier=tier, id=user_id)
+            await attempt.sql(one_xmin, tier=tier, id=user_id)
             await self._charges(attempt, user_id, tier, n, price)
         attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "others charged")
         await self._charges(attempt, await add_user(attempt, limit=LIMIT), "free", n, price)  # nothing used so far

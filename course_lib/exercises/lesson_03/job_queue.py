@@ -75,9 +75,9 @@ class QueueOfJobs(Exercise):
         "wrong lease": "Claimed for {seconds} seconds, the job's lease ends {ends}. "
         "| `leased_until` is now plus the seconds that were asked for.",
         "claimed more": "One claim changed {count} jobs. | One job at a time: `limit(1)`, and its id in the UPDATE.",
-        "another job changed": "One claim also changed {count} job(s) that it did not return: one has become "
-        "{status!r}, and its lease was {lease}. "
-        "| Jobs that are out of attempts may be made `failed` once their lease is over. All others stay as they are.",
+        "another job changed": "One claim also changed {count} job(s) that it did not return: one that was {was!r} "
+        "has become {status!r}, and its lease was {lease}. "
+        "| Unfinished jobs that are out of attempts may be made `failed` once their lease is over. All others stay.",
         "wrong order": "Of {count} jobs that could be taken, `claim` took number {place} by `run_after` and `id`. "
         "| The earliest `run_after` first, between equals the smaller id: one order for queued jobs and for those "
         "whose lease is over.",
@@ -180,7 +180,7 @@ class QueueOfJobs(Exercise):
 
     async def _add_what_nobody_can_take(self, attempt: Attempt) -> None:
         for status in ("done", "failed"):
-            await add_jobs(attempt, -20, **{**LONG_OVER, "status": status})
+            await add_jobs(attempt, -20, **{**LONG_OVER, "status": status, "attempts": 5})  # done at the last try
         await add_jobs(attempt, 50, **{**LONG_OVER, "status": "queued"})
         last_try = {"attempts": 3, "max_attempts": 3, "leased_until": "2100-01-01T00:00:00Z"}
         await add_jobs(attempt, -20, **{**LONG_OVER, **last_try})
@@ -223,9 +223,9 @@ class QueueOfJobs(Exercise):
         attempt.expect(not taken, "claimed more", count=len(taken) + 1)
         more = [id for id in others if not _may_fail(before[id], after[id])]
         if more:
-            lease, status = before[more[0]]["lease"], after[more[0]]["status"]
+            lease, was, status = before[more[0]]["lease"], before[more[0]]["status"], after[more[0]]["status"]
             said = "none" if lease is None else "over" if lease < 0 else "not over"
-            raise attempt.wrong("another job changed", count=len(more), status=status, lease=said)
+            raise attempt.wrong("another job changed", count=len(more), was=was, status=status, lease=said)
 
     async def _completes(self, attempt: Attempt, held: dict[UUID, str]) -> None:
         first, worker = next(iter(held.items()))

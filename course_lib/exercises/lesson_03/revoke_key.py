@@ -15,7 +15,7 @@ from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
 from course_lib.judging.races import sessions_of
 from course_lib.judging.rising import expect_errors_to_rise
-from course_lib.judging.staging import add_rows, add_user
+from course_lib.judging.staging import add_rows, add_user, other_rows
 from course_lib.judging.turns import in_turns
 
 CHECKS_IN_THE_UPDATE = re.compile(r"\bUPDATE\s+api_keys\b.*\bSELECT\b", re.IGNORECASE | re.DOTALL)
@@ -78,6 +78,8 @@ class RevokeKey(Exercise):
         "row deleted": "The row of the key is gone. | Revoked means that `revoked_at` is set, and the row stays.",
         "other keys": "Revoking one key changed {count} other key(s). "
         "| The key's id belongs into the WHERE of the UPDATE.",
+        "other users": "Revoking one key changed rows of other users. "
+        "| An UPDATE that serves as a lock names the one user in its WHERE, or FOR UPDATE locks without a change.",
         "last key revoked": "The user's only key was revoked. | What is to be counted before it is revoked?",
         "counted revoked ones": "The user had {revoked} revoked keys and one active one, and the active one was "
         "revoked. "
@@ -138,6 +140,8 @@ class RevokeKey(Exercise):
     async def _revokes(self, attempt: Attempt) -> None:
         user_id = await add_user(attempt)
         keys = await _add_keys(attempt, user_id, active=3)
+        await attempt.sql("UPDATE users SET updated_at = now()")  # one moment for all, which names nobody
+        others = await other_rows(attempt, "users", "id", user_id)
         for active in (3, 2):
             key = keys.pop(randbelow(len(keys)))
             before = await _keys(attempt)
@@ -150,6 +154,7 @@ class RevokeKey(Exercise):
             attempt.expect(revoked or not said, "not committed")
             attempt.expect(revoked, "refused", active=active)
             attempt.expect(said, "false no", active=active)
+        attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "other users")
 
     async def _keeps_the_last(self, attempt: Attempt) -> None:
         for revoked in (0, 2 + randbelow(3)):

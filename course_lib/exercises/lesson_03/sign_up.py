@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from course_lib.judging.asking import calling_it
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.crowd import awkward_text
+from course_lib.judging.crowd import add_lookalikes, awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import sessions_of
@@ -94,8 +94,9 @@ class SignUp(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         await _add_somebody(attempt)
+        taken = new_email("o'hara_:x")
+        await add_lookalikes(attempt, taken)
         await attempt.sql(WITNESS)
-        taken = new_email()
         await self._signs_up(attempt, taken)
         transactions = await attempt.value("SELECT count(DISTINCT xid) FROM written")
         email, others = new_email(), await _others(attempt)

@@ -217,6 +217,16 @@ async def repeatable_read(session, user_id, n):
     return result.rowcount == 1
 
 
+@ANSWERS.wrong("deadlock")
+async def a_lock_that_two_may_hold(session, user_id, n):
+    fits = User.token_limit >= User.tokens_used + n
+    shared = select(User.id).where(User.id == user_id, fits).with_for_update(read=True)
+    statement = update(User).where(User.id == shared.scalar_subquery()).values(tokens_used=User.tokens_used + n)
+    result = await session.execute(statement, execution_options={"synchronize_session": False})
+    await session.commit()
+    return result.rowcount == 1
+
+
 @ANSWERS.wrong("two statements")
 async def locked_row(session, user_id, n):
     user = await session.scalar(select(User).where(User.id == user_id).with_for_update())

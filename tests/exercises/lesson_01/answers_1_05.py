@@ -123,6 +123,31 @@ async def compares_with_true(session, document_id, key, value):
     return found is True
 
 
+@ANSWERS.wrong("refused an empty one")
+async def takes_nothing_in_it_for_nobody(session, document_id, key, value):
+    meta = await session.scalar(select(Document.meta).where(Document.id == document_id).with_for_update())
+    if not meta:
+        return False
+    await session.execute(update(Document).where(Document.id == document_id).values(meta={**meta, key: value}))
+    await session.commit()
+    return True
+
+
+@ANSWERS.wrong("gave up")
+async def three_tries(session, document_id, key, value):
+    for _ in range(3):
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        try:
+            result = await session.execute(merging(document_id, key, value))
+            await session.commit()
+            return result.rowcount == 1
+        except DBAPIError as error:
+            await session.rollback()
+            if error.driver_exception.sqlstate != "40001":
+                raise
+    return None
+
+
 @ANSWERS.wrong("not noticed")
 async def changed_in_place(session, document_id, key, value):
     document = await session.get(Document, document_id)

@@ -85,6 +85,28 @@ async def looks_first_and_says_it_in_its_own_words(sessions, email, name, questi
         return user.id
 
 
+@ANSWERS.wrong("raised")
+async def takes_an_email_for_a_pattern(sessions, email, name, question):
+    async with sessions.begin() as session:
+        if await session.scalar(select(User.id).where(User.email.ilike(email))):
+            raise ValueError("taken")
+        user = rows(email, name, question)
+        session.add(user)
+        await session.flush()
+        return user.id
+
+
+@ANSWERS.wrong("raised")
+async def email_inside_the_sql(sessions, email, name, question):
+    sql = f"INSERT INTO users (email, name) VALUES ('{email}', :name) RETURNING id"
+    async with sessions.begin() as session:
+        user_id = await session.scalar(text(sql), {"name": name})
+        conversation = Conversation(user_id=user_id, title="Welcome")
+        conversation.messages = [Message(seq=1, role="user", content=question)]
+        session.add(conversation)
+    return user_id
+
+
 @ANSWERS.wrong("nothing returned")
 async def forgot_return(sessions, email, name, question):
     async with sessions.begin() as session:

@@ -122,6 +122,19 @@ async def locks_by_writing_first(sessions, user_id, n, price):
         return used
 
 
+@ANSWERS.wrong("raised")
+async def everybody_of_that_version(sessions, user_id, n, price):
+    async with sessions.begin() as session:
+        sql = "SELECT tier, tokens_used, CAST(xmin AS text) FROM users WHERE id = :id"
+        row = (await session.execute(text(sql), {"id": user_id})).one_or_none()
+        if row is None:
+            return None
+        used = row.tokens_used + price(row.tier, row.tokens_used, n)
+        sql = "UPDATE users SET tokens_used = :used WHERE CAST(xmin AS text) = :xmin"
+        await session.execute(text(sql), {"used": used, "xmin": row.xmin})
+        return used
+
+
 @ANSWERS.wrong("nothing returned")
 async def forgot_return(sessions, user_id, n, price):
     async with sessions() as session:

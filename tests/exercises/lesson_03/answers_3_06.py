@@ -230,6 +230,15 @@ async def revokes_the_others(sessions, key_id):
         return (await session.execute(others.values(revoked_at=func.now()))).rowcount > 0
 
 
+@ANSWERS.wrong("other users")
+async def touches_everybody(sessions, key_id):
+    async with sessions() as session:
+        await session.execute(update(User).values(updated_at=func.now()))
+        revoked = await count_then_revoke(session, key_id)
+        await (session.commit() if revoked else session.rollback())
+        return revoked
+
+
 @ANSWERS.wrong("last key revoked")
 async def only_revokes(sessions, key_id):
     async with sessions.begin() as session:

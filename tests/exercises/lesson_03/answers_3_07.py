@@ -559,6 +559,17 @@ class WholeSeconds(Right):
 
 
 @ANSWERS.wrong("another job changed")
+class TakesDoneOnesForLost(Right):
+    async def claim(self, worker, seconds):
+        tried = and_(Job.leased_until < func.now(), Job.attempts >= Job.max_attempts)
+        ids = select(Job.id).where(tried).with_for_update(skip_locked=True)
+        failed = update(Job).where(Job.id.in_(ids)).values(status="failed")
+        async with self.sessions.begin() as session:
+            await session.execute(failed, execution_options={"synchronize_session": False})
+        return await super().claim(worker, seconds)
+
+
+@ANSWERS.wrong("another job changed")
 class GivesUpOnTheLastTry(Right):
     async def claim(self, worker, seconds):
         tried = and_(Job.status.in_(["queued", "running"]), Job.attempts >= Job.max_attempts)
