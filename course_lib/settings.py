@@ -87,6 +87,55 @@ class Settings(BaseSettings):
         description="Show pictures as HTML, which a screen reader can read. Off where outputs are stored and compared.",
     )
 
+    pool_size: int = Field(
+        default=5,
+        gt=0,
+        le=1000,
+        validation_alias="COURSE_POOL_SIZE",
+        description="The service: connections of one process.",
+    )
+    pool_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        allow_inf_nan=False,
+        validation_alias="COURSE_POOL_SECONDS",
+        description="The service: so long a request waits for a connection, then it is told to come again.",
+    )
+    service_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        validation_alias="COURSE_SERVICE_SECRET",
+        description="The service: signs cursors; the same for all its processes. Unset: made anew at each start.",
+    )
+    upload_bytes: int = Field(
+        default=5_000_000,
+        gt=0,
+        le=100_000_000,
+        validation_alias="COURSE_UPLOAD_BYTES",
+        description="The service: the largest document that is taken.",
+    )
+    requests_at_once: int = Field(
+        default=20,
+        gt=0,
+        validation_alias="COURSE_REQUESTS_AT_ONCE",
+        description="The service: requests of one API key that a process works on at once.",
+    )
+    questions_at_once: int = Field(
+        default=4,
+        gt=0,
+        validation_alias="COURSE_QUESTIONS_AT_ONCE",
+        description="The service: answers to one user that a process writes at once.",
+    )
+    drain_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        le=600,
+        allow_inf_nan=False,
+        validation_alias="COURSE_DRAIN_SECONDS",
+        description="The service: so long answers may go on when the process is told to stop.",
+    )
+
     @field_validator("home", "work", mode="before")
     @classmethod
     def whole_path(cls, value: object, info: ValidationInfo) -> Path:

@@ -52,6 +52,27 @@ def lab(
 
 
 @app.command(rich_help_panel=LEARNING)
+def serve(
+    port: Annotated[int, typer.Option(help="The first port to try.", min=1, max=65515)] = 8000,
+    root_path: Annotated[str, typer.Option(help="The path below which a proxy shows it.")] = "",
+) -> None:
+    """Run the product of lesson 08 on a fresh, seeded database, for you alone. Ctrl-C ends it."""
+    from course_lib.cli.serve import run_serve
+
+    run_serve(port, root_path.rstrip("/"))
+
+
+@app.command(rich_help_panel=LEARNING)
+def worker(
+    attached: Annotated[bool, typer.Option("--attached", hidden=True)] = False,
+) -> None:
+    """Do the jobs of the service on the database of DATABASE_URL; `course serve` has one of its own."""
+    from course_lib.cli.serve import run_worker
+
+    run_worker(attached)
+
+
+@app.command(rich_help_panel=LEARNING)
 def check(
     what: Annotated[str, typer.Argument(help="A lesson (01) or an exercise (1.3).", show_default=False)],
 ) -> None:

@@ -5,6 +5,7 @@ from course_lib.models.base import Base
 from course_lib.models.conversations import Conversation, Message
 from course_lib.models.documents import DIMENSIONS, CachedEmbedding, Document, DocumentChunk
 from course_lib.models.jobs import Job
+from course_lib.models.requests import IdempotentRequest
 
 __all__ = [
     "DIMENSIONS",
@@ -14,6 +15,7 @@ __all__ = [
     "Conversation",
     "Document",
     "DocumentChunk",
+    "IdempotentRequest",
     "Job",
     "Message",
     "User",

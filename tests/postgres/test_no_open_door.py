@@ -29,6 +29,7 @@ from course_lib.instruments.network.proxy import Proxy
 from course_lib.instruments.network.route import through_proxy, upstream_of
 from course_lib.judging.attempt import Attempt
 from course_lib.postgres.pgbouncer import pgbouncer, pgbouncer_is_installed
+from course_lib.settings import get_settings
 from tests.postgres.places import start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
@@ -207,3 +208,33 @@ def test_the_token_and_the_kernels_of_course_lab_are_nobody_elses(folder: Path, 
         lab.send_signal(signal.SIGINT)
         lab.communicate(timeout=60)
     assert not runtime.exists()
+
+
+# -- the service -------------------------------------------------------------------------------------------
+
+SERVE = "import sys; from course_lib.cli import main; sys.argv[1:] = ['serve', '--port', '8400']; main()"
+ASK = """
+import sys, urllib.error, urllib.request
+for path in ("", "livez", "account", "openapi.json", "?token=guessed"):
+    request = urllib.request.Request(sys.argv[1] + path, headers={"Authorization": "Bearer ada-demonstration-key"})
+    try:
+        print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).status)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""
+
+
+def test_course_serve_answers_nobody_who_has_not_its_address(another_user: list[str]) -> None:
+    """Its port is one that every user can call."""
+    service = start_python(get_settings().home, SERVE)
+    try:
+        assert service.stdout is not None
+        address = next(found[1] for line in service.stdout if (found := re.search(r"(http://\S+/)\?token=", line)))
+        python = shutil.which("python3", path="/usr/bin:/bin")
+        if python is None:
+            pytest.skip("no Python that every user can run")
+        asked = [*(part for part in another_user if "caps=" not in part), python, "-c", ASK, address]
+        assert subprocess.run(asked, capture_output=True, text=True).stdout.split() == ["401"] * 5
+    finally:
+        service.send_signal(signal.SIGINT)
+        service.communicate(timeout=60)

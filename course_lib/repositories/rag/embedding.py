@@ -49,10 +49,10 @@ async def embed(texts: Sequence[str], client: openai.AsyncOpenAI | None = None) 
     """
     model = llm.EMBEDDING_MODEL
     vectors = await llm.embed_texts(texts, client=client)
-    return Embeddings(vectors, model, count_tokens(texts))
+    return Embeddings(vectors, model, token_counts(texts))
 
 
-def count_tokens(texts: Sequence[str]) -> list[int]:
+def token_counts(texts: Sequence[str]) -> list[int]:
     """The length of each text in tokens of the offline model."""
     from course_lib.llm.offline.embedding_model import load_model
 

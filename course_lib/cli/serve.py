@@ -1,0 +1,137 @@
+"""``course serve``: the product on the course's own server, for whoever started it, with a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import typer
+
+from course_lib.cli.lab import leave_as_found
+from course_lib.data.corpus import users
+from course_lib.data.fresh import make_database
+from course_lib.errors import CourseError
+from course_lib.llm import openai_client
+from course_lib.postgres.address import libpq_uri, parse_url
+from course_lib.service import create_app
+from course_lib.service.gate import TOKEN, Gate
+from course_lib.service.serving import DrainingServer
+from course_lib.service.worker import work_until
+from course_lib.settings import get_settings
+
+LESSON = "08"
+HOST = "127.0.0.1"  # a name might be another address's, too, where another user listens
+PORTS = 20
+WORKER_SECONDS = 15
+
+
+def run_serve(port: int, root_path: str) -> None:
+    """Serve a fresh, seeded database on 127.0.0.1 until Ctrl-C; then drain, and drop it.
+
+    Args:
+        port: the first port to try.
+        root_path: the path below which a proxy shows the service.
+
+    Raises:
+        CourseError: there is no server, or no free port.
+    """
+    asyncio.run(_serve(port, root_path))
+
+
+async def _serve(port: int, root_path: str) -> None:
+    database = await make_database(LESSON)
+    try:
+        with _listening(port) as listener:
+            place = f"http://{HOST}:{listener.getsockname()[1]}{root_path}/"
+            app = create_app(database.url)
+            app.root_path = root_path
+            gate = Gate(app, listener.getsockname()[1], lambda token: _announce("For another browser:", place, token))
+            typer.echo(f"{database.server.describe()} · a fresh database for the service")
+            typer.echo(f"API keys: {', '.join(f'{user.slug}-demonstration-key' for user in users())}")
+            _announce("\nThe service is at", place, gate.token)
+            typer.echo("Ctrl-C ends it.\n")
+            async with _worker(libpq_uri(database.url)):
+                await DrainingServer(app, around=gate, root_path=root_path).serve([listener])
+            typer.echo("\nThe service has ended, and its database is dropped.")
+    finally:
+        await database.drop()
+    await asyncio.to_thread(leave_as_found, database.server)
+
+
+def _announce(what: str, place: str, token: str) -> None:
+    typer.echo(f"{what}  {place}?{TOKEN}={token}")
+    sys.stdout.flush()
+
+
+def _listening(first: int) -> socket.socket:
+    """A socket on the first port that is free."""
+    for port in range(first, first + PORTS):
+        listener = socket.socket()
+        if os.name != "nt":  # there it would let two listen on one port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+            listener.listen()
+        except (OSError, OverflowError):
+            listener.close()
+        else:
+            return listener
+    raise CourseError(
+        f"No port from {first} to {first + PORTS - 1} is free.", "Choose another: course serve --port 9000"
+    )
+
+
+@asynccontextmanager
+async def _worker(address: str) -> AsyncIterator[None]:
+    """A worker in a process of its own. It ends when we do, however that is: its standard input does."""
+    command = [sys.executable, "-m", "course_lib.cli", "worker", "--attached"]
+    environment = {**os.environ, "DATABASE_URL": str.__str__(address)}
+    apart: dict[str, Any] = {} if os.name == "nt" else {"start_new_session": True}  # Ctrl-C is ours
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, **apart
+    )
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), WORKER_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def run_worker(attached: bool) -> None:
+    """Do the service's jobs on the database that DATABASE_URL names, until Ctrl-C.
+
+    Args:
+        attached: until standard input ends, too.
+
+    Raises:
+        CourseError: DATABASE_URL is not set.
+    """
+    url = get_settings().database_url
+    if url is None:
+        raise CourseError("A worker needs the address of a database.", "Set DATABASE_URL, or run: course serve")
+    asyncio.run(_work(url.get_secret_value(), attached))
+
+
+async def _work(address: str, attached: bool) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stopping(*_: object) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stopping)
+    if attached:
+        threading.Thread(target=lambda: stopping(sys.stdin.buffer.read()), daemon=True).start()
+    await work_until(stop, parse_url(address), get_settings(), openai_client())

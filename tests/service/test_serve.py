@@ -1,0 +1,90 @@
+"""``course serve``: for whoever has its address, once; its worker works; Ctrl-C drains and leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import httpx2
+import psutil
+import pytest
+
+from course_lib.settings import get_settings
+from tests.postgres.places import start_python, wait_until
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+SERVE = "import sys; from course_lib.cli import main; sys.argv[1:] = ['serve', '--port', '8300']; main()"
+ADA = {"Authorization": "Bearer ada-demonstration-key"}
+
+
+def next_address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if found := re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line):
+            return found[0]
+    raise AssertionError(process.stderr.read() if process.stderr else "no address")
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    process = start_python(get_settings().home, SERVE)
+    try:
+        yield process, next_address(process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, out + err
+        assert "its database is dropped" in out
+
+
+@pytest.fixture(scope="module")
+def browser(served: tuple[subprocess.Popen[str], str]) -> Iterator[httpx2.Client]:
+    """What has opened the address, and keeps the cookie."""
+    process, address = served
+    with httpx2.Client(base_url=address.partition("?")[0], trust_env=False, timeout=30) as client:
+        answer = client.get(address)
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "./"
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie and "samesite=lax" in cookie and "path" not in cookie
+        assert client.get("livez").status_code == 200, "it is let in by its cookie now"
+        again = httpx2.get(address, trust_env=False)
+        assert again.status_code == 401, "the token was good for one time"
+        assert next_address(process) != address, "and there is another"
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/openapi.json", "/account", "/nowhere", "/?token=", "/?token=%00"])
+def test_without_the_address_nothing_answers(path: str, browser: httpx2.Client) -> None:
+    answer = httpx2.get(str(browser.base_url).rstrip("/") + path, headers=ADA, trust_env=False)
+    assert answer.status_code == 401
+    assert answer.json()["type"] == "urn:problem:not-let-in"
+    wrong = {"Cookie": f"course-serve-{browser.base_url.port}=guessed"}
+    assert httpx2.get(str(browser.base_url), headers=wrong, trust_env=False).status_code == 401
+
+
+def test_a_document_is_sent_read_and_answers(browser: httpx2.Client) -> None:
+    text = "The lamp room is cleaned on the second Thursday of the month."
+    sent = browser.post("documents", json={"title": "Cleaning", "text": text}, headers=ADA).json()
+    deadline = time.monotonic() + 60  # the worker may still be loading
+    while browser.get(f"jobs/{sent['job']['id']}", headers=ADA).json()["status"] != "done":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    asked = {"question": "When is the lamp room cleaned?", "document_ids": [sent["document"]["id"]]}
+    answered = browser.post("questions", json=asked, headers=ADA).json()
+    assert "second Thursday" in answered["text"]
+
+
+def test_when_it_is_killed_its_worker_ends_too() -> None:
+    process = start_python(get_settings().home, SERVE)
+    next_address(process)
+    wait_until(lambda: psutil.Process(process.pid).children())
+    workers = [child for child in psutil.Process(process.pid).children() if "worker" in child.cmdline()]
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(workers, timeout=40)
+    assert workers and not alive
