@@ -120,6 +120,11 @@ async def give_back_overdue(session: AsyncSession, user_id: UUID) -> int:
     return tokens
 
 
+async def forget_reservations(session: AsyncSession, user_id: UUID) -> None:
+    """Delete what is reserved for a user whose account was deleted: it names the user, and is nobody's to give back."""
+    await session.execute(delete(Job).where(Job.kind == KIND, Job.payload["user_id"].astext == str(user_id)))
+
+
 async def tokens_left(session: AsyncSession, user_id: UUID) -> int:
     """What the user has neither used nor reserved.
 

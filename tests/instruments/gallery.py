@@ -21,6 +21,7 @@ from course_lib.instruments import (
     draw_schema,
     explain,
     hnsw_graph,
+    intervals,
     page_walk,
     panels,
     read_schema,
@@ -33,6 +34,7 @@ from course_lib.instruments import (
 from course_lib.instruments.pictures import Picture
 from course_lib.instruments.vectors.hnsw.picture import draw as draw_hnsw
 from course_lib.models import Conversation, Document, DocumentChunk, User
+from course_lib.repositories.rag.evaluation import Estimate
 
 WAYS = ("HNSW, filter after", "iterative, strict", "B-tree, then exact")
 TEN = select(Conversation).order_by(Conversation.id).limit(10)
@@ -154,6 +156,7 @@ def still(draw: Callable[[], Picture]) -> Draw:
     return lambda engine: as_it_is(draw())
 
 
+ESTIMATES = {"words beside": Estimate(0.07, 0.03, 0.11), "places": Estimate(0.01, -0.05, 0.07)}
 GRAPH = hnsw_graph(groups(20, 6))
 GALLERY: dict[str, Draw] = {
     "bars": still(lambda: bars({"COPY": 70_000, "commit_each": 12}, "Rows", unit="rows a second", note="a note")),
@@ -161,6 +164,7 @@ GALLERY: dict[str, Draw] = {
     "pages": still(lambda: page_walk([[1, 2, 3], [3, 4, 5]], range(1, 7), "Pages by OFFSET, without an order")),
     "panels": still(lambda: panels({way: {"rows of 10": 9.96, "recall": 0.9} for way in WAYS}, "A", note="cold")),
     "curves": still(lambda: curves({"holding on 15": {1: 3, 30: 412.5}}, "Waits", x="n", y="ms", mark=("enough", 9))),
+    "intervals": still(lambda: intervals(ESTIMATES, "Gains", mark=("no difference", 0), note="120 questions")),
     "points": still(lambda: vector_plane(groups(40, 20), [0.5] * 40, nearest=[("Ada", 2)], title="Six of them")),
     "arrows": still(lambda: vector_plane(groups(2, 1), [1, 2], title="Which arrow is nearest?")),
     "hnsw": still(lambda: draw_hnsw(hnsw_graph(groups(20, 6)))),

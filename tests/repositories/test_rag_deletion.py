@@ -14,6 +14,7 @@ from course_lib.db import make_session_factory
 from course_lib.models import CachedEmbedding, Document, DocumentChunk, Job, User
 from course_lib.models.documents import passage_hash
 from course_lib.repositories import ConversationRepository, NotFound, RagRepository
+from course_lib.repositories.limits import reserve
 from course_lib.repositories.rag import count_left, delete_unneeded, delete_user, ingest, traces_of
 
 MINE = ["The spare key hangs behind the green door, on a nail that only Ola knows of.", "Ropes are kept dry."]
@@ -207,6 +208,19 @@ async def test_a_deleted_document_is_left_in_answers_only(sessions: Sessions, us
         assert await count_left(session, traces) == {"messages": 1}
         await session.execute(text("UPDATE messages SET meta = '{}'"))
         assert await count_left(session, traces) == {}
+
+
+async def test_a_reservation_goes_with_the_account(sessions: Sessions, user: User, other: User) -> None:
+    async with sessions.begin() as session:
+        await reserve(session, user.id, 1)
+        theirs = await reserve(session, other.id, 1)
+    async with sessions() as session:
+        traces = await traces_of(session, user)
+    async with sessions.begin() as session:
+        await delete_user(session, user.id)
+    async with sessions() as session:
+        assert await count_left(session, traces) == {}
+        assert await session.get(Job, theirs.id) is not None
 
 
 async def test_an_account_deleted_while_its_document_is_stored_leaves_nothing(

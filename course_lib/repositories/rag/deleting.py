@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from course_lib.models import Document, User
 from course_lib.models.documents import passage_hash
 from course_lib.repositories.generic import NotFound
+from course_lib.repositories.limits import forget_reservations
 from course_lib.repositories.rag.cache import delete_lapsed, forget_vectors
 from course_lib.repositories.rag.store import lock_documents
 
@@ -63,6 +64,7 @@ async def delete_user(session: AsyncSession, user_id: UUID) -> None:
     await forget_vectors(session, documents.all())
     if await session.scalar(delete(User).where(User.id == user_id).returning(User.id)) is None:
         raise NotFound(User, user_id)
+    await forget_reservations(session, user_id)
     await delete_lapsed(session)
 
 
