@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.models import ApiKey, Conversation, Document, Job, Message, User
+from course_lib.models import ApiKey, CachedEmbedding, Conversation, Document, Job, Message, User
 
 
 async def refusal(engine: AsyncEngine, statement: Any) -> str:
@@ -45,6 +45,11 @@ OVENS = select(Document.id).where(Document.source == "bruno/oven-faults").scalar
         (update(Document).values(status="lost"), "ck_documents_status"),
         (update(Job).values(attempts=6), "ck_jobs_attempts"),
         (insert(Job).values(kind="embed", document_id=ADA), "fk_jobs_document_id"),
+        (
+            insert(CachedEmbedding).values(content_hash=b"short", model="m", embedding=[0] * 256),
+            "ck_embedding_cache_content_hash",
+        ),
+        (insert(CachedEmbedding).values(content_hash=bytes(32), model="m"), "ck_embedding_cache_claim"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

@@ -37,11 +37,12 @@ AUTOMATIC_NAMES = """
       AND conname !~ '^(pk|uq|fk|ck)_' AND conname <> 'alembic_version_pkc'
 """
 
-CONCURRENTLY = """
+MIGRATIONS = sorted(path.name.partition("_")[0] for path in (REPOSITORY / "alembic" / "versions").glob("*.py"))
+CONCURRENTLY = f"""
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "one_more"
+down_revision = "{MIGRATIONS[-1]}"
 
 
 def upgrade():
@@ -109,7 +110,7 @@ def environment(tmp_path: Path) -> Path:
 @pytest.fixture
 def concurrently(environment: Path) -> Path:
     """The copy with a migration more, which builds its index with CONCURRENTLY."""
-    (environment / "alembic" / "versions" / "0005_concurrently.py").write_text(CONCURRENTLY)
+    (environment / "alembic" / "versions" / "one_more.py").write_text(CONCURRENTLY)
     return environment
 
 
@@ -171,7 +172,7 @@ async def test_an_hnsw_index_of_a_model_is_written_whole_into_a_migration_that_r
         postgresql_using="hnsw", postgresql_ops={"embedding": "vector_cosine_ops"}, postgresql_with={"m": 8},
     )  # fmt: skip
     try:
-        await run(seeded_url, "revision", "an index", home=environment, autogenerate=True, rev_id="0005")
+        await run(seeded_url, "revision", "an index", home=environment, autogenerate=True, rev_id="one_more")
         await run(seeded_url, "upgrade", "head", home=environment)
         await run(seeded_url, "check", home=environment)
     finally:
@@ -190,7 +191,7 @@ async def test_four_processes_may_migrate_at_once_although_one_index_is_built_co
 ) -> None:
     ended = await run_apart(empty_url, 4, concurrently)
     assert [code for code, _ in ended] == [0, 0, 0, 0], ended
-    assert await ask(empty_url, "SELECT version_num FROM alembic_version") == ["0005"]
+    assert await ask(empty_url, "SELECT version_num FROM alembic_version") == ["one_more"]
     assert await ask(empty_url, INDEXES) == [True]
     assert await ask(empty_url, LOCKS) == [0]
 
@@ -219,11 +220,12 @@ async def test_who_waits_for_the_other_migrator_does_not_hold_up_its_index(empty
 
 
 async def test_a_migration_that_fails_leaves_those_before_it_and_no_lock(concurrently: Path, empty_url: URL) -> None:
-    broken = concurrently / "alembic" / "versions" / "0006_broken.py"
-    broken.write_text(CONCURRENTLY.replace("0005", "0006").replace("0004", "0005"))  # the index is there already
+    broken = concurrently / "alembic" / "versions" / "broken.py"
+    again = CONCURRENTLY.replace("one_more", "broken").replace(MIGRATIONS[-1], "one_more")
+    broken.write_text(again)  # the index is there already
     with pytest.raises(ProgrammingError, match="already exists"):
         await run(empty_url, "upgrade", "head", home=concurrently)
-    assert await ask(empty_url, "SELECT version_num FROM alembic_version") == ["0005"]
+    assert await ask(empty_url, "SELECT version_num FROM alembic_version") == ["one_more"]
     assert await ask(empty_url, LOCKS) == [0]
     await run(empty_url, "downgrade", "base", home=concurrently)
     assert await tables(empty_url) == {"alembic_version"}
@@ -261,7 +263,7 @@ async def test_an_engine_that_is_handed_over_is_connected_to(empty_url: URL) -> 
 async def test_the_migrations_as_sql_build_the_same(empty_url: URL, capsys: pytest.CaptureFixture[str]) -> None:
     await run(empty_url, "upgrade", "head", sql=True)
     script = capsys.readouterr().out
-    assert script.count("BEGIN;") == script.count("COMMIT;") == 4
+    assert script.count("BEGIN;") == script.count("COMMIT;") == len(MIGRATIONS)
     connection = await asyncpg.connect(libpq_uri(empty_url))
     await connection.execute(script)
     await connection.close()

@@ -47,11 +47,16 @@ async def embed(texts: Sequence[str], client: openai.AsyncOpenAI | None = None) 
         CourseError: it returned something else than one vector of 256 numbers for each; ``texts`` is one text, or
             holds half a surrogate pair.
     """
-    from course_lib.llm.offline.embedding_model import load_model
-
     model = llm.EMBEDDING_MODEL
     vectors = await llm.embed_texts(texts, client=client)
-    return Embeddings(vectors, model, [len(tokens) for tokens in load_model().token_ids(texts)])
+    return Embeddings(vectors, model, count_tokens(texts))
+
+
+def count_tokens(texts: Sequence[str]) -> list[int]:
+    """The length of each text in tokens of the offline model."""
+    from course_lib.llm.offline.embedding_model import load_model
+
+    return [len(tokens) for tokens in load_model().token_ids(texts)]
 
 
 async def embed_question(text: str, client: openai.AsyncOpenAI | None = None) -> Embedding:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from course_lib import llm
-from course_lib.repositories.rag.embedding import embed
+from course_lib.models.documents import passage_hash
+from course_lib.repositories.rag.buying import buy_once
+from course_lib.repositories.rag.cache import EmbeddingCache, delete_lapsed
+from course_lib.repositories.rag.embedding import Embeddings, count_tokens
 from course_lib.repositories.rag.repository import RagRepository
-from course_lib.repositories.rag.store import NewDocument, Stored, check_document
+from course_lib.repositories.rag.store import NewDocument, Stored, check_document, vectors_of
 
 if TYPE_CHECKING:
     import openai
+
+    from course_lib.repositories.rag.cache import Vectors
 
 
 async def ingest(
@@ -27,12 +33,14 @@ async def ingest(
 ) -> Stored:
     """Embed ``chunks`` and make them the user's document from ``source``, in place of an earlier one.
 
-    Three steps: a short transaction that looks whether anything changed, and if not that is all; the model, with no
-    transaction and no connection; a short transaction that replaces. It may be called again at any time, and by two
-    at once. When it fails, whichever way, the earlier version stays and can be searched.
+    Only passages are bought whose text neither the earlier version has nor the cache. A short transaction looks
+    what is there; the model is asked with no transaction and no connection; a short transaction replaces. It may be
+    called again at any time, and by two at once. When it fails, whichever way, the earlier version stays and can be
+    searched, and what was bought is there when it is tried again soon.
 
     Raises:
         openai.OpenAIError: the model did not answer, or refused a text.
+        TimeoutError: it did not answer for minutes.
         IntegrityError: there is no such user.
         CourseError: there are no passages, or a text that PostgreSQL cannot store.
     """
@@ -41,8 +49,21 @@ async def ingest(
         known = await RagRepository(session).unchanged(user_id, source, chunks, llm.EMBEDDING_MODEL)
         if known is not None:
             known.title = title
-            return Stored(known.id, source, changed=False)
-    document = NewDocument(source, title, chunks, await embed(chunks, client))
+            return Stored(known.id, source, changed=False, reused=len(chunks))
+        vectors = await vectors_of(session, user_id, source, llm.EMBEDDING_MODEL)
+    texts = {passage_hash(chunk): chunk for chunk in chunks}
+    bought, embedded = await buy_once(sessions, {key: texts[key] for key in texts if key not in vectors}, client)
+    embeddings = _arranged(chunks, vectors | bought)
     async with sessions.begin() as session:
+        document = NewDocument(source, title, chunks, embeddings)
         [stored] = await RagRepository(session).replace(user_id, [document])
-    return stored
+        await EmbeddingCache(session, embeddings.model).keep(bought)
+        await delete_lapsed(session)
+    return replace(stored, embedded=embedded, reused=len(chunks) - embedded)
+
+
+def _arranged(chunks: Sequence[str], vectors: Vectors) -> Embeddings:
+    import numpy as np
+
+    rows = np.stack([vectors[passage_hash(chunk)] for chunk in chunks])
+    return Embeddings(rows, llm.EMBEDDING_MODEL, count_tokens(chunks))

@@ -13,10 +13,18 @@ from course_lib.errors import CourseError
 from course_lib.models import Document
 from course_lib.models.documents import content_hash
 from course_lib.repositories.generic import NotFound
+from course_lib.repositories.rag.cache import delete_lapsed, forget_vectors
 from course_lib.repositories.rag.embedding import Embedding, embed_question
 from course_lib.repositories.rag.hybrid import hybrid_statement, words_of
 from course_lib.repositories.rag.search import EF_SEARCH, Passage, check_numbers, search_parameters, search_statement
-from course_lib.repositories.rag.store import NewDocument, Stored, check_document, holds_same, replace_documents
+from course_lib.repositories.rag.store import (
+    NewDocument,
+    Stored,
+    check_document,
+    holds_same,
+    lock_documents,
+    replace_documents,
+)
 from course_lib.texts import check_list, check_storable
 
 
@@ -144,14 +152,20 @@ class RagRepository:
         return document
 
     async def delete_document(self, user_id: UUID, document_id: UUID) -> None:
-        """Delete the user's document with its passages.
+        """Delete the user's document with its passages, and the cached vectors that no other passage has.
+
+        Answers that were given with it stay as they are, with what they quote; ``count_left`` finds them.
 
         Raises:
             NotFound: there is none, or it is somebody else's.
         """
-        statement = delete(Document).where(Document.id == document_id, Document.user_id == user_id)
-        if await self.session.scalar(statement.returning(Document.id)) is None:
+        await lock_documents(self.session, user_id)
+        mine = (Document.id == document_id, Document.user_id == user_id)
+        if await self.session.scalar(select(Document.id).where(*mine)) is None:
             raise NotFound(Document, document_id)
+        await forget_vectors(self.session, [document_id])
+        await self.session.execute(delete(Document).where(*mine))
+        await delete_lapsed(self.session)
 
 
 def _check_direction(question: Embedding) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, LargeBinary, Text, Uuid, bindparam, delete, func, select, text
@@ -13,10 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.db import copy_rows
 from course_lib.errors import CourseError
-from course_lib.models import DocumentChunk
-from course_lib.models.documents import content_hash
+from course_lib.models import Document, DocumentChunk
+from course_lib.models.documents import content_hash, passage_hash
+from course_lib.repositories.rag.cache import forget_vectors
 from course_lib.repositories.rag.embedding import Embeddings
 from course_lib.texts import check_list, check_storable
+
+if TYPE_CHECKING:
+    from course_lib.repositories.rag.cache import Vectors
 
 BATCH_CHUNKS = 10_000
 """Passages held at once while a stream of documents is stored: about 20 MB."""
@@ -45,6 +49,11 @@ _PUT = text(f"""
     bindparam("sources", type_=ARRAY(Text())),
     bindparam("titles", type_=ARRAY(Text())),
     bindparam("hashes", type_=ARRAY(LargeBinary())),
+)
+
+
+_LOCK = text(f"SELECT pg_advisory_xact_lock({LOCK}, hashtext(CAST(:user_id AS text)))").bindparams(
+    bindparam("user_id", type_=Uuid())
 )
 
 
@@ -86,11 +95,16 @@ class NewDocument:
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of a document. ``changed`` is False for one that was there already, word for word."""
+    """What became of a document. ``changed`` is False for one that was there already, word for word.
+
+    From ``ingest`` also how many of its passages a model was asked for, and how many had their vectors already.
+    """
 
     id: UUID
     source: str
     changed: bool
+    embedded: int = 0
+    reused: int = 0
 
 
 def check_document(source: str, title: str, chunks: Sequence[str]) -> None:
@@ -127,6 +141,24 @@ async def holds_same(session: AsyncSession, documents: dict[UUID, int], model: s
         .having(func.bool_and(DocumentChunk.embedding_model == model))
     )
     return {key for key, count in await session.execute(counts) if documents[key] == count}
+
+
+async def vectors_of(session: AsyncSession, user_id: UUID, source: str, model: str) -> Vectors:
+    """The vectors that passages of the user's document from ``source`` have, by the hashes of their texts."""
+    import numpy as np
+
+    chunks = (
+        select(DocumentChunk.content, DocumentChunk.embedding)
+        .join(Document, Document.id == DocumentChunk.document_id)
+        .where(Document.user_id == user_id, Document.source == source, DocumentChunk.embedding_model == model)
+    )
+    found = await session.execute(chunks)
+    return {passage_hash(content): np.asarray(vector, dtype=np.float32) for content, vector in found}
+
+
+async def lock_documents(session: AsyncSession, user_id: UUID) -> None:
+    """Wait for whoever stores or deletes documents of the user, and let nobody else until the transaction ends."""
+    await session.execute(_LOCK, {"user_id": user_id})
 
 
 async def _batches(documents: Iterable[NewDocument] | AsyncIterable[NewDocument]) -> AsyncIterator[list[NewDocument]]:
@@ -167,6 +199,8 @@ async def _replace_batch(session: AsyncSession, user_id: UUID, batch: Sequence[N
     changed = [document for document in batch if found[document.source].id not in same]
     outdated = [found[document.source].id for document in changed if not found[document.source].is_new]
     if outdated:
+        staying = {(passage_hash(chunk), one.embeddings.model) for one in changed for chunk in one.chunks}
+        await forget_vectors(session, outdated, staying)
         await session.execute(delete(DocumentChunk).where(DocumentChunk.document_id.in_(outdated)))
     rows = (row for document in changed for row in document.rows(found[document.source].id))
     if changed:
