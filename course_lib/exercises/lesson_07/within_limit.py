@@ -12,12 +12,12 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from course_lib.exercises.lesson_07.scenes.metered import MeteredModel, ModelDown, Once, used_by
-from course_lib.judging.asking import calling_it, until_blocked
+from course_lib.judging.asking import calling_it, together, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import article, kind_of, quoted
-from course_lib.judging.races import at_once, sessions_of
+from course_lib.judging.races import sessions_of
 from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user, other_rows
 
@@ -36,6 +36,7 @@ class WithinLimit(Exercise):
     minutes = 15
     points = 2
     level = "mid"
+    seconds = 12.0
     hints: ClassVar = (
         "Until the model has answered, nobody knows the price. What can be taken from the user before, so that "
         "all who ask at once stay below the limit together?",
@@ -86,14 +87,14 @@ class WithinLimit(Exercise):
         "| Each looked before the others had written, and wrote what it had computed from that.",
         "too few at once": "{n} calls came at once, there was room for {room}, and {asked} of them got to the model. "
         "| Who waits for a lock, or has to try again, has not been refused yet.",
-        "one after another": "{n} calls came at once, there was room for {room}, and {missing} of these did not get "
-        "to the model while the others were there. "
+        "one after another": "{n} calls came at once, and {missing} of them neither got to the model nor were "
+        "refused while another one was there. "
         "| What lets only one in until the model has answered? Only the reserving has to be exclusive.",
         "lost at once": "{n} calls at once that cost {used} tokens each took `tokens_used` from {before} to {after}. "
         "| Two settle at the same moment too: `tokens_used - …` is computed by the server.",
-        "not given back": "{ending} while the model worked, and `tokens_used` went from {before} to {after}. "
+        "not given back": "{ending}, and `tokens_used` went from {before} to {after}. "
         "| Nothing was delivered, so all of `most` is given back, however the call ended.",
-        "error swallowed": "{ending} while the model worked, and the caller was given {said}. "
+        "error swallowed": "{ending}, and the caller was given {said}. "
         "| Give back, and then `raise`: the caller has to know.",
         "others charged": "Rows of other users were changed too. | The user's id belongs into every WHERE.",
     }  # fmt: skip
@@ -187,7 +188,7 @@ class WithinLimit(Exercise):
         before = await used_by(attempt, user_id)
         model = MeteredModel(attempt, user_id)
         model.hangs = True
-        ending, said = "The call was cancelled", ""
+        ending, said = "The call was cancelled while the model worked", ""
 
         async def scene() -> None:
             nonlocal said
@@ -220,20 +221,19 @@ class WithinLimit(Exercise):
         """Calls side by side; nobody can write before all of them stand at the user's row, and anybody can read it."""
         before = 1_000 + randbelow(1_000)
         user_id = await add_user(attempt, limit=before + ROOM * most + most - 1, used=before)
-        model = MeteredModel(attempt, user_id, awkward_text(), 1 + randbelow(most // 2), crowd=ROOM)
-        arguments = [model, user_id, awkward_text(), most]
+        model = MeteredModel(attempt, user_id, awkward_text(), 1 + randbelow(most // 2), crowd=CALLS)
         numbers: dict[str, int] = {"n": CALLS, "room": ROOM}
         async with attempt.judge_session() as other:
             await other.execute(text(SHARE), {"id": user_id})
             with calling_it(attempt, "failed at once", **numbers):
-                running = asyncio.ensure_future(at_once(attempt, *[arguments] * CALLS))
+                running = asyncio.ensure_future(_at_once(attempt, model, user_id, most))
                 await until_blocked(attempt, running, CALLS)
                 await other.rollback()
                 said = await running
         asked = len(model.asked)
+        attempt.expect(model.missing == 0, "one after another", n=CALLS, missing=model.missing)
         attempt.expect(asked <= ROOM, "too many at once", asked=asked, **numbers)
         attempt.expect(asked == ROOM, "too few at once", asked=asked, **numbers)
-        attempt.expect(model.missing == 0, "one after another", missing=model.missing, **numbers)
         attempt.expect(said.count(model.reply) == ROOM, "wrong reply", kind=article(said[0]))
         await self._settle_at_once(attempt, user_id, model)
 
@@ -246,7 +246,7 @@ class WithinLimit(Exercise):
             lock = Once(partial(other.execute, text(SHARE), {"id": user_id}))
             model.meanwhile = lock
             with calling_it(attempt, "failed at once", n=ROOM, room=ROOM):
-                running = asyncio.ensure_future(at_once(attempt, *[[model, user_id, awkward_text(), most]] * ROOM))
+                running = asyncio.ensure_future(_at_once(attempt, model, user_id, most))
                 await lock.done_or(running)
                 await until_blocked(attempt, running, ROOM)
                 await other.rollback()
@@ -259,6 +259,18 @@ class WithinLimit(Exercise):
 async def _called(attempt: Attempt, model: MeteredModel, user_id: UUID, most: int) -> Any:
     said = attempt.answer(sessions_of(attempt), model, user_id, awkward_text(), most)
     return await said if inspect.isawaitable(said) else said
+
+
+async def _at_once(attempt: Attempt, model: MeteredModel, user_id: UUID, most: int) -> list[Any]:
+    """As many calls as the model's crowd."""
+
+    async def one() -> Any:
+        try:
+            return await _called(attempt, model, user_id, most)
+        finally:
+            model.one_is_over()
+
+    return await together(attempt, [one] * model.crowd)
 
 
 async def _ask(attempt: Attempt, model: MeteredModel, user_id: UUID, most: int) -> Any:

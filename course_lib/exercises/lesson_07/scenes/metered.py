@@ -26,8 +26,8 @@ class MeteredModel:
         asked: the questions it was given.
         held: connections that were held while it worked.
         seen: ``tokens_used`` as others saw it then, before anything happened meanwhile.
-        crowd: it answers nobody before so many have asked.
-        missing: how many of the crowd had not come when patience was at its end.
+        crowd: it answers nobody before each of so many calls has asked or is over.
+        missing: how many of the crowd had done neither when patience was at its end.
         fails: the error that it raises instead of answering.
         silent: with ``hangs``, set when it works on an answer that never comes.
     """
@@ -42,6 +42,7 @@ class MeteredModel:
         self.hangs = False
         self.silent = asyncio.Event()
         self.meanwhile: Meanwhile | None = None
+        self._over = 0
         self._all_here = asyncio.Event()
 
     async def __call__(self, question: Any) -> tuple[str, int]:
@@ -59,14 +60,24 @@ class MeteredModel:
             raise self.fails
         return self.reply, self.cost
 
-    async def _wait_for_the_crowd(self) -> None:
-        if len(self.asked) >= self.crowd:
+    def one_is_over(self) -> None:
+        """A call of the crowd has ended."""
+        self._over += 1
+        self._count()
+
+    def _count(self) -> int:
+        """How many of the crowd are still to come."""
+        if (missing := self.crowd - len(self.asked) - self._over) <= 0:
             self._all_here.set()
+        return missing
+
+    async def _wait_for_the_crowd(self) -> None:
+        self._count()
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._all_here.wait()
         except TimeoutError:
-            self.missing = max(self.missing, self.crowd - len(self.asked))
+            self.missing = max(self.missing, self._count())
             self._all_here.set()
 
 
