@@ -222,7 +222,7 @@ class WithinLimit(Exercise):
         before = 1_000 + randbelow(1_000)
         user_id = await add_user(attempt, limit=before + ROOM * most + most - 1, used=before)
         model = MeteredModel(attempt, user_id, awkward_text(), 1 + randbelow(most // 2), crowd=CALLS)
-        numbers: dict[str, int] = {"n": CALLS, "room": ROOM}
+        numbers: dict[str, Any] = {"n": CALLS, "room": ROOM}
         async with attempt.judge_session() as other:
             await other.execute(text(SHARE), {"id": user_id})
             with calling_it(attempt, "failed at once", **numbers):
