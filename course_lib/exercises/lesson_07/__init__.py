@@ -1,11 +1,13 @@
-"""A RAG repository: from a file to an answer with sources, what each step costs, and what may go wrong between."""
+"""A RAG repository: what edits, questions and deletions cost, and what goes wrong between the model and the table."""
 
 from course_lib.exercises.lesson_07.answer_from import AnswerFrom
+from course_lib.exercises.lesson_07.cut_paragraphs import CutParagraphs
 from course_lib.exercises.lesson_07.evaluate import Evaluate
 from course_lib.exercises.lesson_07.within_limit import WithinLimit
 from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
+    CutParagraphs,
     AnswerFrom,
     WithinLimit,
     Evaluate,

@@ -8,9 +8,11 @@ from secrets import choice, randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
+import httpx2
 import openai
 
-from course_lib.exercises.lesson_07.scenes.heard import Heard
+from course_lib.exercises.lesson_07.scenes.model import Model, Request, refusal
+from course_lib.exercises.lesson_07.scenes.spoken import prompt_of, saying
 from course_lib.judging.asking import is_list
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -100,7 +102,8 @@ class AnswerFrom(Exercise):
         a, b, c = passages = [_passage() for _ in range(3)]
         plain = f'It is "{b.words()}" [2], and so says [1].'
         await self._cites(attempt, "wrong sources", plain, passages, [(b.id, [b.words()]), (a.id, [])])
-        await self._cites(attempt, "wrong sources", choice(("Nobody knows.", "")), passages, [])
+        for nothing in ("Nobody knows.", ""):
+            await self._cites(attempt, "wrong sources", nothing, passages, [])
         await self._cites(attempt, "wrong sources", "See [3][1], as [2]\nhas it.", passages, _alone(c, a, b))
         await self._within_the_budget(attempt)
         for budget, none in ((100, []), (10, [_passage(11), _passage(4_000)]), (0, [_passage(1)])):
@@ -160,21 +163,25 @@ class AnswerFrom(Exercise):
         await self._cites(attempt, "quotation lost", say, passages, [(p.id, [whole]) for p in passages])
 
     async def _nothing_fits(self, attempt: Attempt, budget: int, passages: list[Passage]) -> None:
-        heard = Heard(say="There is nothing.")
+        model = saying(attempt, "There is nothing.")
         try:
-            said = await _call(attempt, heard, awkward_text(), passages, budget)
+            said = await _call(attempt, model, awkward_text(), passages, budget)
         except Wrong as wrong:
             if wrong.mistake != "raised":
                 raise
             raise attempt.wrong("asked in vain", did=f"it raised {kind_of(wrong.__cause__)}") from wrong
-        attempt.expect(not heard.asked, "asked in vain", did="the model was asked")
+        attempt.expect(not model.requests, "asked in vain", did="the model was asked")
         right = is_list(said) and len(said) == 2 and said[0] is None and is_list(said[1]) and not said[1]
         attempt.expect(right, "asked in vain", did=f"it returned {article_of_pair(said)}")
 
     async def _fails(self, attempt: Attempt, status: int, passages: list[Passage]) -> None:
-        heard = Heard(status=status)
+
+        async def refuse(_: Request) -> httpx2.Response:
+            return refusal(status, "not now")
+
+        model = Model(attempt, refuse, looks=False)
         try:
-            said = article(await _call(attempt, heard, awkward_text(), passages, 10_000))
+            said = article(await _call(attempt, model, awkward_text(), passages, 10_000))
         except Wrong as wrong:
             if wrong.mistake != "raised":
                 raise
@@ -189,18 +196,18 @@ class AnswerFrom(Exercise):
         budget: int = 10_000,
     ) -> None:  # fmt: skip
         """The model says something, and these are to be the sources."""
-        heard, question = Heard(say=say), awkward_text()
+        model, question = saying(attempt, say), awkward_text()
         given = f"{len(_fitting(passages, budget))} passages"
         try:
-            said = await _call(attempt, heard, question, passages, budget)
+            said = await _call(attempt, model, question, passages, budget)
         except Wrong as wrong:
-            if wrong.mistake == "raised" and heard.asked:
-                self._look_at_prompt(attempt, heard, question, passages, budget)
+            if wrong.mistake == "raised" and model.requests:
+                self._look_at_prompt(attempt, model, question, passages, budget)
                 if mistake == "not given":
                     did = f"it raised {kind_of(wrong.__cause__)}"
                     raise attempt.wrong(mistake, text=say, given=given, did=did) from wrong
             raise
-        self._look_at_prompt(attempt, heard, question, passages, budget)
+        self._look_at_prompt(attempt, model, question, passages, budget)
         attempt.expect(said is not None, "nothing returned")
         attempt.expect(is_list(said) and len(said) == 2, "not a pair", kind=article_of_pair(said))
         text, found = said
@@ -216,25 +223,25 @@ class AnswerFrom(Exercise):
                 raise attempt.wrong(name, text=say, said=shown)
 
     def _look_at_prompt(
-        self, attempt: Attempt, heard: Heard, question: str, passages: list[Passage], budget: int
+        self, attempt: Attempt, model: Model, question: str, passages: list[Passage], budget: int
     ) -> None:
         given = _fitting(passages, budget)
-        attempt.expect(bool(heard.asked), "not asked", n=len(given))
-        attempt.expect(len(heard.asked) == 1, "asked too often", n=len(heard.asked))
-        attempt.expect(question in heard.prompt, "question missing")
-        sent = [passage for passage in passages if passage.text in heard.prompt]
+        attempt.expect(bool(model.requests), "not asked", n=len(given))
+        attempt.expect(len(model.requests) == 1, "asked too often", n=len(model.requests))
+        attempt.expect(question in prompt_of(model), "question missing")
+        sent = [passage for passage in passages if passage.text in prompt_of(model)]
         tokens = sum(passage.tokens for passage in sent)
         attempt.expect(tokens <= budget, "above the budget", budget=budget, tokens=tokens)
         sizes = ", ".join(str(passage.tokens) for passage in passages)
         for number, passage in enumerate(given, 1):
             place = passages.index(passage) + 1
             attempt.expect(passage in sent, "left out too many", budget=budget, sizes=sizes, place=place)
-            attempt.expect(f"[{number}] {passage.text}" in heard.prompt, "numbered otherwise", number=number)
+            attempt.expect(f"[{number}] {passage.text}" in prompt_of(model), "numbered otherwise", number=number)
 
 
-async def _call(attempt: Attempt, heard: Heard, question: str, passages: list[Passage], budget: int) -> Any:
+async def _call(attempt: Attempt, model: Model, question: str, passages: list[Passage], budget: int) -> Any:
     found = [(passage.id, passage.text, passage.tokens) for passage in passages]
-    return await attempt.call(heard.client, question, found, budget)
+    return await attempt.call(model.client, question, found, budget)
 
 
 def _fitting(passages: Sequence[Passage], budget: int) -> list[Passage]:
