@@ -219,7 +219,7 @@ class WithinLimit(Exercise):
 
     async def _at_once(self, attempt: Attempt, most: int) -> None:
         """Calls side by side; nobody can write before all of them stand at the user's row, and anybody can read it."""
-        before = 1_000 + randbelow(1_000)
+        before = 50_000 + randbelow(1_000)  # so much that nobody's giving back goes below 0
         user_id = await add_user(attempt, limit=before + ROOM * most + most - 1, used=before)
         model = MeteredModel(attempt, user_id, awkward_text(), 1 + randbelow(most // 2), crowd=CALLS)
         numbers: dict[str, Any] = {"n": CALLS, "room": ROOM}
