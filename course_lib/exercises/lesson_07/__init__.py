@@ -1,8 +1,10 @@
 """A RAG repository: what edits, questions and deletions cost, and what goes wrong between the model and the table."""
 
 from course_lib.exercises.lesson_07.cut_paragraphs import CutParagraphs
+from course_lib.exercises.lesson_07.embed_politely import EmbedPolitely
 from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
     CutParagraphs,
+    EmbedPolitely,
 ]
