@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from secrets import choice, randbelow, token_hex
 from typing import Any
 
 import httpx2
 import openai
 
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.crowd import awkward_text
 from course_lib.judging.held import held_now
 from course_lib.llm.client import OFFLINE_URL, PLACEHOLDER_KEY
-from course_lib.llm.offline.transport import OfflineTransport
+from course_lib.llm.names import OFFLINE_CHAT_MODEL, OFFLINE_EMBEDDING_MODEL, chat_model, embedding_model
+from course_lib.llm.offline.embeddings import create_embeddings
+from course_lib.llm.offline.transport import reply
 
+WORDS = ("index", "commit", "vector", "lease", "page", "lock", "row", "plan")
 IN_TRANSACTION = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND state LIKE 'idle in transaction%'
@@ -49,6 +54,7 @@ class Model(httpx2.AsyncBaseTransport):
     Attributes:
         client: the SDK's client; a request that fails is not sent again by itself.
         requests: all that came, in their order.
+        reversed: the vectors of an answer come in reversed order, each with its right ``index``.
         before: awaited first for every request; a response that it returns is the answer.
         held: the greatest number of the learner's connections that were held while it was asked, if it ``looks``.
         transactions: the same for open transactions, of whatever engine.
@@ -62,7 +68,7 @@ class Model(httpx2.AsyncBaseTransport):
         self.before = before
         self.looks = looks
         self._attempt = attempt
-        self._offline = OfflineTransport()
+        self.reversed = False
         self._at_work = 0
         self.forget()
 
@@ -90,10 +96,22 @@ class Model(httpx2.AsyncBaseTransport):
             if self.looks:
                 await self._look()
             response = await self.before(asked) if self.before else None
-            return response or await self._offline.handle_async_request(request)
+            return response or self._answered(asked)
         finally:
             self._at_work -= 1
             asked.ended = time.monotonic()
+
+    def _answered(self, asked: Request) -> httpx2.Response:
+        """By the offline model, also where the learner's settings name another one."""
+        offline = {embedding_model(): OFFLINE_EMBEDDING_MODEL, chat_model(): OFFLINE_CHAT_MODEL}
+        model = asked.body.get("model")
+        body = asked.body | {"model": offline.get(str(model), model)}
+        response = reply(httpx2.Request("POST", f"{OFFLINE_URL}{asked.path}", json=body))
+        if self.reversed and response.status_code == 200:
+            answer = json.loads(response.content)
+            answer["data"] = answer["data"][::-1]
+            response = httpx2.Response(200, json=answer)
+        return response
 
     async def _look(self) -> None:
         self.held = max(self.held, await held_now(self._attempt))
@@ -104,3 +122,18 @@ def refusal(status: int, message: str, retry_after: float | None = None) -> http
     """An error in OpenAI's shape; of a 429, with the seconds after which one may come again."""
     headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
     return httpx2.Response(status, headers=headers, json={"error": {"message": message, "type": "requests"}})
+
+
+def some_texts(count: int) -> list[str]:
+    """So many passages that nobody has written yet, awkward ones among them."""
+    texts = [f"{token_hex(4)} {' '.join(choice(WORDS) for _ in range(1 + randbelow(9)))}" for _ in range(count)]
+    texts[2::7] = [awkward_text() for _ in texts[2::7]]
+    return texts
+
+
+def vectors_of(texts: Sequence[str]) -> list[list[float]]:
+    """What the model says of ``texts``, as numbers of 32 bits."""
+    if not texts:
+        return []
+    answer = create_embeddings({"model": OFFLINE_EMBEDDING_MODEL, "input": list(texts)})
+    return [item["embedding"] for item in answer["data"]]
