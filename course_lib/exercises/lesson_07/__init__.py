@@ -2,6 +2,7 @@
 
 from course_lib.exercises.lesson_07.answer_from import AnswerFrom
 from course_lib.exercises.lesson_07.cut_paragraphs import CutParagraphs
+from course_lib.exercises.lesson_07.delete_document import DeleteDocument
 from course_lib.exercises.lesson_07.embed_politely import EmbedPolitely
 from course_lib.exercises.lesson_07.evaluate import Evaluate
 from course_lib.exercises.lesson_07.within_limit import WithinLimit
@@ -12,5 +13,6 @@ EXERCISES: list[type[Exercise]] = [
     EmbedPolitely,
     AnswerFrom,
     WithinLimit,
+    DeleteDocument,
     Evaluate,
 ]
