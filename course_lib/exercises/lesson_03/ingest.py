@@ -9,6 +9,7 @@ from course_lib.exercises.lesson_03.scenes.embedder import Embedder, EmbeddingFa
 from course_lib.judging.asking import SERIALIZATION, UNIQUE, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.passage_writers import WITNESS, WRITERS
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import listening, sessions_of
 from course_lib.judging.staging import add_rows, add_user, other_rows
@@ -16,29 +17,6 @@ from course_lib.judging.turns import in_turns
 
 TEXTS, FAILING, FEWER, FEW = 500, 347, 120, 12
 FAILED_ELSEWHERE = "UPDATE documents SET status = 'failed', error = 'no answer elsewhere' WHERE id = :id"
-WITNESS = """
-    DO $do$ BEGIN
-        CREATE SCHEMA judge;
-        CREATE TABLE judge.writers (document_id uuid, xid xid8, PRIMARY KEY (document_id, xid));
-        CREATE TABLE judge.made_ready (chunks bigint);
-        CREATE FUNCTION judge.write_down() RETURNS trigger LANGUAGE plpgsql AS $writer$
-        BEGIN
-            INSERT INTO judge.writers SELECT id, pg_current_xact_id()
-            FROM unnest(ARRAY[OLD.document_id, NEW.document_id]) AS id WHERE id IS NOT NULL ON CONFLICT DO NOTHING;
-            RETURN NULL;
-        END $writer$;
-        CREATE TRIGGER write_down AFTER INSERT OR UPDATE OR DELETE ON document_chunks
-        FOR EACH ROW EXECUTE FUNCTION judge.write_down();
-        CREATE FUNCTION judge.count_chunks() RETURNS trigger LANGUAGE plpgsql AS $ready$
-        BEGIN
-            INSERT INTO judge.made_ready SELECT count(*) FROM document_chunks WHERE document_id = NEW.id;
-            RETURN NULL;
-        END $ready$;
-        CREATE CONSTRAINT TRIGGER count_chunks AFTER UPDATE ON documents DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW WHEN (NEW.status = 'ready') EXECUTE FUNCTION judge.count_chunks();
-    END $do$
-"""
-WRITERS = "SELECT count(*) FROM judge.writers WHERE document_id = :id"
 CHUNKS = """
     SELECT chunk_index, content, embedding::text AS embedding, embedding_model, token_count
     FROM document_chunks WHERE document_id = :id ORDER BY chunk_index

@@ -23,10 +23,10 @@ from course_lib.exercises.lesson_05.scenes.asked import (
     stored_in,
 )
 from course_lib.exercises.lesson_05.scenes.door import Door
-from course_lib.exercises.lesson_05.scenes.held import held_now
 from course_lib.judging.asking import calling_it, small_pool, together
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.held import held_now
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import sessions_of
 

@@ -12,12 +12,12 @@ import psycopg
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 
-from course_lib.exercises.lesson_05.scenes.held import held_now, out_of
 from course_lib.instruments import PoolGauge
 from course_lib.judging.asking import small_pool, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.foreign import plain
+from course_lib.judging.held import held_now, out_of
 from course_lib.judging.quoting import article, kind_of
 
 ROWS, READ_AHEAD = 50_000, 20_000  # of the long answer, and of that what a stream may have fetched after three rows

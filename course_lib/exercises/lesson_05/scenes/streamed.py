@@ -8,9 +8,9 @@ from typing import Any
 
 from course_lib.exercises.lesson_05.scenes.asked import ModelDown, plain
 from course_lib.exercises.lesson_05.scenes.door import Door
-from course_lib.exercises.lesson_05.scenes.held import held_now, out_of
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
+from course_lib.judging.held import held_now, out_of
 
 
 def some_pieces() -> list[str]:

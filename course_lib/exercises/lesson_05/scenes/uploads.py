@@ -17,11 +17,11 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.db import make_engine, make_session_factory
-from course_lib.exercises.lesson_05.scenes.held import held_now
 from course_lib.exercises.lesson_05.scenes.work import Work, failures, many, successes
 from course_lib.judging.attempt import POOL, Attempt
 from course_lib.judging.exercise import Wrong
 from course_lib.judging.foreign import plain
+from course_lib.judging.held import held_now
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.staging import add_user, other_rows
 
