@@ -3,10 +3,12 @@
 from course_lib.exercises.lesson_07.cut_paragraphs import CutParagraphs
 from course_lib.exercises.lesson_07.embed_politely import EmbedPolitely
 from course_lib.exercises.lesson_07.ingest_again import IngestAgain
+from course_lib.exercises.lesson_07.shared_cache import SharedCache
 from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
     CutParagraphs,
     EmbedPolitely,
     IngestAgain,
+    SharedCache,
 ]
