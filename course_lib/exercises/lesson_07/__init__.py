@@ -6,6 +6,7 @@ from course_lib.exercises.lesson_07.delete_document import DeleteDocument
 from course_lib.exercises.lesson_07.embed_politely import EmbedPolitely
 from course_lib.exercises.lesson_07.evaluate import Evaluate
 from course_lib.exercises.lesson_07.ingest_again import IngestAgain
+from course_lib.exercises.lesson_07.shared_cache import SharedCache
 from course_lib.exercises.lesson_07.within_limit import WithinLimit
 from course_lib.judging.exercise import Exercise
 
@@ -13,6 +14,7 @@ EXERCISES: list[type[Exercise]] = [
     CutParagraphs,
     EmbedPolitely,
     IngestAgain,
+    SharedCache,
     AnswerFrom,
     WithinLimit,
     DeleteDocument,

@@ -257,7 +257,7 @@ async def in_one_session(sessions, client, user_id, source, title, chunks):
         return await exchange(session, user_id, source, title, chunks, vectors)
 
 
-@ANSWERS.wrong("gap")
+@ANSWERS.wrong("several transactions")
 async def deletes_first(sessions, client, user_id, source, title, chunks):
     async with sessions.begin() as session:
         vectors = await known_vectors(session, user_id, source, OURS)

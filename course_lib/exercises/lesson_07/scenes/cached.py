@@ -1,0 +1,75 @@
+"""Rows of the embedding cache that judges stage, and what others see of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from course_lib.exercises.lesson_07.scenes.stored import a_vector
+from course_lib.judging.attempt import Attempt
+from course_lib.llm.names import embedding_model
+
+PUT = """
+    INSERT INTO embedding_cache (content_hash, model, embedding, claimed_until)
+    SELECT CAST(r.key AS bytea), :model, CAST(r.embedding AS vector),
+           clock_timestamp() + r.seconds * interval '1 second'
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r (key text, embedding text, seconds float)
+    ON CONFLICT (content_hash, model) DO UPDATE
+    SET embedding = excluded.embedding, claimed_until = excluded.claimed_until
+"""
+LOOK = """
+    SELECT content_hash, embedding::text AS embedding, claimed_until IS NULL AS is_kept,
+           coalesce(claimed_until > clock_timestamp(), false) AS is_claimed
+    FROM embedding_cache WHERE model = :model
+"""
+
+Vectors = dict[str, list[float]]
+
+
+def key_of(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+async def put_vectors(
+    attempt: Attempt, texts: Sequence[str], model: str | None = None, seconds: float | None = None
+) -> Vectors:
+    """Vectors that no model would give these texts, kept, or until so many ``seconds`` from now; these vectors."""
+    vectors = {text: a_vector() for text in texts}
+    await _put(attempt, {text: str(vector) for text, vector in vectors.items()}, model, seconds)
+    return vectors
+
+
+async def put_claims(attempt: Attempt, texts: Sequence[str], seconds: float) -> None:
+    """Claims of somebody else that run out in so many seconds."""
+    await _put(attempt, dict.fromkeys(texts), None, seconds)
+
+
+async def _put(attempt: Attempt, cells: Mapping[str, str | None], model: str | None, seconds: float | None) -> None:
+    rows = [{"key": f"\\x{key_of(text).hex()}", "embedding": cell, "seconds": seconds} for text, cell in cells.items()]
+    await attempt.sql(PUT, rows=json.dumps(rows), model=model or embedding_model())
+
+
+class Cell(NamedTuple):
+    """A row: its vector as text, whether it is there for good, and whether its time is still to come."""
+
+    embedding: str | None
+    is_kept: bool
+    is_claimed: bool
+
+
+async def look(attempt: Attempt) -> dict[bytes, Cell]:
+    """What others see, by the hash."""
+    return {bytes(key): Cell(*cell) for key, *cell in await attempt.sql(LOOK, model=embedding_model())}
+
+
+def numbers(vector: Any) -> list[float] | None:
+    """As 32 bits hold them; None if it is no vector."""
+    try:
+        values = json.loads(vector) if isinstance(vector, str) else vector
+        return [float(value) for value in np.asarray(values, dtype=np.float32)]
+    except (TypeError, ValueError):
+        return None
