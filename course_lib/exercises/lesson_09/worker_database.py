@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from course_lib.exercises.lesson_09.scenes.workers import COMES, STAYS
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.testing.module import TestModule, answered
@@ -74,6 +75,8 @@ class WorkerDatabase(Exercise):
         "| After the `yield`, also when a test has failed.",
         "never found again": "What a killed run of `gw1` had left was still there when the next run of `gw1` was over: "
         "{names}. | Nobody else will look for it: can the next one know its name, or that nobody uses it?",
+        "disturbed": "While `gw11` was at its tests, `gw1` began and ended, and then a test of `gw11` raised {said}. "
+        "| What a worker drops and whose connections it ends has to be its own: `gw11` begins with `gw1` too.",
         "held open": "A test left a connection open, and `worker_url` could not drop the database: {said}. "
         "| `DROP DATABASE` can end them: which option?",
         "in the way": "A run was killed, and when {worker} began again, `worker_url` raised {said}. "
@@ -85,11 +88,11 @@ class WorkerDatabase(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         module = answered(attempt)
         server, prefix = attempt.database.server, f"{attempt.database.name}_"
-        admin = await clone(attempt.admin, attempt.database.name, self.lesson, server.settings)
         before = set(await _databases(attempt))
+        admin = await clone(attempt.admin, attempt.database.name, self.lesson, server.settings)
         url = server.url.set(database=admin).render_as_string(hide_password=False)
         given = {"template": attempt.database.name, "prefix": prefix, "admin": url}
-        both = [Case("uses", True, {**given, "worker_id": name, "together": True}) for name in ("gw1", "gw11")]
+        both = [Case("uses", True, {**given, "worker_id": name, "together": True}) for name in (COMES, STAYS)]
         killed = [Case("uses", True, {**given, "worker_id": "gw1", "killed": True})]
         again = [Case("uses", True, {**given, "worker_id": name}) for name in ("gw1", "master")]
         made: set[str] = set()
@@ -137,7 +140,7 @@ class WorkerDatabase(Exercise):
             return
         names = [set(tried.noted("name")) for tried in report.tried]
         common = sorted(names[0] & names[1])
-        own = [name for name in common if name != report.tried[0].case.options["template"]]
+        own = [name for name in common if name.startswith(report.tried[0].case.options["prefix"])]
         taken = any(run.sqlstate == TAKEN or TAKEN_AT_ONCE in run.message for run in report.runs)
         attempt.expect(not own and not taken, "shared", name=f", `{own[0]}`" if own else "")
 
@@ -166,6 +169,7 @@ class WorkerDatabase(Exercise):
         if kinds and not tried.noted("name"):
             raise attempt.wrong("no address", kind=kinds[0])
         first = tried.case.options.get("together")
+        attempt.expect(not (first and worker_id == STAYS and run.outcome == "raised"), "disturbed", said=said)
         attempt.expect(worker_id != "master", "alone", said=said)
         attempt.expect(bool(first), "in the way", worker=f"`{worker_id}`", said=said)
         when = {"set-up": "Before", "teardown": "After"}.get(run.outcome, "In")

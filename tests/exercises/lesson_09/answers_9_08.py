@@ -150,6 +150,21 @@ def one_name_made_again():
             await connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
+@ANSWERS.wrong("disturbed")
+def sweeps_what_begins_with_its_id():
+    @pytest.fixture(scope="session")
+    async def worker_url(worker_id, admin, template, prefix):
+        name = f"{prefix}{worker_id}"
+        async with admin.connect() as connection:
+            mine = "SELECT datname FROM pg_database WHERE starts_with(datname, :name)"
+            for old in (await connection.scalars(text(mine), {"name": name})).all():
+                await connection.execute(text(f'DROP DATABASE IF EXISTS "{old}" WITH (FORCE)'))
+            await connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        yield admin.url.set(database=name)
+        async with admin.connect() as connection:
+            await connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+
 @ANSWERS.wrong("not migrated")
 def some_tables():
     from sqlalchemy.ext.asyncio import create_async_engine

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -10,7 +12,32 @@ from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from course_lib.db import make_engine
-from course_lib.judging.testing.plugin import CaseHere
+from course_lib.judging.testing.plugin import CASE, CaseHere
+
+COMES, STAYS = "gw1", "gw11"
+"""Two workers at once: one comes and goes while the other is at its first test."""
+HERE, OVER = Path("here"), Path("over")
+PATIENCE = 4.5  # seconds, for the other worker
+
+
+def wait_for(there: Path) -> None:
+    """Until the other worker has made this file, or it is not to be expected any more."""
+    end = time.monotonic() + PATIENCE
+    while not there.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    options = item.config.stash[CASE].options
+    if options.get("together") and options["worker_id"] == COMES:
+        wait_for(HERE)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.stash[CASE].options["worker_id"] == COMES:
+        OVER.touch()
 
 
 @pytest.fixture(scope="session")
