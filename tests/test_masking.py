@@ -118,7 +118,7 @@ RUN = {
 NOT_RUN = {
     "bench": "measures for minutes", "exercises": "rewrites the repository's notebooks", "lab": "ends only by a signal",
     "lint": "reads no settings, and takes a minute", "notebooks": "rewrites the repository's notebooks",
-    "test": "runs this test",
+    "serve": "ends only by a signal", "test": "runs this test", "worker": "ends only by a signal",
 }  # fmt: skip
 
 

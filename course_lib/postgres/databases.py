@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import asyncpg
@@ -85,9 +86,12 @@ class Database:
         return embedded if over is None else over
 
 
+_NUMBERS = count(secrets.randbelow(2**16))  # by chance alone two in a few hundred would be the same
+
+
 def generated_name(subject: str) -> str:
-    """A name nobody else has, for example ``lesson_02_4711_9f3c21aa``: subject, process, its life, and chance."""
-    return f"{subject}_{os.getpid()}_{own_life()[:4]}{secrets.token_hex(2)}"
+    """A name nobody else has, for example ``lesson_02_4711_9f3c21aa``: subject, process, its life, and a number."""
+    return f"{subject}_{os.getpid()}_{own_life()[:4]}{next(_NUMBERS) % 2**16:04x}"
 
 
 async def list_databases(connection: asyncpg.Connection[Any], clients: bool = True) -> list[Database]:

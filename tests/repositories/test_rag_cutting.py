@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wcwidth import iter_graphemes
 
@@ -34,6 +34,7 @@ def storable(text: str) -> bool:
 
 @settings(max_examples=400, deadline=None)
 @given(texts.filter(storable), st.integers(1, 120))
+@example("0 \u0300", 1)
 def test_the_pieces_are_the_text_each_within_the_size_and_none_blank(text: str, size: int) -> None:
     pieces = cut(text, size)
     assert "".join(pieces) == text

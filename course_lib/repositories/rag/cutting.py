@@ -98,7 +98,7 @@ def _between_letters(text: str, lead: int, ink: int, size: int) -> Iterator[str]
         late = min(bisect_left(ends, place + size // 3), len(ends) - 1)
         end = min(ends[late:], key=lambda place: (_checksum(text, place), -place))
         yield text[start:end]
-        start = place = end
+        start, place = end, ink - len(text[end:ink].lstrip())  # a space that carries an accent is no piece
     yield text[start:]
 
 
