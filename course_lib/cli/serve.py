@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from course_lib.cli.lab import leave_as_found
+from course_lib.commands import command
 from course_lib.data.corpus import users
 from course_lib.data.fresh import make_database
 from course_lib.errors import CourseError
@@ -84,18 +85,18 @@ def _listening(first: int) -> socket.socket:
         else:
             return listener
     raise CourseError(
-        f"No port from {first} to {first + PORTS - 1} is free.", "Choose another: course serve --port 9000"
+        f"No port from {first} to {first + PORTS - 1} is free.", f"Choose another: {command('serve --port 9000')}"
     )
 
 
 @asynccontextmanager
 async def _worker(address: str) -> AsyncIterator[None]:
     """A worker in a process of its own. It ends when we do, however that is: its standard input does."""
-    command = [sys.executable, "-m", "course_lib.cli", "worker", "--attached"]
+    started_by = [sys.executable, "-m", "course_lib.cli", "worker", "--attached"]
     environment = {**os.environ, "DATABASE_URL": str.__str__(address)}
     apart: dict[str, Any] = {} if os.name == "nt" else {"start_new_session": True}  # Ctrl-C is ours
     process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, **apart
+        *started_by, env=environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, **apart
     )
     try:
         yield
@@ -120,7 +121,7 @@ def run_worker(attached: bool) -> None:
     """
     url = get_settings().database_url
     if url is None:
-        raise CourseError("A worker needs the address of a database.", "Set DATABASE_URL, or run: course serve")
+        raise CourseError("A worker needs the address of a database.", f"Set DATABASE_URL, or run: {command('serve')}")
     asyncio.run(_work(url.get_secret_value(), attached))
 
 

@@ -9,6 +9,7 @@ import openai
 from fastapi import FastAPI
 from sqlalchemy import URL
 
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.llm import openai_client
 from course_lib.postgres.address import parse_url
@@ -65,5 +66,7 @@ def create_app(
 
 def _address(settings: Settings) -> URL:
     if settings.database_url is None:
-        raise CourseError("The service needs the address of a database.", "Set DATABASE_URL, or run: course serve")
+        raise CourseError(
+            "The service needs the address of a database.", f"Set DATABASE_URL, or run: {command('serve')}"
+        )
     return parse_url(settings.database_url.get_secret_value())

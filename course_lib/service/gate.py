@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from course_lib.service.problems import Kind, Refused
 
-NOT_LET_IN = Kind("not-let-in", 401, "Open the address that course serve has printed")
+NOT_LET_IN = Kind("not-let-in", 401, "Open the address that was printed where the service was started")
 TOKEN = "token"
 
 
