@@ -47,7 +47,7 @@ class PostMessage(Exercise):
     minutes = 12
     points = 2
     level = "mid"
-    seconds = 15.0  # some wrong answers wait for one deadlock after the other
+    seconds = 30.0  # some wrong answers wait for one deadlock after the other
     hints: ClassVar = (
         "Between reading the highest number and storing the next one, somebody else may store theirs. What do all "
         "posts to one conversation have in common, and posts to another one not?",
