@@ -21,10 +21,6 @@ from course_lib.llm.offline.embeddings import create_embeddings
 from course_lib.llm.offline.transport import reply
 
 WORDS = ("index", "commit", "vector", "lease", "page", "lock", "row", "plan")
-IN_TRANSACTION = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND state LIKE 'idle in transaction%'
-"""
 
 
 @dataclass
@@ -57,7 +53,6 @@ class Model(httpx2.AsyncBaseTransport):
         reversed: the vectors of an answer come in reversed order, each with its right ``index``.
         before: awaited first for every request; a response that it returns is the answer.
         held: the greatest number of the learner's connections that were held while it was asked, if it ``looks``.
-        transactions: the same for open transactions, of whatever engine.
     """
 
     def __init__(self, attempt: Attempt, before: Before | None = None, *, looks: bool = True) -> None:
@@ -75,7 +70,7 @@ class Model(httpx2.AsyncBaseTransport):
     def forget(self) -> None:
         """What came so far."""
         self.requests: list[Request] = []
-        self.held = self.transactions = 0
+        self.held = 0
 
     @property
     def inputs(self) -> list[str]:
@@ -94,7 +89,7 @@ class Model(httpx2.AsyncBaseTransport):
         self.requests.append(asked)
         try:
             if self.looks:
-                await self._look()
+                self.held = max(self.held, await held_now(self._attempt))
             response = await self.before(asked) if self.before else None
             return response or self._answered(asked)
         finally:
@@ -112,10 +107,6 @@ class Model(httpx2.AsyncBaseTransport):
             answer["data"] = answer["data"][::-1]
             response = httpx2.Response(200, json=answer)
         return response
-
-    async def _look(self) -> None:
-        self.held = max(self.held, await held_now(self._attempt))
-        self.transactions = max(self.transactions, await self._attempt.value(IN_TRANSACTION))
 
 
 def refusal(status: int, message: str, retry_after: float | None = None) -> httpx2.Response:
