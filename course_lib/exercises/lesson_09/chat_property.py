@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import ClassVar
 
-from course_lib.exercises.lesson_09.scenes.chats import HOW, NEED_FORGETTING, NEED_NOTHING_THERE
+from course_lib.exercises.lesson_09.scenes.bad_chats import HOW, NEED_FORGETTING, NEED_NOTHING_THERE
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.testing.module import TestModule, answered
