@@ -18,7 +18,7 @@ from course_lib.exercises.manifest import lesson_exercises
 from course_lib.judging.verdict import Verdict
 from tests.exercises.written import Answers
 
-RIGHT_ONES = 3  # of each exercise, in every run
+RIGHT_ONES = 2  # of each exercise, in every run
 # not of one exercise; the second line is of tests that a learner writes
 FROM_ANYWHERE = {
     "raised", "forgotten await", "not async", "unreadable", "remembered", "still at work", "swallowed",
@@ -56,11 +56,15 @@ def defined_by(source: str, exercise: Exercise, folder: Path) -> Any:
 
 
 def wrong_cases(exercises: list[Exercise]) -> Iterator[ParameterSet]:
-    """Each mistake is told once in every run; the other ways to make it are for ``--soak``."""
+    """Each mistake of an exercise is told once in every run; other ways to make it are for ``--soak``.
+
+    So are mistakes from anywhere, of which ``test_framework`` and ``test_tests_of_learners`` tell.
+    """
     for exercise in exercises:
         told = set[str]()
         for mistake, answer in written(exercise).wrong_ones:
-            marks = [pytest.mark.soak] if mistake in told else []
+            once = mistake not in told and mistake in exercise.mistakes
+            marks = [] if once else [pytest.mark.soak]
             told.add(mistake)
             yield pytest.param(exercise, mistake, answer, id=f"{exercise.id}-{name_of(answer)}", marks=marks)
 
@@ -69,7 +73,7 @@ def right_cases(exercises: list[Exercise]) -> Iterator[ParameterSet]:
     """A right answer goes through all that a judge tries; the solution does so in its notebook, too."""
     for exercise in exercises:
         for number, answer in enumerate(written(exercise).right_ones):
-            marks = [pytest.mark.soak] if number >= RIGHT_ONES else []
+            marks = [] if number < RIGHT_ONES else [pytest.mark.soak]
             yield pytest.param(exercise, answer, id=f"{exercise.id}-{name_of(answer)}", marks=marks)
 
 
