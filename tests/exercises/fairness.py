@@ -55,7 +55,7 @@ def defined_by(source: str, exercise: Exercise, folder: Path) -> Any:
     return namespace[exercise.answer]
 
 
-def wrong_cases(exercises: list[Exercise]) -> Iterator[ParameterSet]:
+def wrong_cases(exercises: list[Exercise], at_most: int | None) -> Iterator[ParameterSet]:
     """Each mistake of an exercise is told once in every run; other ways to make it are for ``--soak``.
 
     So are mistakes from anywhere, of which ``test_framework`` and ``test_tests_of_learners`` tell.
@@ -63,7 +63,7 @@ def wrong_cases(exercises: list[Exercise]) -> Iterator[ParameterSet]:
     for exercise in exercises:
         told = set[str]()
         for mistake, answer in written(exercise).wrong_ones:
-            once = mistake not in told and mistake in exercise.mistakes
+            once = mistake not in told and mistake in exercise.mistakes and (at_most is None or len(told) < at_most)
             marks = [] if once else [pytest.mark.soak]
             told.add(mistake)
             yield pytest.param(exercise, mistake, answer, id=f"{exercise.id}-{name_of(answer)}", marks=marks)
@@ -81,12 +81,14 @@ class FairJudging:
     """What is asked of every lesson's exercises. A subclass names the lesson."""
 
     lesson: ClassVar[str]
+    mistakes_at_most: ClassVar[int | None] = None
+    """So many of an exercise in every run, where a check takes seconds."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         exercises = lesson_exercises(self.lesson)
         assert exercises, f"lesson {self.lesson} has no exercises"
         if "mistake" in metafunc.fixturenames:
-            metafunc.parametrize(("exercise", "mistake", "answer"), list(wrong_cases(exercises)))
+            metafunc.parametrize(("exercise", "mistake", "answer"), list(wrong_cases(exercises, self.mistakes_at_most)))
         elif "answer" in metafunc.fixturenames:
             metafunc.parametrize(("exercise", "answer"), list(right_cases(exercises)))
         else:

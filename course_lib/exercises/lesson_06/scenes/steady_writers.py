@@ -21,7 +21,12 @@ from course_lib.judging.staging import add_user
 WAITING = """
     SELECT
         count(*) FILTER (WHERE NOT l.granted),
-        max(l.mode) FILTER (WHERE NOT l.granted AND l.relation = 'documents'::regclass AND l.locktype = 'relation'),
+        max(l.mode) FILTER (
+            WHERE NOT l.granted AND l.relation = 'documents'::regclass AND l.locktype = 'relation' AND EXISTS (
+                SELECT FROM pg_stat_activity AS b  -- autovacuum keeps it waiting for a moment, too
+                WHERE b.pid = ANY(pg_blocking_pids(l.pid)) AND b.backend_type = 'client backend'
+            )
+        ),
         array(SELECT CAST(indexrelid AS bigint) FROM pg_index WHERE indrelid = 'documents'::regclass AND NOT indisready)
     FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
     WHERE a.datname = current_database() AND NOT a.pid = ANY(CAST(:watchers AS int[]))
