@@ -137,7 +137,8 @@ async def test_everybody_waits_behind_a_change_that_waits_for_a_reader(engine: A
     modes = {(lock.mode, lock.granted): lock.seconds for lock in traffic.locks}
     assert modes["AccessShareLock", True] >= SEEN
     assert modes["AccessExclusiveLock", False] >= SEEN
-    [alter] = [statement for statement in traffic.statements if "ADD COLUMN" in statement.text]
+    alters = [statement for statement in traffic.statements if "ADD COLUMN" in statement.text]
+    alter = max(alters, key=lambda one: one.seconds)  # a busy machine may show how it was parsed, too
     assert alter.seconds >= alter.waited >= SEEN
 
 
