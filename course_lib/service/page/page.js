@@ -1,0 +1,311 @@
+// The page: who asks, their documents, a conversation, and the X-ray of what was sent.
+
+import { Problem, events, get, request, use } from "./service.js";
+import { draw, spanRows, statementRows, summaryOf } from "./xray.js";
+
+const LOOK_EVERY = 500; // milliseconds between looks at a job
+const PATIENCE = 40; // looks at an X-ray whose request is not quite over
+const JOB = {
+  queued: "waits to be read.",
+  running: "is being read.",
+  done: "is ready. You can ask about it.",
+};
+const STATE = { uploaded: "waits to be read", processing: "is being read", ready: "", failed: "could not be read" };
+
+const $ = (id) => document.getElementById(id);
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+let people = [];
+let visit = 0; // changes with the user: what comes later for the one before is dropped
+let asking = null; // of the answer that is being written
+let shown = null; // the X-ray on the page
+
+function make(name, text = "", className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function show(problem, place) {
+  if (problem.name === "AbortError") return;
+  const known = problem instanceof Problem;
+  if (!known) console.error(problem);
+  const sentence = known ? problem.message : "Something went wrong in this page.";
+  $(place).replaceChildren(make("p", `${sentence} ${known ? problem.next : "Load it again."}`));
+}
+
+/** Do it, and show what goes wrong; nothing of a user who was left meanwhile. */
+async function attempt(place, work) {
+  const began = visit;
+  $(place).replaceChildren();
+  try {
+    await work(() => began === visit);
+  } catch (problem) {
+    if (began === visit) show(problem, place);
+  }
+}
+
+// who
+
+async function begin() {
+  people = await get("people.json");
+  $("person").replaceChildren(...people.map((person, place) => new Option(person.name, place)));
+  $("person").addEventListener("change", become);
+  become();
+}
+
+function become() {
+  const person = people[$("person").value];
+  visit += 1;
+  asking?.abort();
+  use(person.key);
+  $("about").textContent = person.about;
+  $("example").textContent = `For example: ${person.example}`;
+  for (const place of ["page-problem", "add-problem", "ask-problem", "job", "said", "documents", "thread"]) {
+    $(place).replaceChildren();
+  }
+  $("conversation").replaceChildren(new Option("A new one", ""));
+  $("request").replaceChildren();
+  $("seen").hidden = true;
+  $("summary").textContent = "Ask something. What the request did stands here then.";
+  attempt("page-problem", async (current) => {
+    await listDocuments(current);
+    await listConversations(current);
+  });
+}
+
+// documents
+
+async function listDocuments(current, cursor = "") {
+  const page = await get(`documents?limit=50${cursor && `&cursor=${encodeURIComponent(cursor)}`}`);
+  if (!current()) return;
+  const items = page.items.map(documentItem);
+  if (cursor) $("documents").append(...items);
+  else $("documents").replaceChildren(...(items.length ? items : [make("li", "None yet. Add one.", "quiet")]));
+  $("more").hidden = !page.next;
+  $("more").onclick = () => attempt("page-problem", (still) => listDocuments(still, page.next));
+}
+
+function documentItem(found) {
+  const item = make("li", found.title);
+  if (STATE[found.status]) item.append(make("span", ` ${STATE[found.status]}`, "quiet"));
+  if (found.error) item.append(make("span", ` ${found.error} Add another version of it.`, "wrong"));
+  return item;
+}
+
+function addDocument(event) {
+  event.preventDefault();
+  attempt("add-problem", async (current) => {
+    const response = await sendDocument();
+    const { document: added, job } = await response.json();
+    if (!current()) return;
+    $("add").reset();
+    look(response.headers.get("X-Request-Id"));
+    await listDocuments(current);
+    await follow(job, added.title, current);
+  });
+}
+
+function sendDocument() {
+  const [title, text, file] = [$("title").value.trim(), $("text").value, $("file").files[0]];
+  if (file) {
+    const form = new FormData();
+    form.append("file", file);
+    if (title) form.append("title", title);
+    return request("POST", "documents/files", form);
+  }
+  if (!title || !text.trim()) throw new Problem("A document has a title and a text.", "Fill in both, or choose a file.");
+  return request("POST", "documents", { title, text });
+}
+
+async function follow(job, title, current) {
+  while (current() && JOB[job.status]) {
+    $("job").textContent = `“${title}” ${JOB[job.status]}`;
+    if (job.status === "done") break;
+    await pause(LOOK_EVERY);
+    job = await get(`jobs/${job.id}`);
+  }
+  if (!current()) return;
+  if (job.status === "failed") $("job").textContent = `“${title}” could not be read. ${job.error} Add another version of it.`;
+  await listDocuments(current);
+}
+
+// the conversation
+
+async function listConversations(current, chosen = "") {
+  const { items } = await get("conversations?limit=50");
+  if (!current()) return;
+  const options = items.map((item) => new Option(item.title, item.id));
+  $("conversation").replaceChildren(new Option("A new one", ""), ...options);
+  $("conversation").value = chosen;
+}
+
+function openConversation() {
+  asking?.abort();
+  $("thread").replaceChildren();
+  const chosen = $("conversation").value;
+  if (!chosen) return;
+  attempt("ask-problem", async (current) => {
+    const { messages } = await get(`conversations/${chosen}`);
+    if (!current() || $("conversation").value !== chosen) return;
+    for (const message of messages) {
+      const said = addMessage(message.role === "user" ? "You" : "Answer", message.content);
+      if (message.role !== "user") finish(said, message);
+    }
+  });
+}
+
+function addMessage(who, text) {
+  const article = make("article", "", who === "You" ? "asked" : "answered");
+  article.append(make("h3", who), make("p", text, "text"));
+  $("thread").append(article);
+  return article;
+}
+
+function finish(article, { status, sources }) {
+  if (status === "aborted") article.append(make("p", "This answer is not whole.", "wrong"));
+  if (!sources.length) return;
+  article.append(make("h4", "Sources"), sourceList(sources));
+}
+
+function sourceList(sources) {
+  const list = make("ul", "", "sources");
+  for (const source of sources) {
+    const item = make("li");
+    const button = make("button", `[${source.number}] ${source.title}`, "plain");
+    button.type = "button";
+    button.setAttribute("aria-expanded", "false");
+    const passage = make("blockquote");
+    passage.hidden = true;
+    button.addEventListener("click", () => toggle(button, passage, source));
+    item.append(button, passage);
+    list.append(item);
+  }
+  return list;
+}
+
+function toggle(button, passage, source) {
+  const opens = passage.hidden;
+  button.setAttribute("aria-expanded", String(opens));
+  passage.hidden = !opens;
+  if (!opens || passage.firstChild) return;
+  attempt("ask-problem", async () => {
+    const { content } = await get(`documents/${source.document_id}/passages/${source.chunk_index}`);
+    passage.replaceChildren(...marked(content, source.quotation));
+  }).then(() => passage.firstChild || (passage.hidden = true, button.setAttribute("aria-expanded", "false")));
+}
+
+function marked(content, quotation) {
+  const at = quotation ? content.indexOf(quotation) : -1;
+  if (at < 0) return [document.createTextNode(content)];
+  return [content.slice(0, at), make("mark", quotation), content.slice(at + quotation.length)];
+}
+
+// a question
+
+async function ask(event) {
+  event.preventDefault();
+  const question = $("question").value.trim();
+  if (!question || asking) return;
+  asking = new AbortController();
+  busy(true);
+  await attempt("ask-problem", (current) => answer(question, asking.signal, current));
+  asking = null;
+  busy(false);
+}
+
+function busy(is) {
+  $("send").disabled = is;
+  $("stop").hidden = !is;
+  if (is) $("said").textContent = "The question is being answered.";
+}
+
+async function answer(question, signal, current) {
+  const body = { question, conversation_id: $("conversation").value || null };
+  const response = await request("POST", "questions/stream", body, signal);
+  if (!current()) return;
+  addMessage("You", question);
+  const article = addMessage("Answer", "");
+  $("question").value = "";
+  try {
+    const done = await listen(response, article.querySelector(".text"));
+    finish(article, done);
+    $("said").textContent = `Answer: ${done.text} Sources: ${done.sources.length}.`;
+    if (current()) await listConversations(current, done.conversation_id);
+  } catch (problem) {
+    const kept = signal.aborted ? "Stopped. What was said is kept." : "The answer broke off. What was said is kept.";
+    article.append(make("p", kept, "wrong"));
+    $("said").textContent = kept;
+    if (problem instanceof Problem) throw problem;
+  } finally {
+    if (current()) look(response.headers.get("X-Request-Id"));
+  }
+}
+
+async function listen(response, place) {
+  for await (const [name, data] of events(response)) {
+    if (name === "token") place.append(data.text);
+    if (name === "error") throw Problem.of(data);
+    if (name === "done") return data;
+  }
+  throw new Error("the stream ended without an end");
+}
+
+// the X-ray
+
+function look(id) {
+  return attempt("xray-problem", async (current) => {
+    let seen = await get(`xray/${id}`);
+    for (let looks = 0; seen.took === null && looks < PATIENCE && current(); looks += 1) {
+      await pause(100);
+      seen = await get(`xray/${id}`);
+    }
+    const { items } = await get("xray");
+    if (!current()) return;
+    const said = ({ method, route, took }) => `${method} ${route}, ${took === null ? "under way" : `${Math.round(took)} ms`}`;
+    $("request").replaceChildren(...items.map((item) => new Option(said(item), item.id)));
+    $("request").value = id;
+    render(seen);
+  });
+}
+
+function render(seen) {
+  shown = seen;
+  $("seen").hidden = false;
+  $("summary").textContent = summaryOf(seen);
+  $("spans").replaceChildren(...spanRows(seen));
+  $("statements").replaceChildren(...statementRows(seen));
+  $("explain").hidden = !seen.has_search;
+  $("plan").hidden = true;
+  draw($("picture"), seen);
+}
+
+function explain() {
+  attempt("xray-problem", async () => {
+    const asked = shown.id;
+    const { text } = await get(`xray/${asked}/plan`);
+    if (shown.id !== asked) return;
+    $("plan").textContent = text;
+    $("plan").hidden = false;
+    $("plan").focus();
+  });
+}
+
+$("add").addEventListener("submit", addDocument);
+$("ask").addEventListener("submit", ask);
+$("stop").addEventListener("click", () => asking?.abort());
+$("conversation").addEventListener("change", openConversation);
+$("request").addEventListener("change", () => look($("request").value));
+$("explain").addEventListener("click", explain);
+$("example").addEventListener("click", () => {
+  $("question").value = people[$("person").value].example;
+  $("question").focus();
+});
+$("question").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  $("ask").requestSubmit();
+});
+addEventListener("resize", () => shown && !$("seen").hidden && draw($("picture"), shown));
+attempt("page-problem", begin);
