@@ -22,6 +22,7 @@ from course_lib.data.corpus import golden_questions, users
 from course_lib.data.fresh import make_database
 from course_lib.errors import CourseError
 from course_lib.llm import openai_client
+from course_lib.llm.offline.embedding_model import load_model
 from course_lib.postgres.address import libpq_uri, parse_url
 from course_lib.service.app import create_app
 from course_lib.service.gate import TOKEN, Gate
@@ -63,7 +64,9 @@ async def _serve(port: int, root_path: str) -> None:
             _announce("\nThe service is at", place, gate.token)
             typer.echo("Ctrl-C ends it.\n")
             async with _worker(libpq_uri(database.url)):
+                loading = asyncio.create_task(asyncio.to_thread(load_model))  # or the first question waits for it
                 await DrainingServer(app, around=gate, root_path=root_path).serve([listener])
+                await loading
             typer.echo("\nThe service has ended, and its database is dropped.")
     finally:
         await database.drop()

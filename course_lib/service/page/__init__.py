@@ -1,4 +1,4 @@
-"""The page of ``course serve``: one file of HTML, one of CSS and three of JavaScript, and nothing from elsewhere.
+"""The page of ``course serve``: HTML, CSS and JavaScript as they are in this folder, and nothing from elsewhere.
 
 All addresses in it are relative, so that it works below whatever path a proxy shows it.
 """
@@ -14,13 +14,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 
 FOLDER = Path(__file__).parent
-FILES = {
-    "/": ("index.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-    "/service.js": ("service.js", "text/javascript"),
-    "/xray.js": ("xray.js", "text/javascript"),
-}
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 ONLY_OURS = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -45,8 +39,10 @@ class Person:
 
 def add_page(app: FastAPI, people: Sequence[Person]) -> None:
     """Serve the page at the root of ``app``. Whoever gets it gets the keys: only for what a gate stands before."""
-    for path, (name, kind) in FILES.items():
-        app.add_api_route(path, _file(name, kind), include_in_schema=False)
+    for file in FOLDER.iterdir():
+        if kind := KINDS.get(file.suffix):
+            path = "/" if kind == "text/html" else f"/{file.name}"
+            app.add_api_route(path, _file(file, kind), include_in_schema=False)
 
     async def everybody() -> Response:
         return JSONResponse([asdict(person) for person in people], headers=HEADERS)
@@ -54,8 +50,8 @@ def add_page(app: FastAPI, people: Sequence[Person]) -> None:
     app.add_api_route("/people.json", everybody, include_in_schema=False)
 
 
-def _file(name: str, kind: str) -> Callable[[], Coroutine[Any, Any, Response]]:
-    content = (FOLDER / name).read_bytes()
+def _file(file: Path, kind: str) -> Callable[[], Coroutine[Any, Any, Response]]:
+    content = file.read_bytes()
 
     async def page() -> Response:
         return Response(content, media_type=kind, headers=HEADERS)

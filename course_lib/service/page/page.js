@@ -1,6 +1,8 @@
 // The page: who asks, their documents, a conversation, and the X-ray of what was sent.
 
+import { $, attempt, make, pause, leave } from "./parts.js";
 import { Problem, events, get, request, use } from "./service.js";
+import { addMessage, finish } from "./thread.js";
 import { draw, spanRows, statementRows, summaryOf } from "./xray.js";
 
 const LOOK_EVERY = 500; // milliseconds between looks at a job
@@ -10,41 +12,11 @@ const JOB = {
   running: "is being read.",
   done: "is ready. You can ask about it.",
 };
-const STATE = { uploaded: "waits to be read", processing: "is being read", ready: "", failed: "could not be read" };
-
-const $ = (id) => document.getElementById(id);
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const STATE = { uploaded: "waits to be read", processing: "is being read" };
 
 let people = [];
-let visit = 0; // changes with the user: what comes later for the one before is dropped
 let asking = null; // of the answer that is being written
 let shown = null; // the X-ray on the page
-
-function make(name, text = "", className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function show(problem, place) {
-  if (problem.name === "AbortError") return;
-  const known = problem instanceof Problem;
-  if (!known) console.error(problem);
-  const sentence = known ? problem.message : "Something went wrong in this page.";
-  $(place).replaceChildren(make("p", `${sentence} ${known ? problem.next : "Load it again."}`));
-}
-
-/** Do it, and show what goes wrong; nothing of a user who was left meanwhile. */
-async function attempt(place, work) {
-  const began = visit;
-  $(place).replaceChildren();
-  try {
-    await work(() => began === visit);
-  } catch (problem) {
-    if (began === visit) show(problem, place);
-  }
-}
 
 // who
 
@@ -57,7 +29,7 @@ async function begin() {
 
 function become() {
   const person = people[$("person").value];
-  visit += 1;
+  leave();
   asking?.abort();
   use(person.key);
   $("about").textContent = person.about;
@@ -66,12 +38,12 @@ function become() {
     $(place).replaceChildren();
   }
   $("conversation").replaceChildren(new Option("A new one", ""));
-  $("request").replaceChildren();
+  $("request").replaceChildren(new Option("None yet", ""));
   $("seen").hidden = true;
   $("summary").textContent = "Ask something. What the request did stands here then.";
   attempt("page-problem", async (current) => {
     await listDocuments(current);
-    await listConversations(current);
+    await listConversations(current, "");
   });
 }
 
@@ -127,18 +99,19 @@ async function follow(job, title, current) {
     job = await get(`jobs/${job.id}`);
   }
   if (!current()) return;
-  if (job.status === "failed") $("job").textContent = `“${title}” could not be read. ${job.error} Add another version of it.`;
+  if (job.status === "failed") $("job").textContent = `${job.error} Add another version of it.`;
   await listDocuments(current);
 }
 
 // the conversation
 
-async function listConversations(current, chosen = "") {
+/** With the ``chosen`` one selected; undefined is the latest, in which an answer was broken off. */
+async function listConversations(current, chosen) {
   const { items } = await get("conversations?limit=50");
   if (!current()) return;
   const options = items.map((item) => new Option(item.title, item.id));
   $("conversation").replaceChildren(new Option("A new one", ""), ...options);
-  $("conversation").value = chosen;
+  $("conversation").value = chosen ?? items[0]?.id ?? "";
 }
 
 function openConversation() {
@@ -156,52 +129,6 @@ function openConversation() {
   });
 }
 
-function addMessage(who, text) {
-  const article = make("article", "", who === "You" ? "asked" : "answered");
-  article.append(make("h3", who), make("p", text, "text"));
-  $("thread").append(article);
-  return article;
-}
-
-function finish(article, { status, sources }) {
-  if (status === "aborted") article.append(make("p", "This answer is not whole.", "wrong"));
-  if (!sources.length) return;
-  article.append(make("h4", "Sources"), sourceList(sources));
-}
-
-function sourceList(sources) {
-  const list = make("ul", "", "sources");
-  for (const source of sources) {
-    const item = make("li");
-    const button = make("button", `[${source.number}] ${source.title}`, "plain");
-    button.type = "button";
-    button.setAttribute("aria-expanded", "false");
-    const passage = make("blockquote");
-    passage.hidden = true;
-    button.addEventListener("click", () => toggle(button, passage, source));
-    item.append(button, passage);
-    list.append(item);
-  }
-  return list;
-}
-
-function toggle(button, passage, source) {
-  const opens = passage.hidden;
-  button.setAttribute("aria-expanded", String(opens));
-  passage.hidden = !opens;
-  if (!opens || passage.firstChild) return;
-  attempt("ask-problem", async () => {
-    const { content } = await get(`documents/${source.document_id}/passages/${source.chunk_index}`);
-    passage.replaceChildren(...marked(content, source.quotation));
-  }).then(() => passage.firstChild || (passage.hidden = true, button.setAttribute("aria-expanded", "false")));
-}
-
-function marked(content, quotation) {
-  const at = quotation ? content.indexOf(quotation) : -1;
-  if (at < 0) return [document.createTextNode(content)];
-  return [content.slice(0, at), make("mark", quotation), content.slice(at + quotation.length)];
-}
-
 // a question
 
 async function ask(event) {
@@ -210,36 +137,42 @@ async function ask(event) {
   if (!question || asking) return;
   asking = new AbortController();
   busy(true);
-  await attempt("ask-problem", (current) => answer(question, asking.signal, current));
+  const after = [];
+  await attempt("ask-problem", (current) => answer(question, asking.signal, current, after));
   asking = null;
   busy(false);
+  for (const work of after) await attempt("page-problem", work);
 }
 
 function busy(is) {
+  if (document.activeElement === $("stop")) $("question").focus(); // what is hidden cannot keep the focus
   $("send").disabled = is;
   $("stop").hidden = !is;
   if (is) $("said").textContent = "The question is being answered.";
 }
 
-async function answer(question, signal, current) {
-  const body = { question, conversation_id: $("conversation").value || null };
-  const response = await request("POST", "questions/stream", body, signal);
+/** Ask, and show the answer as it comes. What is to be done when it has ended goes to ``after``. */
+async function answer(question, signal, current, after) {
+  const from = $("conversation").value;
+  const response = await request("POST", "questions/stream", { question, conversation_id: from || null }, signal);
   if (!current()) return;
   addMessage("You", question);
   const article = addMessage("Answer", "");
   $("question").value = "";
+  let done;
+  after.push(() => look(response.headers.get("X-Request-Id")), (still) => {
+    const chosen = $("conversation").value; // another one may have been opened meanwhile
+    return listConversations(still, chosen === from ? from || done?.conversation_id : chosen);
+  });
   try {
-    const done = await listen(response, article.querySelector(".text"));
+    done = await listen(response, article.querySelector(".text"));
     finish(article, done);
     $("said").textContent = `Answer: ${done.text} Sources: ${done.sources.length}.`;
-    if (current()) await listConversations(current, done.conversation_id);
   } catch (problem) {
-    const kept = signal.aborted ? "Stopped. What was said is kept." : "The answer broke off. What was said is kept.";
-    article.append(make("p", kept, "wrong"));
-    $("said").textContent = kept;
+    const said = signal.aborted ? "Stopped. What was said is kept." : "The answer broke off.";
+    article.append(make("p", said, "wrong"));
+    $("said").textContent = said;
     if (problem instanceof Problem) throw problem;
-  } finally {
-    if (current()) look(response.headers.get("X-Request-Id"));
   }
 }
 
@@ -296,7 +229,7 @@ $("add").addEventListener("submit", addDocument);
 $("ask").addEventListener("submit", ask);
 $("stop").addEventListener("click", () => asking?.abort());
 $("conversation").addEventListener("change", openConversation);
-$("request").addEventListener("change", () => look($("request").value));
+$("request").addEventListener("change", () => $("request").value && look($("request").value));
 $("explain").addEventListener("click", explain);
 $("example").addEventListener("click", () => {
   $("question").value = people[$("person").value].example;

@@ -5,23 +5,33 @@ const LANE = 34;
 const BAR = 14;
 const SHORT = 110;
 
-const ms = (value) => (value === null ? "…" : value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en"));
+/** Milliseconds to be read: one decimal where it says something, "…" for what has not come. */
+function ms(value) {
+  if (value === null) return "…";
+  return value > 0 && value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
+}
 
 /** What is drawn: for each lane its name, and spans with what they are. */
 export function lanesOf(xray) {
-  const now = xray.took ?? 0;
+  const now = endOf(xray);
   const span = (what, from, to, look) => ({ what, from, to: to ?? now, look });
   const statements = xray.statements.filter((statement) => !statement.is_control);
   const sent = (s) => span(`statement of ${s.issued_by ?? "SQLAlchemy"}`, s.began, s.began + (s.took ?? 0), "statement");
   const lanes = [
-    ["the request", [span("the request", 0, xray.took, "request")]],
+    ["the request", [span("the request", 0, now, "request")]],
     ["statements", statements.map(sent)],
     ["connection held", xray.holds.map((h) => span("connection held", h.taken, h.given_back, "hold"))],
     ["model, pale until its first byte", xray.calls.flatMap((call) => callSpans(call, span))],
     ["waits for a connection", xray.waits.map((w) => span("waits for a connection", w.began, w.ended, "wait"))],
     ["waits for a lock", xray.locks.map((lock) => span("waits for a lock", lock.began, lock.seen, "wait"))],
   ];
-  return lanes.filter(([, spans], place) => place < 4 || spans.length);
+  return lanes.filter(([, spans]) => spans.length);
+}
+
+/** When it was over, or the last that is known of a request under way. */
+function endOf(xray) {
+  const known = [...xray.statements.map((s) => s.began), ...xray.holds.map((h) => h.taken), ...xray.calls.map((c) => c.asked)];
+  return xray.took ?? Math.max(1, ...known);
 }
 
 function callSpans(call, span) {
@@ -34,8 +44,8 @@ function callSpans(call, span) {
 /** One sentence on what matters: how long a connection was held, and whether the model was waited for meanwhile. */
 export function summaryOf(xray) {
   const statements = xray.statements.filter((statement) => !statement.is_control).length;
-  const holds = xray.holds.map((hold) => [hold.taken, hold.given_back ?? xray.took]);
-  const calls = xray.calls.map((call) => [call.asked, call.ended ?? xray.took]);
+  const holds = xray.holds.map((hold) => [hold.taken, hold.given_back ?? endOf(xray)]);
+  const calls = xray.calls.map((call) => [call.asked, call.ended ?? endOf(xray)]);
   const both = holds.flatMap((hold) => calls.map((call) => shared(hold, call))).reduce((sum, part) => sum + part, 0);
   const held = holds.reduce((sum, [from, to]) => sum + to - from, 0);
   const said = [
@@ -55,10 +65,10 @@ export function draw(place, xray) {
   const lanes = lanesOf(xray);
   const width = Math.max(260, place.clientWidth);
   const height = lanes.length * LANE + 24;
-  const across = (value) => (value / (xray.took || 1)) * (width - 2) + 1;
+  const across = (value) => (value / endOf(xray)) * (width - 2) + 1;
   const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
   svg.setAttribute("aria-label", `The request as lanes over time. ${summaryOf(xray)} The table below says the same.`);
-  for (const at of ticks(xray.took || 1, width)) {
+  for (const at of ticks(endOf(xray), width)) {
     svg.append(element("line", { x1: across(at), x2: across(at), y1: 0, y2: height - 18, class: "tick" }));
     const anchor = at === 0 ? "start" : "middle";
     svg.append(element("text", { x: across(at), y: height - 4, class: "at", "text-anchor": anchor }, `${ms(at)} ms`));
