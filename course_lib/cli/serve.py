@@ -61,6 +61,8 @@ async def _serve(port: int, root_path: str) -> None:
             gate = Gate(app, listener.getsockname()[1], lambda token: _announce("For another browser:", place, token))
             typer.echo(f"{database.server.describe()} · a fresh database for the service")
             typer.echo(f"API keys: {', '.join(f'{user.slug}-demonstration-key' for user in users())}")
+            if get_settings().offline:
+                typer.echo("The offline model answers slowly here, so that its answers can be seen to stream.")
             _announce("\nThe service is at", place, gate.token)
             typer.echo("Ctrl-C ends it.\n")
             async with _worker(libpq_uri(database.url)):
