@@ -65,14 +65,18 @@ def create_app(
         redoc_url=None,
     )
     app.state.settings = settings
+    _add_routes(app, settings)
+    seen = _add_xray(app) if xray else None
+    return app
+
+
+def _add_routes(app: FastAPI, settings: Settings) -> None:
     add_handlers(app)
     app.add_middleware(TooLargeIsAProblem)
     for router in ROUTERS:
         app.include_router(router, max_body_size=SMALL)
     app.include_router(documents.router, max_body_size=settings.upload_bytes + AROUND_A_FILE)
-    seen = _add_xray(app) if xray else None
     document_errors(app)
-    return app
 
 
 def _add_xray(app: FastAPI) -> XRay:

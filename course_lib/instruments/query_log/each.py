@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,8 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from course_lib.instruments.query_log.log import QueryLog
+
+Listeners = Sequence[tuple[str, Callable[..., None]]]
 
 
 @contextmanager
@@ -20,13 +22,19 @@ def log_each(engine: AsyncEngine, log_of: Callable[[], QueryLog | None]) -> Iter
         log_of: the log of whoever runs now, such as one kept in a context variable, which tasks and SQLAlchemy's
             greenlets inherit; None for those that nobody watches. It need not be open: its time begins when it is made.
     """
-    heard = [(name, _forward(name, log_of)) for name, _ in QueryLog()._listeners()]
-    for name, listener in heard:
+    with listening(engine, [(name, _forward(name, log_of)) for name, _ in QueryLog()._listeners()]):
+        yield
+
+
+@contextmanager
+def listening(engine: AsyncEngine, listeners: Listeners) -> Iterator[None]:
+    """For the length of a block, each of the ``listeners`` hears the engine's events of its name."""
+    for name, listener in listeners:
         event.listen(engine.sync_engine, name, listener)
     try:
         yield
     finally:
-        for name, listener in heard:
+        for name, listener in listeners:
             event.remove(engine.sync_engine, name, listener)
 
 

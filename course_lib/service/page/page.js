@@ -1,6 +1,6 @@
 // The page: who asks, their documents, a conversation, and the X-ray of what was sent.
 
-import { $, attempt, make, pause, leave } from "./parts.js";
+import { $, attempt, leave, make, pause, show } from "./parts.js";
 import { Problem, events, get, request, use } from "./service.js";
 import { addMessage, finish } from "./thread.js";
 import { draw, spanRows, statementRows, summaryOf } from "./xray.js";
@@ -16,6 +16,7 @@ const STATE = { uploaded: "waits to be read", processing: "is being read" };
 
 let people = [];
 let asking = null; // of the answer that is being written
+let sending = false; // of a document
 let shown = null; // the X-ray on the page
 
 // who
@@ -66,20 +67,23 @@ function documentItem(found) {
   return item;
 }
 
-function addDocument(event) {
+async function addDocument(event) {
   event.preventDefault();
-  attempt("add-problem", async (current) => {
+  if (sending) return;
+  sending = true;
+  await attempt("add-problem", async (current) => {
     const response = await sendDocument();
     const { document: added, job } = await response.json();
     if (!current()) return;
     $("add").reset();
     look(response.headers.get("X-Request-Id"));
     await listDocuments(current);
-    await follow(job, added.title, current);
+    follow(job, added.title, current).catch((problem) => current() && show(problem, "add-problem"));
   });
+  sending = false;
 }
 
-function sendDocument() {
+async function sendDocument() {
   const [title, text, file] = [$("title").value.trim(), $("text").value, $("file").files[0]];
   if (file) {
     const form = new FormData();
@@ -138,15 +142,17 @@ async function ask(event) {
   asking = new AbortController();
   busy(true);
   const after = [];
-  await attempt("ask-problem", (current) => answer(question, asking.signal, current, after));
+  let here = () => false;
+  await attempt("ask-problem", (current) => answer(question, asking.signal, (here = current), after));
   asking = null;
   busy(false);
-  for (const work of after) await attempt("page-problem", work);
+  for (const work of after) if (here()) await attempt("page-problem", work);
 }
 
 function busy(is) {
   if (document.activeElement === $("stop")) $("question").focus(); // what is hidden cannot keep the focus
-  $("send").disabled = is;
+  $("send").setAttribute("aria-disabled", is); // a disabled button would lose the focus
+  $("send").textContent = is ? "Asking …" : "Ask";
   $("stop").hidden = !is;
   if (is) $("said").textContent = "The question is being answered.";
 }

@@ -20,7 +20,8 @@ export function make(name, text = "", className = "") {
   return made;
 }
 
-function show(problem, place) {
+/** The problem in a sentence, and what to do. */
+export function show(problem, place) {
   if (problem.name === "AbortError") return;
   const known = problem instanceof Problem;
   if (!known) console.error(problem);

@@ -49,7 +49,7 @@ export function summaryOf(xray) {
   const both = holds.flatMap((hold) => calls.map((call) => shared(hold, call))).reduce((sum, part) => sum + part, 0);
   const held = holds.reduce((sum, [from, to]) => sum + to - from, 0);
   const said = [
-    `${xray.method} ${xray.route}, status ${xray.status}, ${ms(xray.took)} ms.`,
+    `${xray.method} ${xray.route}, ${xray.status ? `status ${xray.status}` : "no response"}, ${ms(xray.took)} ms.`,
     `${statements} ${statements === 1 ? "statement" : "statements"}; a connection was held for ${ms(held)} ms.`,
   ];
   if (calls.length) said.push(`Of these, ${ms(both)} ms were spent waiting for the model.`);

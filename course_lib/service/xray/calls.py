@@ -20,7 +20,7 @@ def record_calls(client: openai.AsyncOpenAI, record_of: Callable[[], Record | No
 
     async def asked(request: httpx2.Request) -> None:
         record = record_of()
-        if record is not None:
+        if record is not None and CALL not in request.extensions:  # another app's X-ray may listen to this client
             what = request.url.path.removeprefix("/v1/")
             request.extensions[CALL] = (record, call := Call(what, record.now()))
             record.calls.append(call)

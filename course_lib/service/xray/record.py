@@ -81,6 +81,7 @@ class Record:
     def end(self) -> None:
         self.ended = self.now()
         self.connections.end()
+        self._scope = {name: self._scope[name] for name in ("state", "route") if name in self._scope}  # not the key
 
     # what is told
 

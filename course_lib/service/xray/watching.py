@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, event
+from sqlalchemy import Connection, TextClause
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from course_lib.instruments.pool import Recorder, record_each
-from course_lib.instruments.query_log import QueryLog, log_each
+from course_lib.instruments.query_log import QueryLog, listening, log_each
 from course_lib.instruments.stage.attribution import pid_of
 from course_lib.service.running import Service
 from course_lib.service.xray.calls import record_calls
@@ -44,7 +44,7 @@ class XRay:
         """For the length of a block."""
         self._engine = engine = service.engine
         with (
-            log_each(engine, _log), record_each(engine, _connections), _listening(engine),
+            log_each(engine, _log), record_each(engine, _connections), listening(engine, LISTENERS),
             record_calls(service.client, current.get),
         ):  # fmt: skip
             async with watch_locks(engine, self._under_way.values):
@@ -67,6 +67,9 @@ class XRay:
 
         try:
             await app(scope, receive, sent)
+        except Exception:
+            record.status = record.status or 500  # which is sent by what stands around
+            raise
         finally:
             current.reset(token)
             del self._under_way[record.id]
@@ -103,22 +106,6 @@ def _connections() -> Recorder | None:
     return None if record is None else record.connections
 
 
-@contextmanager
-def _listening(engine: AsyncEngine) -> Iterator[None]:
-    """Note which statement is the search, and which process of the server a statement runs on."""
-    listeners: list[tuple[str, Callable[..., None]]] = [
-        ("before_execute", _asked), ("before_cursor_execute", _sent), ("after_cursor_execute", _answered),
-        ("handle_error", _failed),
-    ]  # fmt: skip
-    for name, listener in listeners:
-        event.listen(engine.sync_engine, name, listener)
-    try:
-        yield
-    finally:
-        for name, listener in listeners:
-            event.remove(engine.sync_engine, name, listener)
-
-
 def _asked(connection: Connection, statement: Any, many: Any, one: Mapping[str, Any], options: Any) -> None:
     record = current.get()
     if record is not None and isinstance(statement, TextClause) and DISTANCE in statement.text:
@@ -139,3 +126,10 @@ def _answered(connection: Connection, cursor: Any, sql: str, values: Any, contex
 def _failed(context: ExceptionContext) -> None:
     if (record := current.get()) is not None:
         record.running.pop(id(context.execution_context), None)
+
+
+LISTENERS: list[tuple[str, Callable[..., None]]] = [
+    ("before_execute", _asked), ("before_cursor_execute", _sent), ("after_cursor_execute", _answered),
+    ("handle_error", _failed),
+]  # fmt: skip
+"""Which statement is the search, and on which process of the server a statement runs."""
