@@ -86,7 +86,7 @@ export function draw(place, xray) {
 }
 
 function ticks(most, width) {
-  const wanted = most / Math.max(2, Math.floor(width / 110));
+  const wanted = most / Math.max(2, Math.floor(width / 90));
   const power = 10 ** Math.floor(Math.log10(wanted));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= wanted);
   return Array.from({ length: Math.floor((most * 0.94) / step) + 1 }, (_, number) => number * step);
