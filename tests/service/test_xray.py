@@ -17,6 +17,7 @@ from course_lib.service.keys import Asking
 from course_lib.service.xray.record import Kept, Record
 from tests.service.running import Serving, serving
 
+PATIENCE = 60  # seconds
 QUESTION = "What does E-417 mean and what do I do first?"
 OF_FARAH = "The panel says P-03. What is it telling me?"
 
@@ -31,12 +32,14 @@ def xrayed(service_url: URL) -> Iterator[Serving]:
 @pytest.fixture
 async def chidi(xrayed: Serving) -> AsyncIterator[httpx2.AsyncClient]:
     async with xrayed.client("chidi") as client:
+        client.timeout = PATIENCE
         yield client
 
 
 @pytest.fixture
 async def farah(xrayed: Serving) -> AsyncIterator[httpx2.AsyncClient]:
     async with xrayed.client("farah") as client:
+        client.timeout = PATIENCE
         yield client
 
 
@@ -58,7 +61,7 @@ async def xray(client: httpx2.AsyncClient, request: str) -> dict[str, Any]:
 
 
 async def until(look: Callable[[], Awaitable[Any]], right: Callable[[Any], bool]) -> Any:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not right(found := await look()):  # noqa: ASYNC110 - it is a server that is asked
             await asyncio.sleep(0.02)
     return found
