@@ -56,7 +56,7 @@ def serve(
     port: Annotated[int, typer.Option(help="The first port to try.", min=1, max=65515)] = 8000,
     root_path: Annotated[str, typer.Option(help="The path below which a proxy shows it.")] = "",
 ) -> None:
-    """Run the product of lesson 08 on a fresh, seeded database, for you alone. Ctrl-C ends it."""
+    """Run the product of lesson 08 with its page, on a fresh, seeded database, for you alone. Ctrl-C ends it."""
     from course_lib.cli.serve import run_serve
 
     run_serve(port, root_path.rstrip("/"))

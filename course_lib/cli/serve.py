@@ -8,21 +8,25 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import typer
+from fastapi import FastAPI
+from sqlalchemy import URL
 
 from course_lib.cli.lab import leave_as_found
 from course_lib.commands import command
-from course_lib.data.corpus import users
+from course_lib.data.corpus import golden_questions, users
 from course_lib.data.fresh import make_database
 from course_lib.errors import CourseError
 from course_lib.llm import openai_client
+from course_lib.llm.offline.embedding_model import load_model
 from course_lib.postgres.address import libpq_uri, parse_url
-from course_lib.service import create_app
+from course_lib.service.app import create_app
 from course_lib.service.gate import TOKEN, Gate
+from course_lib.service.page import Person, add_page
 from course_lib.service.serving import DrainingServer
 from course_lib.service.worker import work_until
 from course_lib.settings import get_settings
@@ -31,6 +35,7 @@ LESSON = "08"
 HOST = "127.0.0.1"  # a name might be another address's, too, where another user listens
 PORTS = 20
 WORKER_SECONDS = 15
+LATENCY_MS, TOKEN_MS = 150, 25  # of the offline model, which would be done before anybody sees it stream
 
 
 def run_serve(port: int, root_path: str) -> None:
@@ -51,19 +56,33 @@ async def _serve(port: int, root_path: str) -> None:
     try:
         with _listening(port) as listener:
             place = f"http://{HOST}:{listener.getsockname()[1]}{root_path}/"
-            app = create_app(database.url)
+            app = _app(database.url)
             app.root_path = root_path
             gate = Gate(app, listener.getsockname()[1], lambda token: _announce("For another browser:", place, token))
             typer.echo(f"{database.server.describe()} · a fresh database for the service")
             typer.echo(f"API keys: {', '.join(f'{user.slug}-demonstration-key' for user in users())}")
+            if get_settings().offline:
+                typer.echo("The offline model answers slowly here, so that its answers can be seen to stream.")
             _announce("\nThe service is at", place, gate.token)
             typer.echo("Ctrl-C ends it.\n")
             async with _worker(libpq_uri(database.url)):
+                loading = asyncio.create_task(asyncio.to_thread(load_model))  # or the first question waits for it
                 await DrainingServer(app, around=gate, root_path=root_path).serve([listener])
+                await loading
             typer.echo("\nThe service has ended, and its database is dropped.")
     finally:
         await database.drop()
     await asyncio.to_thread(leave_as_found, database.server)
+
+
+def _app(url: URL) -> FastAPI:
+    """The app as it is developed with: its page, whose people are the seeded users, and the X-ray."""
+    offline = get_settings().offline
+    client = openai_client(latency_ms=LATENCY_MS, token_delay_ms=TOKEN_MS) if offline else openai_client()
+    app = create_app(url, client=client, xray=True)
+    examples = {question.user: question.text for question in reversed(golden_questions())}
+    add_page(app, [Person(u.name, u.about, f"{u.slug}-demonstration-key", examples[u.slug]) for u in users()])
+    return app
 
 
 def _announce(what: str, place: str, token: str) -> None:
@@ -134,5 +153,12 @@ async def _work(address: str, attached: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stopping)
     if attached:
-        threading.Thread(target=lambda: stopping(sys.stdin.buffer.read()), daemon=True).start()
+        threading.Thread(target=_at_end_of_input, args=[stopping], daemon=True).start()
     await work_until(stop, parse_url(address), get_settings(), openai_client())
+
+
+def _at_end_of_input(then: Callable[[], None]) -> None:
+    """Past Python's buffer, whose lock a process that ends cannot get from a thread that reads."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    then()

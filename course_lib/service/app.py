@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import openai
 from fastapi import FastAPI
@@ -20,12 +21,19 @@ from course_lib.service.running import running
 from course_lib.service.too_large import TooLargeIsAProblem
 from course_lib.settings import Settings, get_settings
 
+if TYPE_CHECKING:
+    from course_lib.service.xray import XRay
+
 SMALL = 64_000  # bytes of a body that holds no document
 AROUND_A_FILE = 4_000  # bytes: boundaries, names, a title
 
 
 def create_app(
-    url: URL | str | None = None, settings: Settings | None = None, client: openai.AsyncOpenAI | None = None
+    url: URL | str | None = None,
+    settings: Settings | None = None,
+    client: openai.AsyncOpenAI | None = None,
+    *,
+    xray: bool = False,
 ) -> FastAPI:
     """The app. Nothing is connected to before its lifespan begins, nor then: the database may come later.
 
@@ -33,6 +41,7 @@ def create_app(
         url: the database, migrated; ``DATABASE_URL`` if left out.
         settings: this process's if left out.
         client: the language model's; ``openai_client()`` if left out.
+        xray: for development: keep what each request does, for its user to look at. It takes time and memory.
 
     Raises:
         CourseError: there is no address of a database.
@@ -44,7 +53,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with running(address, settings, client or openai_client()) as service:
             app.state.service = service
-            yield
+            async with seen.watching(service) if seen else nullcontext():
+                yield
 
     app = FastAPI(
         title="Ask your documents",
@@ -55,13 +65,24 @@ def create_app(
         redoc_url=None,
     )
     app.state.settings = settings
+    _add_routes(app, settings)
+    seen = _add_xray(app) if xray else None
+    return app
+
+
+def _add_routes(app: FastAPI, settings: Settings) -> None:
     add_handlers(app)
     app.add_middleware(TooLargeIsAProblem)
     for router in ROUTERS:
         app.include_router(router, max_body_size=SMALL)
     app.include_router(documents.router, max_body_size=settings.upload_bytes + AROUND_A_FILE)
     document_errors(app)
-    return app
+
+
+def _add_xray(app: FastAPI) -> XRay:
+    from course_lib.service.xray import add_xray  # with the instruments, which a service in use does not load
+
+    return add_xray(app)
 
 
 def _address(settings: Settings) -> URL:

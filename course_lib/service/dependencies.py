@@ -28,7 +28,7 @@ bearer = HTTPBearer(auto_error=False, description="An API key, as it was shown w
 
 
 async def caller(
-    service: Running, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+    request: Request, service: Running, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 ) -> AsyncIterator[Asking]:
     """Who asks, with so many requests at once. No connection is held: it was asked for, and given back."""
     if given is None or len(given.credentials) > LONGEST_KEY:
@@ -38,6 +38,7 @@ async def caller(
         found = await who_asks(service.engine, key_hash)
         if found is None:
             raise Refused(problems.NO_KEY, "This key is nobody's, or was revoked.")
+        request.state.caller = found  # for what stands around the app
         yield found
 
 

@@ -14,6 +14,7 @@ import openai
 from fastapi import FastAPI
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.types import ASGIApp
 
 from course_lib.db import make_engine
 from course_lib.service import create_app
@@ -66,11 +67,17 @@ class Serving:
 
 @contextmanager
 def serving(
-    url: URL, client: openai.AsyncOpenAI | None = None, notice: float = 0, app: FastAPI | None = None, **changed: Any
+    url: URL,
+    client: openai.AsyncOpenAI | None = None,
+    notice: float = 0,
+    app: FastAPI | None = None,
+    around: ASGIApp | None = None,
+    root_path: str = "",
+    **changed: Any,
 ) -> Iterator[Serving]:
     """The service on a free port, for the length of a block; ``changed`` settings by their names."""
     app = app or create_app(url, get_settings().model_copy(update=changed), client)
-    server = DrainingServer(app, notice, host="127.0.0.1", port=0)
+    server = DrainingServer(app, notice, around, host="127.0.0.1", port=0, root_path=root_path)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
     while not server.started and thread.is_alive():

@@ -18,6 +18,8 @@ from tests.postgres.places import start_python, wait_until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 SERVE = "import sys; from course_lib.cli import main; sys.argv[1:] = ['serve', '--port', '8300']; main()"
+WITHOUT = ["/", "/people.json", "/page.js", "/livez", "/openapi.json", "/account", "/xray", "/nowhere", "/?token=",
+           "/?token=%00"]  # fmt: skip
 ADA = {"Authorization": "Bearer ada-demonstration-key"}
 
 
@@ -39,6 +41,7 @@ def served() -> Iterator[tuple[subprocess.Popen[str], str]]:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, out + err
         assert "its database is dropped" in out
+        assert err == ""
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +61,23 @@ def browser(served: tuple[subprocess.Popen[str], str]) -> Iterator[httpx2.Client
         yield client
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/openapi.json", "/account", "/nowhere", "/?token=", "/?token=%00"])
+@pytest.mark.parametrize("path", WITHOUT)
 def test_without_the_address_nothing_answers(path: str, browser: httpx2.Client) -> None:
     answer = httpx2.get(str(browser.base_url).rstrip("/") + path, headers=ADA, trust_env=False)
     assert answer.status_code == 401
     assert answer.json()["type"] == "urn:problem:not-let-in"
     wrong = {"Cookie": f"course-serve-{browser.base_url.port}=guessed"}
     assert httpx2.get(str(browser.base_url), headers=wrong, trust_env=False).status_code == 401
+
+
+def test_the_page_may_be_any_of_the_seeded_users(browser: httpx2.Client) -> None:
+    assert "<title>Ask your documents</title>" in browser.get("").text
+    people = browser.get("people.json").json()
+    assert len(people) == 8 and all(person["about"] and person["example"] for person in people)
+    for person in people:
+        answer = browser.get("account", headers={"Authorization": f"Bearer {person['key']}"})
+        assert answer.json()["name"] == person["name"]
+        assert answer.headers["x-request-id"]
 
 
 def test_a_document_is_sent_read_and_answers(browser: httpx2.Client) -> None:

@@ -59,20 +59,23 @@ class PoolGauge:
             raise CourseError("This gauge is already open.", "Open a second one: with PoolGauge(engine) as gauge:")
         self._describe(self._engine.pool)
         self._recorder = Recorder(self._engine.pool)
-        hooks.listen(self._engine, self._recorder)
+        hooks.listen(self._engine, self._told)
         self.is_open = True
         return self
 
     def __exit__(self, *_: object) -> None:
         self.is_open = False
         self._recorder.end()
-        hooks.stop(self._engine, self._recorder)
+        hooks.stop(self._engine, self._told)
 
     async def __aenter__(self) -> PoolGauge:
         return self.__enter__()
 
     async def __aexit__(self, *_: object) -> None:
         self.__exit__()
+
+    def _told(self) -> Recorder:
+        return self._recorder
 
     # how many
 

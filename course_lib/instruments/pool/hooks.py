@@ -20,22 +20,24 @@ from sqlalchemy.pool import Pool, QueuePool
 from course_lib.instruments.pool.recorder import Recorder
 
 Method = Callable[..., Any]
+Which = Callable[[], Recorder | None]
+"""The recorder of whoever runs now; None where nobody watches."""
 
 _hooks: WeakKeyDictionary[Engine, Hooks] = WeakKeyDictionary()
 
 
-def listen(engine: Engine, recorder: Recorder) -> None:
-    """Tell ``recorder`` from now on what becomes of the engine's connections."""
+def listen(engine: Engine, which: Which) -> None:
+    """Tell the recorder that ``which`` names each time what becomes of the engine's connections."""
     if engine not in _hooks:
         _hooks[engine] = Hooks(engine)
-    _hooks[engine].recorders.append(recorder)
+    _hooks[engine].told.append(which)
 
 
-def stop(engine: Engine, recorder: Recorder) -> None:
+def stop(engine: Engine, which: Which) -> None:
     """Tell it nothing more. With the last one the engine and its pool are again as they were."""
     hooks = _hooks[engine]
-    hooks.recorders.remove(recorder)
-    if not hooks.recorders:
+    hooks.told.remove(which)
+    if not hooks.told:
         hooks.remove()
         del _hooks[engine]
 
@@ -44,7 +46,7 @@ class Hooks:
     """What is put into one engine."""
 
     def __init__(self, engine: Engine) -> None:
-        self.recorders: list[Recorder] = []
+        self.told: list[Which] = []
         self._first_pool = engine.pool  # its listeners move on to the next one with dispose()
         self._wrapped: list[tuple[Any, str, Any]] = []  # object, name, what the object itself had under it
         self._asking: set[Any] = set()
@@ -169,5 +171,6 @@ class Hooks:
         self._tell(Recorder.moved_to, engine.pool)
 
     def _tell(self, what: Method, *facts: Any) -> None:
-        for recorder in tuple(self.recorders):
-            what(recorder, *facts)
+        for which in tuple(self.told):
+            if (recorder := which()) is not None:
+                what(recorder, *facts)

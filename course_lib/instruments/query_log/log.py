@@ -82,6 +82,10 @@ class QueryLog(StatementLog):
             ("rollback", self._rollback),
         ]
 
+    def _hear(self, name: str, *facts: Any) -> None:
+        """What somebody else listened for, see ``log_each``."""
+        dict(self._listeners())[name](*facts)
+
     # what was seen
 
     @property
