@@ -1,4 +1,8 @@
-"""An app behind a real uvicorn, and a real client, for the length of a block: TestClient never leaves in the middle."""
+"""An app behind a real uvicorn, and a real client, for the length of a block.
+
+It shows what clients without a server do not: TestClient raises what a real client never sees, and ends the whole app
+when it leaves; httpx2's ASGITransport hands out a stream when it is over.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ from course_lib.errors import CourseError
 from course_lib.instruments.network.door import LOCAL, SocketFolder
 
 LOGGERS = ("uvicorn.error", "sqlalchemy.pool", "asyncio")
+ONE_REQUEST_EACH = httpx2.Limits(max_keepalive_connections=0)  # uvicorn closes a connection after a 500, a little later
 PATIENCE = 60  # seconds for what the requests under way and the lifespan's end take
 SILENT = {"access_log": False, "log_config": None, "lifespan": "on"}
 
@@ -84,7 +89,7 @@ def _place() -> Iterator[tuple[dict[str, Any], Callable[[uvicorn.Server], dict[s
     try:
         path = str(folder.socket)
         no_certificates = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # a socket has none, and reading them takes time
-        transport = httpx2.AsyncHTTPTransport(uds=path, verify=no_certificates)
+        transport = httpx2.AsyncHTTPTransport(uds=path, verify=no_certificates, limits=ONE_REQUEST_EACH)
         yield {"uds": path}, lambda _: {"base_url": "http://service", "transport": transport}
     finally:
         folder.close()
@@ -92,7 +97,7 @@ def _place() -> Iterator[tuple[dict[str, Any], Callable[[uvicorn.Server], dict[s
 
 def _port_of(server: uvicorn.Server) -> dict[str, Any]:
     host, port = server.servers[0].sockets[0].getsockname()
-    return {"base_url": f"http://{host}:{port}"}
+    return {"base_url": f"http://{host}:{port}", "limits": ONE_REQUEST_EACH}
 
 
 @contextmanager
