@@ -31,7 +31,7 @@ SILENT = {"access_log": False, "log_config": None, "lifespan": "on"}
 
 def plain(app: ASGIApp, **options: Any) -> uvicorn.Server:
     """uvicorn as it is."""
-    return uvicorn.Server(uvicorn.Config(app, **SILENT | options))
+    return uvicorn.Server(uvicorn.Config(app, **options))
 
 
 class Client(httpx2.AsyncClient):
@@ -64,7 +64,7 @@ async def served(app: ASGIApp, server: Callable[..., uvicorn.Server] = plain, **
         CourseError: the app does not start.
     """
     with _place() as (where, transport), _logged() as log:
-        running = server(app, **where | options)
+        running = server(app, **SILENT | where | options)
         thread = threading.Thread(target=lambda: asyncio.run(running.serve()), daemon=True)
         thread.start()
         while not running.started and thread.is_alive():  # noqa: ASYNC110 - it ends by itself
