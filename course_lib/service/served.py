@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import httpx2
@@ -65,7 +65,7 @@ async def served(app: ASGIApp, server: Callable[..., uvicorn.Server] = plain, **
     """
     with _place() as (where, transport), _logged() as log:
         running = server(app, **SILENT | where | options)
-        thread = threading.Thread(target=lambda: asyncio.run(running.serve()), daemon=True)
+        thread = threading.Thread(target=_run, args=[running], daemon=True)
         thread.start()
         while not running.started and thread.is_alive():  # noqa: ASYNC110 - it ends by itself
             await asyncio.sleep(0.002)
@@ -77,6 +77,11 @@ async def served(app: ASGIApp, server: Callable[..., uvicorn.Server] = plain, **
         finally:
             running.should_exit = True
             await asyncio.to_thread(thread.join, PATIENCE)
+
+
+def _run(server: uvicorn.Server) -> None:
+    with suppress(SystemExit):  # the app did not start; the log says why
+        asyncio.run(server.serve())
 
 
 @contextmanager
@@ -124,4 +129,6 @@ class _Heard(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage() if error is None else f"{type(error).__name__}: {error}"
-        self.lines.append(text.splitlines()[0])
+        # of a start that failed, uvicorn logs the traceback as a text
+        lines = text.strip().splitlines()
+        self.lines.append(lines[-1] if lines[0].startswith("Traceback") else lines[0])
