@@ -1,4 +1,4 @@
-"""A table that is looked at: a tile per cell, with what was seen in it, and what should not be in another colour."""
+"""A table that is looked at: a tile per cell with what was seen in it, filled where it should not have been seen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def grid(
 
     Args:
         rows: name of each row to what was seen, by the column's name; a column that a row has not stays empty.
-        bad: what should not have been seen: its tiles are dark, and marked in the text.
+        bad: what should not have been seen: its tiles are filled, and marked in the text.
         corner: what the rows are.
 
     Raises:

@@ -74,6 +74,9 @@ async def served(app: ASGIApp, server: Callable[..., uvicorn.Server] = plain, **
         try:
             async with Client(running, log, **transport(running)) as client:
                 yield client
+        except BaseException:
+            running.config.timeout_graceful_shutdown = 0  # nobody is there to hear what is under way
+            raise
         finally:
             running.should_exit = True
             await asyncio.to_thread(thread.join, PATIENCE)

@@ -1,4 +1,4 @@
-"""A table as tiles: its words say what the picture shows, and which tiles are dark."""
+"""A table as tiles: its words say what the picture shows, and which tiles are filled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_words_are_the_table_with_what_should_not_be_marked() -> None:
     ]
 
 
-def test_tiles_are_dark_where_something_should_not_be() -> None:
+def test_tiles_are_filled_where_something_should_not_be() -> None:
     tiles = grid(ROWS, "Asked for", bad={403}).axes[0].patches
     assert [tile.get_alpha() is None and tile.get_facecolor()[3] == 1 for tile in tiles] == [False, True, False]
 

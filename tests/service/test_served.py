@@ -75,6 +75,23 @@ async def test_a_server_that_was_told_to_stop_takes_no_more(app: FastAPI) -> Non
                 await client.get("/thread")
 
 
+async def test_a_block_that_fails_waits_for_no_request() -> None:
+    app, begun = FastAPI(), threading.Event()
+
+    @app.get("/")
+    async def never() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with pytest.raises(ZeroDivisionError):
+        async with served(app) as client:
+            asking = asyncio.create_task(client.get("/"))
+            await asyncio.to_thread(begun.wait, 60)
+            raise ZeroDivisionError
+    with pytest.raises(httpx2.HTTPError):
+        await asking
+
+
 async def test_an_app_that_does_not_start_says_why() -> None:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
