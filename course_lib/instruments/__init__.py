@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from course_lib.instruments.charts import bars as bars
     from course_lib.instruments.charts import page_walk as page_walk
     from course_lib.instruments.charts import spans as spans
+    from course_lib.instruments.grid_chart import grid as grid
     from course_lib.instruments.interval_chart import intervals as intervals
     from course_lib.instruments.line_chart import curves as curves
     from course_lib.instruments.measurement import Measured as Measured
@@ -59,6 +60,7 @@ _HOMES = {
     "distance_lanes": "vectors.distances",
     "draw_schema": "schema",
     "explain": "plan",
+    "grid": "grid_chart",
     "hnsw_graph": "vectors.hnsw.graph",
     "intervals": "interval_chart",
     "measured": "measurement",

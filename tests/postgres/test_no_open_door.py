@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import URL, create_engine, text
 
 from course_lib.data.fresh import FreshDatabase, fresh_database
@@ -29,6 +30,7 @@ from course_lib.instruments.network.proxy import Proxy
 from course_lib.instruments.network.route import through_proxy, upstream_of
 from course_lib.judging.attempt import Attempt
 from course_lib.postgres.pgbouncer import pgbouncer, pgbouncer_is_installed
+from course_lib.service.served import served
 from course_lib.settings import get_settings
 from tests.postgres.places import start_python, wait_until
 
@@ -63,6 +65,7 @@ EVERYTHING: dict[str, Callable[[FreshDatabase], AbstractAsyncContextManager[Any]
     "network_delay of a synchronous engine": synchronous,
     "a check": judging,
     "the wire": wired,
+    "an app of lesson 08": lambda database: served(FastAPI()),
     "PgBouncer": lambda database: pgbouncer(database.server, database.name),
 }
 """Everything that listens for a lesson or a check. What comes later is one line more."""
