@@ -42,7 +42,7 @@ class TurnPages(Exercise):
         "of a page says where the next one begins, also when that row is gone?",
         "`tuple_(Document.created_at, Document.id) < (moment, id)` begins behind a place, in one comparison. To see "
         "whether there is more, ask for one row more than you show.",
-        "`hmac.digest(secret, user_id.bytes + place, \"sha256\")` in front of the place, the two in base64. To open a "
+        '`hmac.digest(secret, user_id.bytes + place, "sha256")` in front of the place, the two in hex. To open a '
         "cursor, sign its place anew for who asks now, and compare with `hmac.compare_digest`, before anything of it "
         "is read. A microsecond that the cursor loses is a row that a page loses.",
     )
@@ -90,7 +90,8 @@ class TurnPages(Exercise):
         def make_app() -> FastAPI:
             app = FastAPI()
             for place, key in ((HERE, secret), (THERE, secret), (ELSEWHERE, token_bytes(32))):
-                app.mount(place, including(attempt.answer(sessions_of(attempt), caller, key)))
+                router = attempt.answer(sessions_of(attempt), caller, key)
+                app.mount(place, including(attempt, router))
             return app
 
         async def scene(served: Serving) -> None:

@@ -18,6 +18,7 @@ from tests.exercises.written import Answers
 ANSWERS = Answers("8.4")
 Limit = Annotated[int, Query(ge=1, le=100)]
 PLACE = tuple_(Document.created_at, Document.id)
+NEWEST = Document.created_at.desc(), Document.id.desc()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -78,14 +79,14 @@ class Cursors:
         return datetime.fromisoformat(moment), UUID(id)
 
 
-def routes(sessions, caller, cursors, *, order=(Document.created_at.desc(), Document.id.desc()), limits=Limit):
+def routes(sessions, caller, cursors, *, order=NEWEST, limits=Limit):
     router = APIRouter()
 
     @router.get("/documents")
     async def page(user_id: Annotated[UUID, Depends(caller)], limit: limits = 20, cursor: str | None = None):
         mine = select(Document).where(Document.user_id == user_id)
         if cursor is not None:
-            mine = mine.where(PLACE < cursors.open(user_id, cursor))
+            mine = mine.where(cursors.open(user_id, cursor) > PLACE)
         async with sessions() as session:
             found = list(await session.scalars(mine.order_by(*order).limit(limit + 1)))
         further = cursors.seal(user_id, found[limit - 1]) if len(found) > limit else None
@@ -125,7 +126,7 @@ def more_where_the_page_is_full(sessions, caller, secret):
     async def page(user_id: Annotated[UUID, Depends(caller)], limit: Limit = 20, cursor: str | None = None):
         mine = select(Document).where(Document.user_id == user_id)
         if cursor is not None:
-            mine = mine.where(PLACE < cursors.open(user_id, cursor))
+            mine = mine.where(cursors.open(user_id, cursor) > PLACE)
         async with sessions() as session:
             newest = mine.order_by(Document.created_at.desc(), Document.id.desc())
             found = list(await session.scalars(newest.limit(limit)))

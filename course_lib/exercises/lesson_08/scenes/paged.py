@@ -120,9 +120,11 @@ class Shelf:
 
     async def _add(self, *rows: Row) -> None:
         self._rows += rows
+        kept = {"user_id": self._user, "status": "ready", "meta": {}}
         columns = [
-            {"id": row.id, "user_id": self._user, "source": f"{row.id}.md", "title": row.title}
-            | {"status": "ready", "meta": {}, "created_at": row.moment.isoformat(), "updated_at": row.moment.isoformat()}
+            {"id": row.id, "source": f"{row.id}.md", "title": row.title}
+            | dict.fromkeys(("created_at", "updated_at"), row.moment.isoformat())
+            | kept
             for row in rows
         ]
         await add_rows(self._attempt, "documents", columns)
