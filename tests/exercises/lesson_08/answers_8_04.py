@@ -188,8 +188,8 @@ def looks_the_last_row_up(sessions, caller, secret):
     class Looking(Cursors):
         def open(self, user_id, cursor):
             _, id = super().open(user_id, cursor)
-            last = select(Document.created_at, Document.id).where(Document.id == id)
-            return last.scalar_subquery()
+            columns = Document.created_at, Document.id
+            return tuple_(*(select(column).where(Document.id == id).scalar_subquery() for column in columns))
 
     return routes(sessions, caller, Looking(secret))
 
