@@ -1,5 +1,6 @@
 """A FastAPI service: what happens between the request and the COMMIT, and what the client is told of it."""
 
+from course_lib.exercises.lesson_08.ask_within_quota import AskWithinQuota
 from course_lib.exercises.lesson_08.session_for_routes import SessionForRoutes
 from course_lib.exercises.lesson_08.turn_pages import TurnPages
 from course_lib.judging.exercise import Exercise
@@ -7,4 +8,5 @@ from course_lib.judging.exercise import Exercise
 EXERCISES: list[type[Exercise]] = [
     SessionForRoutes,
     TurnPages,
+    AskWithinQuota,
 ]
