@@ -48,8 +48,7 @@ def defined_by(source: str, exercise: Exercise, folder: Path) -> Any:
     file = folder / "cell.py"
     file.write_text(f"{cell(exercise, 'setup')}\n\n{source}\n", encoding="utf-8")
     namespace: dict[str, Any] = {"__name__": "cell"}
-    source = file.read_text(encoding="utf-8")
-    exec(compile(source, str(file), "exec", dont_inherit=True), namespace)  # annotations as in a notebook
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec", dont_inherit=True), namespace)
     return namespace[exercise.answer]
 
 

@@ -1,12 +1,14 @@
 """A FastAPI service: what happens between the request and the COMMIT, and what the client is told of it."""
 
 from course_lib.exercises.lesson_08.ask_within_quota import AskWithinQuota
+from course_lib.exercises.lesson_08.create import Create
 from course_lib.exercises.lesson_08.session_for_routes import SessionForRoutes
 from course_lib.exercises.lesson_08.turn_pages import TurnPages
 from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
     SessionForRoutes,
+    Create,
     TurnPages,
     AskWithinQuota,
 ]

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from course_lib.instruments.network.door import LOCAL, SocketFolder
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import NotAttempted, Wrong
+from course_lib.judging.quoting import article
 
 NUMBER = "x-request-number"  # a header by which an error is known to belong to a request
 GOODBYE = 1.0  # seconds for what an answer that failed already still does
@@ -33,6 +34,8 @@ class Reply:
     status: int
     headers: httpx2.Headers
     text: str
+    error: BaseException | None = None
+    """What came out of the app, in place of a response of its own."""
 
     @property
     def json(self) -> Any:
@@ -46,6 +49,11 @@ class Reply:
     def said(self) -> Any:
         """Its body as a message may show it."""
         return self.text if self.json is None else self.json
+
+    @property
+    def outcome(self) -> str:
+        """Its status, and the error that it is the end of."""
+        return f"{self.status}" if self.error is None else f"{self.status}, because of {article(self.error)}"
 
 
 class Serving:
@@ -128,6 +136,15 @@ class Serving:
         async with self.streaming(method, path, **options) as response:
             await response.aread()
         return Reply(response.status_code, response.headers, response.text)
+
+    async def ask_anyway(self, method: str, path: str, **options: Any) -> Reply:
+        """As ``ask``; an error that came out of the app is a 500, as it is for any client."""
+        try:
+            return await self.ask(method, path, **options)
+        except Wrong as wrong:
+            if wrong.mistake != "raised":
+                raise
+            return Reply(500, httpx2.Headers(), "", wrong.__cause__)
 
     @asynccontextmanager
     async def streaming(self, method: str, path: str, **options: Any) -> AsyncIterator[httpx2.Response]:
@@ -232,3 +249,8 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+def in_json(body: Any) -> dict[str, Any]:
+    """Options for a request with this body: in ASCII, so that it may hold half a surrogate pair."""
+    return {"content": json.dumps(body).encode(), "headers": {"Content-Type": "application/json"}}
