@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from secrets import token_bytes
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from fastapi import FastAPI
 
@@ -13,7 +13,7 @@ from course_lib.exercises.lesson_08.scenes.asking import caller, including
 from course_lib.exercises.lesson_08.scenes.paged import Item, Pages, Shelf
 from course_lib.exercises.lesson_08.scenes.serving import Serving, in_service
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import one_line
 from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_user
@@ -154,36 +154,27 @@ class TurnPages(Exercise):
     async def _elsewhere(self, attempt: Attempt, pages: Pages, cursor: str) -> None:
         """Other processes, with the same secret and with another; and another user."""
         here, there = [await pages.ask(place, limit=2, cursor=cursor) for place in (HERE, THERE)]
-        attempt.expect(there.status == here.status, "other process", status=there.status)
+        attempt.expect(there.status == here.status, "other process", status=there.outcome)
         attempt.expect(there.json["items"] == here.json["items"], "other process", status="another page")
         other = Pages(attempt, pages.served, HERE, await add_user(attempt))
         await Shelf.filled(attempt, other.user, 2)
-        status = await _status(other, cursor=cursor)
-        attempt.expect(status in REFUSED, "another's cursor", status=status)
-        status = await _status(pages, ELSEWHERE, cursor=cursor)
-        attempt.expect(status in REFUSED, "any secret", status=status)
+        reply = await other.ask(cursor=cursor)
+        attempt.expect(reply.status in REFUSED, "another's cursor", status=reply.outcome)
+        reply = await pages.ask(ELSEWHERE, cursor=cursor)
+        attempt.expect(reply.status in REFUSED, "any secret", status=reply.outcome)
 
     async def _tampered(self, attempt: Attempt, pages: Pages, cursor: str) -> None:
         for place, changed in _changed(cursor):
-            status = await _status(pages, cursor=changed)
-            attempt.expect(status in REFUSED, "changed cursor", place=place + 1, length=len(cursor), status=status)
+            reply = await pages.ask(cursor=changed)
+            told = {"place": place + 1, "length": len(cursor), "status": reply.outcome}
+            attempt.expect(reply.status in REFUSED, "changed cursor", **told)
 
     async def _rubbish(self, attempt: Attempt, pages: Pages) -> None:
         for name, wrongs, right in (("cursor", RUBBISH, REFUSED), ("limit", NO_LIMITS, (422,))):
             for wrong in wrongs:
-                status = await _status(pages, **{name: wrong})
+                reply = await pages.ask(**{name: wrong})
                 what = f"{name}={one_line(wrong, 20)}"
-                attempt.expect(status in right, "wrong status", what=what, status=status)
-
-
-async def _status(pages: Pages, place: str = "", **asked: Any) -> int | str:
-    """Of the response; an error that no handler made a response of is a 500, in words."""
-    try:
-        return (await pages.ask(place, **asked)).status
-    except Wrong as wrong:
-        if wrong.mistake != "raised":
-            raise
-        return f"500, {wrong.sentence.partition(' raised ')[2].rstrip('.')}"
+                attempt.expect(reply.status in right, "wrong status", what=what, status=reply.outcome)
 
 
 def _found(item: Item | None, shown: Sequence[Item], rows: Sequence[Item]) -> str:
