@@ -2,6 +2,7 @@
 
 from course_lib.exercises.lesson_08.ask_within_quota import AskWithinQuota
 from course_lib.exercises.lesson_08.create import Create
+from course_lib.exercises.lesson_08.nobody_elses import NobodyElses
 from course_lib.exercises.lesson_08.session_for_routes import SessionForRoutes
 from course_lib.exercises.lesson_08.turn_pages import TurnPages
 from course_lib.judging.exercise import Exercise
@@ -11,4 +12,5 @@ EXERCISES: list[type[Exercise]] = [
     Create,
     TurnPages,
     AskWithinQuota,
+    NobodyElses,
 ]
