@@ -2,9 +2,11 @@
 
 from course_lib.exercises.lesson_08.create import Create
 from course_lib.exercises.lesson_08.session_for_routes import SessionForRoutes
+from course_lib.exercises.lesson_08.who_asks import WhoAsks
 from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
     SessionForRoutes,
     Create,
+    WhoAsks,
 ]
