@@ -2,6 +2,7 @@
 
 from course_lib.exercises.lesson_08.create import Create
 from course_lib.exercises.lesson_08.session_for_routes import SessionForRoutes
+from course_lib.exercises.lesson_08.stream_and_keep import StreamAndKeep
 from course_lib.exercises.lesson_08.who_asks import WhoAsks
 from course_lib.judging.exercise import Exercise
 
@@ -9,4 +10,5 @@ EXERCISES: list[type[Exercise]] = [
     SessionForRoutes,
     Create,
     WhoAsks,
+    StreamAndKeep,
 ]
