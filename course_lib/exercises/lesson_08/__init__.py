@@ -1,6 +1,7 @@
 """A FastAPI service: what happens between the request and the COMMIT, and what the client is told of it."""
 
 from course_lib.exercises.lesson_08.create import Create
+from course_lib.exercises.lesson_08.post_twice import PostTwice
 from course_lib.exercises.lesson_08.session_for_routes import SessionForRoutes
 from course_lib.exercises.lesson_08.stream_and_keep import StreamAndKeep
 from course_lib.exercises.lesson_08.who_asks import WhoAsks
@@ -11,4 +12,5 @@ EXERCISES: list[type[Exercise]] = [
     Create,
     WhoAsks,
     StreamAndKeep,
+    PostTwice,
 ]
