@@ -15,12 +15,14 @@ from typing import Any, TypeVar
 
 import httpx2
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from course_lib.instruments.network.door import LOCAL, SocketFolder
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import NotAttempted, Wrong
 from course_lib.judging.quoting import article
+from course_lib.judging.steps import Stepped
 
 NUMBER = "x-request-number"  # a header by which an error is known to belong to a request
 GOODBYE = 1.0  # seconds for what an answer that failed already still does
@@ -61,12 +63,13 @@ class Serving:
 
     Attributes:
         client: for requests whose errors the judge looks at itself.
-        under_way: how many requests the app is at work on, those whose client has left too.
+        under_way: how many requests the app is at work on, those whose client has left too; the lifespan is one more.
+        sent_whole: how many responses it has handed over to the last byte.
     """
 
     def __init__(self, attempt: Attempt, app: ASGIApp, folder: SocketFolder | None) -> None:
         self.attempt = attempt
-        self.under_way = 0
+        self.under_way = self.sent_whole = 0
         self._app, self._folder = app, folder
         self._errors: dict[str, BaseException] = {}
         self._numbers = count(1)
@@ -102,15 +105,22 @@ class Serving:
         else:
             port = self.server.servers[0].sockets[0].getsockname()[1]
             address, transport = f"http://{LOCAL}:{port}", httpx2.AsyncHTTPTransport(verify=False)
+        self._known = asyncio.all_tasks()
         self.client = httpx2.AsyncClient(transport=transport, base_url=address, timeout=None, trust_env=False)
 
     async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The app; what comes out of it is remembered under the number of its request."""
+
+        async def sent(message: Message) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            self.sent_whole += last
+            await send(message)
+
         number = dict(scope.get("headers", ())).get(NUMBER.encode(), scope["type"].encode()).decode()
         self.under_way += 1
         self._idle.clear()
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, sent)
         except BaseException as error:
             self._errors.setdefault(number, error)
             raise
@@ -124,6 +134,11 @@ class Serving:
         while self.under_way > 1:
             self._idle.clear()
             await self._idle.wait()
+
+    def left_behind(self) -> list[asyncio.Task[Any]]:
+        """Tasks of the app that go on although it has nothing to do. To be asked right after ``idle``."""
+        new = asyncio.all_tasks() - self._known - {asyncio.current_task()}
+        return [task for task in new if isinstance(task.get_coro(), Stepped) and hasattr(task.get_coro(), "cr_code")]
 
     async def ask(self, method: str, path: str, **options: Any) -> Reply:
         """One request, its response whole. Takes the options of httpx2, such as ``json`` and ``headers``.
@@ -238,6 +253,20 @@ async def in_service(attempt: Attempt, make_app: Callable[[], ASGIApp], scene: C
     run.__name__ = attempt.exercise.answer  # the name that a message gives
     outcome: T = await attempt.call(function=run)
     return outcome
+
+
+def app_with(attempt: Attempt, router: Any) -> FastAPI:
+    """An app with the router that the answer returned, and nothing else.
+
+    Raises:
+        Wrong: it is none.
+    """
+    if not isinstance(router, APIRouter):
+        sentence = f"`{attempt.exercise.answer}` returned {article(router)}, and not an APIRouter."
+        raise Wrong("no router", sentence, "Did you forget `return router`?")
+    app = FastAPI()
+    app.include_router(router)
+    return app
 
 
 @contextmanager
