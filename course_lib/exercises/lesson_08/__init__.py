@@ -2,6 +2,7 @@
 
 from course_lib.exercises.lesson_08.ask_within_quota import AskWithinQuota
 from course_lib.exercises.lesson_08.create import Create
+from course_lib.exercises.lesson_08.enqueue_once import EnqueueOnce
 from course_lib.exercises.lesson_08.nobody_elses import NobodyElses
 from course_lib.exercises.lesson_08.post_twice import PostTwice
 from course_lib.exercises.lesson_08.session_for_routes import SessionForRoutes
@@ -18,5 +19,6 @@ EXERCISES: list[type[Exercise]] = [
     StreamAndKeep,
     PostTwice,
     AskWithinQuota,
+    EnqueueOnce,
     NobodyElses,
 ]

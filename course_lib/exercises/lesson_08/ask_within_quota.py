@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller, including
+from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller
 from course_lib.exercises.lesson_08.scenes.quotas import QUOTAS, TABLE, Account
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, in_service
+from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, app_with, in_service
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -41,7 +41,7 @@ class AskWithinQuota(Exercise):
     minutes = 20
     points = 3
     level = "senior"
-    seconds = 20.0
+    seconds = 30.0
     hints: ClassVar = (
         "Before the model has answered, only `most` is known. What is added and committed before it is asked keeps "
         "everybody who asks at the same moment below the limit.",
@@ -237,7 +237,7 @@ class _Stage:
         app, attempt = FastAPI(), self.attempt
         for place in PROCESSES:
             named = (sessions_of(attempt), caller, QUOTAS, self._ask_model, self.most, self.window)
-            app.mount(place, including(attempt, attempt.answer(*named)))
+            app.mount(place, app_with(attempt, attempt.answer(*named)))
         return app
 
     async def _ask_model(self, question: Any) -> tuple[str, int]:

@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 
 from fastapi import FastAPI
 
-from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller, including
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, in_service
+from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller
+from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, app_with, in_service
 from course_lib.instruments.network import WireLog
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -61,7 +61,7 @@ class NobodyElses(Exercise):
     minutes = 20
     points = 2
     level = "mid"
-    seconds = 20.0
+    seconds = 30.0
     hints: ClassVar = (
         "What would a statement look like for which another user's document is the same as none at all? Then there "
         "is nothing to compare afterwards, and nothing to forget.",
@@ -102,7 +102,7 @@ class NobodyElses(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         def make_app() -> FastAPI:
-            return including(attempt, attempt.answer(sessions_of(attempt), caller))
+            return app_with(attempt, attempt.answer(sessions_of(attempt), caller))
 
         async def scene(served: Serving) -> None:
             user, other = await add_user(attempt), await add_user(attempt)

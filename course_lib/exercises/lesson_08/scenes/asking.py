@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, FastAPI, Header
-
-from course_lib.judging.attempt import Attempt
-from course_lib.judging.exercise import Wrong
-from course_lib.judging.quoting import article
+from fastapi import Header
 
 
 async def caller(x_user: Annotated[UUID, Header()]) -> UUID:
@@ -20,17 +16,3 @@ async def caller(x_user: Annotated[UUID, Header()]) -> UUID:
 def asked_by(user: UUID) -> dict[str, str]:
     """Headers of a request that ``caller`` knows."""
     return {"X-User": str(user)}
-
-
-def including(attempt: Attempt, router: Any) -> FastAPI:
-    """An app with the router that an answer returned, and nothing else.
-
-    Raises:
-        Wrong: "no router", it returned something else.
-    """
-    if not isinstance(router, APIRouter):
-        sentence = f"`{attempt.exercise.answer}` returned {article(router)}, and not an APIRouter."
-        raise Wrong("no router", sentence, "Make `router = APIRouter()`, put the routes on it, and return it.")
-    app = FastAPI()
-    app.include_router(router)
-    return app
