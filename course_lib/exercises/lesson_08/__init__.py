@@ -6,6 +6,7 @@ from course_lib.exercises.lesson_08.enqueue_once import EnqueueOnce
 from course_lib.exercises.lesson_08.nobody_elses import NobodyElses
 from course_lib.exercises.lesson_08.post_twice import PostTwice
 from course_lib.exercises.lesson_08.session_for_routes import SessionForRoutes
+from course_lib.exercises.lesson_08.start_and_drain import StartAndDrain
 from course_lib.exercises.lesson_08.stream_and_keep import StreamAndKeep
 from course_lib.exercises.lesson_08.turn_pages import TurnPages
 from course_lib.exercises.lesson_08.who_asks import WhoAsks
@@ -19,6 +20,7 @@ EXERCISES: list[type[Exercise]] = [
     StreamAndKeep,
     PostTwice,
     AskWithinQuota,
+    StartAndDrain,
     EnqueueOnce,
     NobodyElses,
 ]

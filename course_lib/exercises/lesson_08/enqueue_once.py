@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by
+from course_lib.exercises.lesson_08.scenes.moments import first_of
 from course_lib.exercises.lesson_08.scenes.queued import Indexing, Queued, Stage, WorkFailed
 from course_lib.exercises.lesson_08.scenes.serving import Serving, in_service
 from course_lib.judging.asking import until_blocked
@@ -258,7 +259,7 @@ class EnqueueOnce(Exercise):
     async def _at_work(self, attempt: Attempt, stage: Stage, job: Queued, index: Indexing) -> asyncio.Future[Any]:
         """A worker whose ``index`` hangs."""
         running = asyncio.ensure_future(stage.work(index))
-        await _first_of(running, index.begun)
+        await first_of(running, index.begun)
         if running.done():
             self._expect_given(attempt, index, job, running.result(), "not taken")
         return running
@@ -277,7 +278,7 @@ class EnqueueOnce(Exercise):
         slow = await self._at_work(attempt, stage, job, late)
         await stage.queue.end_lease(job)
         running = asyncio.ensure_future(stage.work(other, 1))
-        await _first_of(running, other.begun)
+        await first_of(running, other.begun)
         if running.done():
             ended = "was slow at its work"
             self._expect_given(attempt, other, job, running.result(), "given up", ended=ended)
@@ -289,10 +290,3 @@ class EnqueueOnce(Exercise):
         once = paid in (late.cost, other.cost)
         attempt.expect(once, "done twice", first=late.cost, second=other.cost, paid=paid)
         await self._expect_done(attempt, stage, job, True, before.paid, paid)
-
-
-async def _first_of(running: asyncio.Future[Any], begun: asyncio.Event) -> None:
-    """Wait until it is at work, or over."""
-    waiting = asyncio.ensure_future(begun.wait())
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()

@@ -82,14 +82,16 @@ class SessionForRoutes(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         await attempt.sql(TABLE)
         given: list[AsyncSession] = []
+        scopes: list[str | None] = []
 
         def make_app() -> FastAPI:
             dependency = attempt.answer(sessions_of(attempt))
             attempt.expect(isinstance(dependency, Dependency), "no dependency", kind=article(dependency))
+            scopes.append(dependency.scope)
             return _app(dependency, given)
 
         async def scene(served: Serving) -> None:
-            await self._refused_at_commit(attempt, served, given)
+            await self._refused_at_commit(attempt, served, given, at_the_end=scopes != ["function"])
             await self._stored(attempt, served)
             missing = JSONResponse({"detail": "no such note"})
             await self._fails(attempt, served, "missing", "an HTTPException", 404, missing)
@@ -99,16 +101,19 @@ class SessionForRoutes(Exercise):
 
         await in_service(attempt, make_app, scene)
 
-    async def _refused_at_commit(self, attempt: Attempt, served: Serving, given: list[AsyncSession]) -> None:
-        """Somebody has the word already, which is looked at by the COMMIT."""
+    async def _refused_at_commit(
+        self, attempt: Attempt, served: Serving, given: list[AsyncSession], at_the_end: bool
+    ) -> None:
+        """Somebody has the word already, which is looked at by the COMMIT; ``at_the_end`` of the request, or before."""
         word = token_hex(4)
         await attempt.sql("INSERT INTO notes VALUES (:word)", word=word)
         reply = await _post(served, word)
         attempt.expect(isinstance(given[0], AsyncSession), "no session", kind=article(given[0]))
         if reply.status < 400:
             await served.idle()
-            tried = any(entry.sql.upper().startswith("COMMIT") for entry in attempt.log.entries)
-            raise attempt.wrong("told too early" if tried else "not committed", status=reply.status)
+            if not any(entry.sql.upper().startswith("COMMIT") for entry in attempt.log.entries):
+                raise attempt.wrong("not committed", status=reply.status)
+            attempt.expect(not at_the_end, "told too early", status=reply.status)
         right = (reply.status, reply.json) == (409, {"refused by": "uq_notes_word"})
         attempt.expect(right, "error lost", what="refusal of the COMMIT", status=reply.status, said=reply.said)
         await self._look_at_connections(attempt, reply)
