@@ -44,9 +44,9 @@ class EnqueueOnce(Exercise):
         "of it. Nothing else may stand between a BEGIN and its COMMIT, least of all the work.",
         "A queue is `SELECT … FOR UPDATE SKIP LOCKED` inside the UPDATE that takes the job. What is `running` with a "
         "lease that is over is as free as what is queued: its worker is dead, or is thought to be.",
-        "Who was thought to be dead may come back. Put a name into `worker` that is new for every try, and let the "
-        "UPDATE that makes the job `done` ask whether it still stands there; only where that finds a row is the "
-        "document made ready and the owner charged, in the same transaction.",
+        "Who was thought to be dead may come back. Let the UPDATE that makes the job `done` ask whether it is still "
+        "this worker's, by a name in `worker` that is new for every try, or by the end of its lease; only where that "
+        "finds a row is the document made ready and the owner charged, in the same transaction.",
     )
     why = (
         "A message to a queue that is sent beside a transaction is sent for rows that never came, or is not sent for "
@@ -110,13 +110,13 @@ class EnqueueOnce(Exercise):
         await in_service(attempt, stage.app, scene)
 
     async def _accepted(self, attempt: Attempt, stage: Stage, served: Serving) -> Queued:
-        new = {name: awkward_text() for name in ("title", "source", "text")}
+        new = {name: awkward_text() for name in ("title", "source", "body")}
         reply = await served.ask("POST", "/documents", json=new, headers=asked_by(stage.queue.user))
         rows = await attempt.sql(STORED, user=stage.queue.user)
         ids = reply.json if isinstance(reply.json, dict) else {}
         wanted = {
             "document": ids.get("document"), "title": new["title"], "source": new["source"], "status": "uploaded",
-            "job": ids.get("job"), "kind": "ingest", "status of the job": "queued", "payload": {"text": new["text"]},
+            "job": ids.get("job"), "kind": "ingest", "status of the job": "queued", "payload": {"body": new["body"]},
         }  # fmt: skip
         seen = "no document" if not rows else f"{len(rows)} jobs or documents" if len(rows) > 1 else ""
         if not seen:
@@ -125,11 +125,11 @@ class EnqueueOnce(Exercise):
             seen = f"another `{'`, `'.join(other)}`" if other else ""
         right = reply.status == 202 and not seen
         attempt.expect(right, "not accepted", status=reply.status, seen=seen or "both rows")
-        return Queued(UUID(ids["job"]), UUID(ids["document"]), new["text"])
+        return Queued(UUID(ids["job"]), UUID(ids["document"]), new["body"])
 
     async def _refused(self, attempt: Attempt, stage: Stage, served: Serving) -> None:
         """The job, when its transaction is to be committed."""
-        new = {name: awkward_text() for name in ("title", "source", "text")}
+        new = {name: awkward_text() for name in ("title", "source", "body")}
         async with stage.queue.refusing("INSERT", "jobs", "true"):
             reply = await served.ask_anyway("POST", "/documents", json=new, headers=asked_by(stage.queue.user))
         left = await attempt.value("SELECT count(*) FROM documents WHERE user_id = :user", user=stage.queue.user)
@@ -156,7 +156,7 @@ class EnqueueOnce(Exercise):
         self, attempt: Attempt, index: Indexing, job: Queued, said: Any, mistake: str, **told: str
     ) -> None:
         did = "" if index.given else f"returned {quoted(said)}, without a call of `index`"
-        if index.given and index.given != [(job.document, job.text)]:
+        if index.given and index.given != [(job.document, job.body)]:
             did = "called `index` more than once" if len(index.given) > 1 else "called it with something else"
         attempt.expect(not did, mistake, did=did, **told)
 

@@ -18,7 +18,7 @@ ANSWERS = Answers("8.9")
 class Upload(BaseModel):
     title: str
     source: str
-    text: str
+    body: str
 
 
 def accepting(sessions, caller, *, two_transactions=False, keep=lambda job: job):
@@ -30,7 +30,7 @@ def accepting(sessions, caller, *, two_transactions=False, keep=lambda job: job)
             document = Document(user_id=user_id, title=new.title, source=new.source)
             session.add(document)
             await (session.commit() if two_transactions else session.flush())
-            job = keep(Job(kind="ingest", document_id=document.id, payload={"text": new.text}))
+            job = keep(Job(kind="ingest", document_id=document.id, payload={"body": new.body}))
             session.add(job)
             await session.commit()
         return {"document": str(document.id), "job": str(job.id)}
@@ -86,7 +86,7 @@ class Worker:
         job = await self.take()
         if job is None:
             return False
-        await self.finish(job, await index(job.document_id, job.payload["text"]))
+        await self.finish(job, await index(job.document_id, job.payload["body"]))
         return True
 
 
@@ -109,7 +109,7 @@ def gives_back_at_once(sessions, caller):
             return False
         mine = {"id": job.id, "until": job.leased_until}
         try:
-            cost = await index(job.document_id, job.payload["text"])
+            cost = await index(job.document_id, job.payload["body"])
         except BaseException:
             async with sessions.begin() as session:
                 await session.execute(text(GIVE_BACK), mine)
@@ -187,7 +187,7 @@ class InOneTransaction(Worker):
             job = await session.scalar(self.first())
             if job is None:
                 return False
-            await self.book(session, job, await index(job.document_id, job.payload["text"]))
+            await self.book(session, job, await index(job.document_id, job.payload["body"]))
             job.status = "done"
         return True
 

@@ -69,10 +69,6 @@ class Routes:
         Who = Annotated[Asked, Depends(asked)]  # noqa: N806
         router = APIRouter(prefix="/documents")
 
-        @router.get("/{document_id}", response_model=DocumentOut)
-        async def show(document_id: UUID, asked: Who):
-            return DocumentOut.model_validate(await self.load(asked, document_id), from_attributes=True)
-
         @router.patch("/{document_id}", response_model=DocumentOut)
         async def rename(document_id: UUID, asked: Who, title: Annotated[str, Body(embed=True)]):
             document = await self.load(asked, document_id)

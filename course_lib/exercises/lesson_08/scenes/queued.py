@@ -36,7 +36,7 @@ ADD = """
         INSERT INTO documents (user_id, source, title) VALUES (:user, :source, 'Queued') RETURNING id
     )
     INSERT INTO jobs (kind, document_id, payload, status, worker, leased_until)
-    SELECT :kind, id, jsonb_build_object('text', CAST(:text AS text)), :status, 'another',
+    SELECT :kind, id, jsonb_build_object('body', CAST(:body AS text)), :status, 'another',
         now() + CAST(CAST(:lease AS text) AS interval)
     FROM document RETURNING id, document_id
 """
@@ -51,7 +51,7 @@ class Queued(NamedTuple):
 
     id: UUID
     document: UUID
-    text: str
+    body: str
 
 
 class State(NamedTuple):
@@ -70,10 +70,10 @@ class Queue:
         self._attempt, self.user = attempt, user
 
     async def add(self, kind: str = "ingest", status: str = "queued", lease: str | None = None) -> Queued:
-        text = awkward_text()
+        body = awkward_text()
         values = {"user": self.user, "source": f"{token_hex(4)}.md", "kind": kind, "status": status, "lease": lease}
-        id, document = (await self._attempt.sql(ADD, text=text, **values))[0]
-        return Queued(id, document, text)
+        id, document = (await self._attempt.sql(ADD, body=body, **values))[0]
+        return Queued(id, document, body)
 
     async def state(self, job: Queued) -> State:
         return State(*(await self._attempt.sql(STATE, id=job.id))[0])
