@@ -8,6 +8,7 @@ from typing import Any
 
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.held import held_now
+from course_lib.judging.moments import first_of
 
 PATIENCE = 3.0  # seconds for all requests to come to the model; only a wrong answer makes us wait for so long
 
@@ -98,6 +99,4 @@ class Once:
 
     async def done_or(self, running: asyncio.Future[Any]) -> None:
         """Wait until it has happened, or ``running`` is over."""
-        done = asyncio.ensure_future(self._done.wait())
-        await asyncio.wait({running, done}, return_when=asyncio.FIRST_COMPLETED)
-        done.cancel()
+        await first_of(running, self._done)

@@ -17,6 +17,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.metered import MeteredModel, ModelDown, Once
+from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import article, kind_of, quoted
 from course_lib.judging.races import sessions_of
 from course_lib.judging.rising import expect_errors_to_rise
@@ -194,9 +195,7 @@ class WithinLimit(Exercise):
         async def scene() -> None:
             nonlocal said
             running = asyncio.ensure_future(_called(attempt, model, user_id, most))
-            silent = asyncio.ensure_future(model.silent.wait())
-            await asyncio.wait({running, silent}, return_when=asyncio.FIRST_COMPLETED)
-            silent.cancel()
+            await first_of(running, model.silent)
             running.cancel()
             await asyncio.wait({running})
             if not running.cancelled():

@@ -11,13 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by
-from course_lib.exercises.lesson_08.scenes.moments import first_of
 from course_lib.exercises.lesson_08.scenes.queued import Indexing, Queued, Stage, WorkFailed
 from course_lib.exercises.lesson_08.scenes.serving import Serving, in_service
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import quoted
 from course_lib.judging.staging import add_user, other_rows
 

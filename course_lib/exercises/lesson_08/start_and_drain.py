@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 from fastapi import FastAPI
 from sqlalchemy import URL
 
-from course_lib.exercises.lesson_08.scenes.moments import first_of
 from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, in_service
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.held import held_now
+from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import article
 
 TABLE = "CREATE TABLE answers (question text, reply text)"
@@ -164,7 +164,7 @@ class _Model:
         self.begun, self.goes_on = asyncio.Event(), asyncio.Event()
         self.goes_on.set()
 
-    async def __call__(self, _: Any) -> str:
+    async def __call__(self, question: Any) -> str:
         self.begun.set()
         await self.goes_on.wait()
         return self.reply

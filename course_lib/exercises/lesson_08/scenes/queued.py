@@ -113,7 +113,7 @@ class Indexing:
 
     def __init__(self, attempt: Attempt, cost: int, *, hangs: bool = False) -> None:
         self._attempt, self.cost = attempt, cost
-        self.given: list[tuple[Any, ...]] = []
+        self.given: list[tuple[Any, Any]] = []
         self.held = 0
         self.begun, self.goes_on = asyncio.Event(), asyncio.Event()
         self.fails: Exception | None = None
@@ -121,8 +121,8 @@ class Indexing:
         if not hangs:
             self.goes_on.set()
 
-    async def __call__(self, *given: Any) -> int:
-        self.given.append(given)
+    async def __call__(self, document_id: Any, body: Any) -> int:
+        self.given.append((document_id, body))
         self.held = await held_now(self._attempt)
         if self.look:
             await self.look()

@@ -7,7 +7,7 @@ from typing import Any
 
 
 async def first_of(running: asyncio.Future[Any], begun: asyncio.Event) -> None:
-    """Wait until it is at work, or over."""
+    """Wait until ``begun`` is set, or ``running`` is over."""
     waiting = asyncio.ensure_future(begun.wait())
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
