@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from difflib import unified_diff
 
@@ -33,6 +34,14 @@ if "TESTS_SHARED" not in os.environ:  # workers inherit its name
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reverse-notebooks", action="store_true", help="Run the notebooks last to first.")
+    parser.addoption("--soak", action="store_true", help="Also the cases that take long and prove little more.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "soak(after=0): the cases of a test after so many are left out, but with --soak or named on their own",
+    )
 
 
 class ByFile(LoadScopeScheduling):
@@ -60,12 +69,30 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Lessons depend on nothing but themselves: any order must do."""
+    if not config.getoption("--soak") and not any("::" in argument for argument in config.args):
+        left_out = _for_soak(items)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
     if not config.getoption("--reverse-notebooks"):
         return
     cells = [item for item in items if item.path.suffix == ".ipynb"]
     names = sorted({item.path for item in cells}, reverse=True)
     cells.sort(key=lambda item: names.index(item.path))  # stable: the cells of one notebook keep their order
     items[:] = cells + [item for item in items if item.path.suffix != ".ipynb"]
+
+
+def _for_soak(items: list[pytest.Item]) -> set[pytest.Item]:
+    """The cases after those that each mark lets run. A mark of a case alone counts for itself."""
+    cases, left_out = Counter[str](), set[pytest.Item]()
+    for item in items:
+        mark = item.get_closest_marker("soak")
+        if mark is None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        cases[test] += 1
+        if cases[test] > mark.kwargs.get("after", 0):
+            left_out.add(item)
+    return left_out
 
 
 @pytest.hookimpl(wrapper=True)

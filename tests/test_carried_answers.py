@@ -205,6 +205,7 @@ Workspace(Path(sys.argv[2]) / "work", Path(sys.argv[2])).prepare()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("steps", range(7))
+@pytest.mark.soak(after=2)
 def test_who_is_killed_on_the_way_loses_nothing_and_the_next_time_does_the_rest(
     workspace: Workspace, steps: int
 ) -> None:

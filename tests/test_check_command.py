@@ -127,6 +127,7 @@ def test_a_notebook_as_it_was_given_may_not_have_been_saved(work: Path) -> None:
 @pytest.mark.usefixtures("used_home")
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+@pytest.mark.soak(after=1)
 def test_who_ends_the_command_ends_its_process(work: Path, number: signal.Signals, code: int) -> None:
     told = work / "pid"
     write(work, first=f"import os\nopen({str(told)!r}, 'w').write(f'{{os.getpid()}}.')\nwhile True: pass")

@@ -94,12 +94,14 @@ def test_psql_on_your_server_has_the_password_in_no_command_line(
 
 
 @pytest.mark.parametrize("command", ["url", "psql"])
+@pytest.mark.soak(after=1)
 def test_a_lesson_that_is_not_open_is_a_sentence(shared_home: Path, command: str) -> None:
     done = run_course(shared_home, "db", command, "7")
     assert said(done, 1) == "No notebook has lesson 7 open.\n  → Run its first cell, then try again.\n"
 
 
 @pytest.mark.parametrize("arguments", [("db", "up"), ("db", "list"), ("db", "url"), ("db", "psql")], ids=" ".join)
+@pytest.mark.soak(after=1)
 def test_a_server_that_cannot_be_reached_is_two_lines(folder: Path, arguments: tuple[str, ...]) -> None:
     done = run_course(folder, *arguments, DATABASE_URL="postgresql://u:p4ssw0rd@127.0.0.1:1/x")
     assert said(done, 1) == (
@@ -138,6 +140,7 @@ def test_doctor_leaves_a_server_running_that_somebody_found_meanwhile(folder: Pa
 
 
 @pytest.mark.parametrize("work", ["read-only", "a file"])
+@pytest.mark.soak(after=1)
 def test_doctor_says_that_copies_cannot_be_made(folder: Path, work: str, ordinary_user: list[str]) -> None:
     place = folder / "place"
     place.mkdir() if work == "read-only" else place.touch()

@@ -36,6 +36,7 @@ def shell(folder: Path, line: str, **more: str) -> subprocess.CompletedProcess[b
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp437", "cp1252"])
+@pytest.mark.soak(after=1)
 def test_every_sign_has_a_look_alike_where_it_is_missing(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "progress.json").write_text('{"passed": ["0.1"]}')

@@ -63,6 +63,7 @@ async def test_every_address_of_a_lesson_leads_to_its_database(shared_home: Path
 
 @pytest.mark.filterwarnings("ignore:.*non-checked-in connection.*")
 @pytest.mark.parametrize("left", ["nothing", "a session", "a transaction", "a lock", "a driver's connection"])
+@pytest.mark.soak(after=2)
 async def test_running_it_again_gives_the_same_fresh_state(shared_home: Path, left: str) -> None:
     first = await open_lesson("02", "migrated")
     async with first.engine.begin() as connection:
@@ -179,6 +180,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("home_is_set", [True, False])
+@pytest.mark.soak(after=1)
 def test_nothing_is_written_outside_the_courses_folder(folder: Path, home_is_set: bool) -> None:
     """A whole lesson with an empty home folder and an empty temp folder: neither keeps anything but the course's."""
     user, temporary, course = folder / "user", folder / "tmp", folder / "course"

@@ -108,7 +108,16 @@ def test_help_is_in_groups_and_nothing_in_it_is_cut_off(tmp_path: Path) -> None:
     titles = re.findall(r"╭─ (.+?) ─", text)
     assert titles == ["Options", "Learning", "When something does not work", "For authors"]
     learning = text.partition("Learning")[2].partition("╰")[0]
-    assert re.findall(r"│ (\w+) ", learning) == ["lab", "check", "hint", "solution", "progress", "reset"]
+    assert re.findall(r"│ (\w+) ", learning) == [
+        "lab",
+        "serve",
+        "worker",
+        "check",
+        "hint",
+        "solution",
+        "progress",
+        "reset",
+    ]
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:

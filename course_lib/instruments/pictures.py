@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from base64 import b64encode
+from functools import lru_cache
 from html import escape
 from typing import Any, Self
 
@@ -105,12 +106,13 @@ def card(width: float, height: float, description: str) -> tuple[Picture, Axes]:
     return picture, axes
 
 
+@lru_cache(4096)
 def written(text: str, size: float, weight: str = "normal") -> float:
     """Inches of a text in the sans-serif letters, ``size`` in points."""
     if not text.strip():
         return 0.0
     shape = TextPath((0, 0), text.replace("$", r"\$"), size=size, prop=FontProperties(family=SANS, weight=weight))
-    return float(shape.get_extents().x1) / 72
+    return float(shape.vertices[:, 0].max()) / 72  # the curves of letters reach no further than what bends them
 
 
 def fitted(text: str, size: float, inches: float, weight: str = "normal") -> str:

@@ -15,11 +15,9 @@ from course_lib.settings import Settings, get_settings
 
 from .behaving import BehavingTransport, BehavingTransportSync
 from .behaviour import Behaviour, BehaviourOptions
-from .names import OPENAI_URL
+from .names import OFFLINE_URL, OPENAI_URL, PLACEHOLDER_KEY
 from .offline.transport import OfflineTransport
 
-OFFLINE_URL = "http://offline.invalid/v1"  # RFC 2606: a name under .invalid never resolves
-PLACEHOLDER_KEY = "no-key-needed"  # the SDK refuses to be built without one
 LIMITS = openai.DEFAULT_CONNECTION_LIMITS  # httpx's own allow 100 connections, the SDK's 1000
 
 Kept = tuple[Settings, openai.AsyncOpenAI]

@@ -10,6 +10,8 @@ from course_lib.settings import get_settings
 OFFLINE_EMBEDDING_MODEL = "wordllama-l2-256"
 OFFLINE_CHAT_MODEL = "offline-extractive"
 OPENAI_URL = "https://api.openai.com/v1"
+OFFLINE_URL = "http://offline.invalid/v1"  # RFC 2606: a name under .invalid never resolves
+PLACEHOLDER_KEY = "no-key-needed"  # the SDK refuses to be built without one
 
 
 def embedding_model() -> str:

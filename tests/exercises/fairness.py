@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
 import nbformat
 import pytest
+from _pytest.mark import ParameterSet
 
 from course_lib.exercises import Exercise, judge_answer
 from course_lib.exercises.book import SOLUTIONS, exercise_notebook, solution_source
@@ -16,6 +18,7 @@ from course_lib.exercises.manifest import lesson_exercises
 from course_lib.judging.verdict import Verdict
 from tests.exercises.written import Answers
 
+RIGHT_ONES = 2  # of each exercise, in every run
 # not of one exercise; the second line is of tests that a learner writes
 FROM_ANYWHERE = {
     "raised", "forgotten await", "not async", "unreadable", "remembered", "still at work", "swallowed",
@@ -52,6 +55,28 @@ def defined_by(source: str, exercise: Exercise, folder: Path) -> Any:
     return namespace[exercise.answer]
 
 
+def wrong_cases(exercises: list[Exercise]) -> Iterator[ParameterSet]:
+    """Each mistake of an exercise is told once in every run; other ways to make it are for ``--soak``.
+
+    So are mistakes from anywhere, of which ``test_framework`` and ``test_tests_of_learners`` tell.
+    """
+    for exercise in exercises:
+        told = set[str]()
+        for mistake, answer in written(exercise).wrong_ones:
+            once = mistake not in told and mistake in exercise.mistakes
+            marks = [] if once else [pytest.mark.soak]
+            told.add(mistake)
+            yield pytest.param(exercise, mistake, answer, id=f"{exercise.id}-{name_of(answer)}", marks=marks)
+
+
+def right_cases(exercises: list[Exercise]) -> Iterator[ParameterSet]:
+    """A right answer goes through all that a judge tries; the solution does so in its notebook, too."""
+    for exercise in exercises:
+        for number, answer in enumerate(written(exercise).right_ones):
+            marks = [] if number < RIGHT_ONES else [pytest.mark.soak]
+            yield pytest.param(exercise, answer, id=f"{exercise.id}-{name_of(answer)}", marks=marks)
+
+
 class FairJudging:
     """What is asked of every lesson's exercises. A subclass names the lesson."""
 
@@ -61,17 +86,13 @@ class FairJudging:
         exercises = lesson_exercises(self.lesson)
         assert exercises, f"lesson {self.lesson} has no exercises"
         if "mistake" in metafunc.fixturenames:
-            wrong = [(e, mistake, answer) for e in exercises for mistake, answer in written(e).wrong_ones]
-            names = [f"{e.id}-{name_of(answer)}" for e, _, answer in wrong]
-            metafunc.parametrize(("exercise", "mistake", "answer"), wrong, ids=names)
+            metafunc.parametrize(("exercise", "mistake", "answer"), list(wrong_cases(exercises)))
         elif "answer" in metafunc.fixturenames:
-            right = [(e, answer) for e in exercises for answer in written(e).right_ones]
-            metafunc.parametrize(
-                ("exercise", "answer"), right, ids=[f"{e.id}-{name_of(answer)}" for e, answer in right]
-            )
+            metafunc.parametrize(("exercise", "answer"), list(right_cases(exercises)))
         else:
             metafunc.parametrize("exercise", exercises, ids=[e.id for e in exercises])
 
+    @pytest.mark.soak  # once it does in its notebook
     async def test_the_committed_solution_passes_twice(self, exercise: Exercise, tmp_path: Path) -> None:
         answer = defined_by(solution_source(exercise), exercise, tmp_path)
         for _ in range(2):
@@ -108,6 +129,7 @@ class FairJudging:
         assert len(exercise.mistakes) >= 5
         assert len(written(exercise).right_ones) >= 2
 
+    @pytest.mark.soak
     async def test_another_check_of_a_wrong_answer_says_the_same(self, exercise: Exercise) -> None:
         mistake, answer = written(exercise).wrong_ones[-1]
         assert (await self.verdict_on(exercise, answer)).mistake == mistake

@@ -86,6 +86,7 @@ HOSTILE: dict[str, tuple[list[str], str]] = {
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("cells", "sentence"), HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.soak(after=6)
 async def test_what_ends_keeps_or_spoils_a_process_is_a_sentence(cells: list[str], sentence: str) -> None:
     before = set(await left_behind())
     verdict = await judged(*cells)
@@ -133,6 +134,7 @@ RIGHT_ONES: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("cells", RIGHT_ONES.values(), ids=RIGHT_ONES.keys())
+@pytest.mark.soak(after=4)
 async def test_a_right_answer_is_right_however_a_notebook_comes_to_it(cells: list[str]) -> None:
     before = set(await left_behind())
     verdict = await judge_apart(CountUsers(), [IMPORTS, *cells])
@@ -193,6 +195,7 @@ def test_a_cell_that_heeds_nothing_is_ended_with_what_it_started() -> None:
 
 
 @pytest.mark.parametrize("cell", ["while True: pass", "import asyncio\nawait asyncio.sleep(1000)"])
+@pytest.mark.soak(after=1)
 def test_a_cell_that_heeds_an_interrupt_costs_only_itself(cell: str) -> None:
     first, second = run(cell, "x = 6 * 7", seconds=1)
     assert first.late and not first.ended and first.error in ("KeyboardInterrupt", "CancelledError")

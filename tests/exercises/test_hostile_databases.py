@@ -129,6 +129,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest.mark.parametrize("name", HARM)
+@pytest.mark.soak(after=6)
 async def test_harm_to_its_database_is_said_and_stays_there(
     name: str, server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:

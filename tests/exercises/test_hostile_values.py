@@ -339,6 +339,7 @@ async def waits_and_swallows(session: AsyncSession) -> None:
 @pytest.mark.parametrize(
     "answer", [swallows_everything, ignores_the_signal, blocks_the_signal, busy_in_a_task, waits_and_swallows]
 )
+@pytest.mark.soak(after=2)
 async def test_code_that_will_not_end_is_left_behind(answer: Any) -> None:
     handler, mask = signal.getsignal(signal.SIGALRM), signal.pthread_sigmask(signal.SIG_BLOCK, ())
     start = time.monotonic()

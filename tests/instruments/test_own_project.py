@@ -78,6 +78,7 @@ def sync_empty(empty_url: URL) -> Iterator[Engine]:
 # its own test suite
 
 
+@pytest.mark.soak(after=1)
 def test_a_projects_own_tests_use_the_fixture_and_the_instruments(project: Project) -> None:
     with (project.folder / "conftest.py").open("a") as conftest:
         conftest.write(ON_LEAVING)
@@ -89,6 +90,7 @@ def test_a_projects_own_tests_use_the_fixture_and_the_instruments(project: Proje
     assert rooms and set(rooms[1].split()) - {"kernel"} == used, "kernel: where pytest has loaded ipykernel"
 
 
+@pytest.mark.soak(after=1)
 def test_a_budget_that_is_exceeded_says_how_often_what_was_sent_from_where(project: Project) -> None:
     printed = project.pytest("-q", "failing")
     said = _failures(printed)

@@ -53,6 +53,7 @@ def picture(kind: str, request: pytest.FixtureRequest) -> Picture:
     return MADE[kind]
 
 
+@pytest.mark.soak(after=8)
 async def test_letters_stand_out_by_light_and_by_dark_and_stay_on_the_card(picture: Picture) -> None:
     seen = Seen(picture)
     assert seen.texts
@@ -145,6 +146,7 @@ def as_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     get_settings.cache_clear()
 
 
+@pytest.mark.soak(after=8)
 async def test_every_picture_says_in_words_what_it_shows(picture: Picture) -> None:
     bundle, about = picture._repr_mimebundle_()
     [alt] = re.findall(r'<img class="course-picture" alt="([^"]*)"', bundle["text/html"])

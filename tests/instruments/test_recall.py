@@ -408,6 +408,7 @@ NO_KEY = Table("nokey", MetaData(), Column("place", VECTOR(3)))
         ((Point.place, QUERIES), {"settings": {"hnsw.colour": 1}}, "invalid configuration parameter name"),
     ],
 )
+@pytest.mark.soak(after=6)
 async def test_what_does_not_fit_is_said_in_a_sentence(
     points: AsyncEngine, arguments: tuple[Any, ...], options: dict[str, Any], sentence: str
 ) -> None:

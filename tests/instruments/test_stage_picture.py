@@ -179,6 +179,7 @@ async def test_dollars_are_no_formulas(engine: AsyncEngine) -> None:
     assert not re.search(r"(?<!\\)\$", drawn)
 
 
+@pytest.mark.soak(after=2)
 async def test_the_picture_says_every_word_of_the_text(stage: Stage) -> None:
     picture = stage.plot()
     assert (picture.description, repr(stage)) == (str(stage), str(stage))
@@ -188,6 +189,7 @@ async def test_the_picture_says_every_word_of_the_text(stage: Stage) -> None:
     assert said - set(words(" ".join(drawn))) - {"·"} == set()
 
 
+@pytest.mark.soak(after=2)
 async def test_what_is_written_stays_in_its_lane_and_can_be_read(stage: Stage) -> None:
     picture = stage.plot()
     renderer = FigureCanvasAgg(picture).get_renderer()
@@ -202,6 +204,7 @@ async def test_what_is_written_stays_in_its_lane_and_can_be_read(stage: Stage) -
         assert crossed[0] <= 0 or crossed[1] <= 2, (one.get_text(), other.get_text())  # descenders may touch
 
 
+@pytest.mark.soak(after=1)
 async def test_a_picture_is_as_wide_as_a_notebook(stage: Stage) -> None:
     png = stage._repr_mimebundle_()[0]["image/png"]
     assert png.startswith(b"\x89PNG")

@@ -199,6 +199,7 @@ async def test_two_servers_under_one_models_name_have_a_lesson_each(
         (768, "/v1", "not 256 long but 768"),
     ],
 )
+@pytest.mark.soak(after=2)
 async def test_a_lesson_and_the_doctor_say_what_is_wrong_with_a_server(
     answer: Any, path: str, says: str, server: CompatibleServer, configure: Configure,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],

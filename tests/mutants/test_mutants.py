@@ -25,6 +25,7 @@ def judge() -> Iterator[Judge]:
 
 
 @pytest.mark.parametrize("key", KEYS, ids=[" ".join(key.split(" · ")[:3]) for key in KEYS])
+@pytest.mark.soak(after=30)
 def test_a_sampled_mutant_is_found_out(key: str, judge: Judge) -> None:
     mutant = find_mutant(key)
     assert mutant is not None, f"there is no such mutant, so {ANEW}"

@@ -73,6 +73,7 @@ HURTS = {
 
 
 @pytest.mark.parametrize("hurt", HURTS)
+@pytest.mark.soak(after=5)
 async def test_settings_that_hurt_do_not_outlive_a_start(shared_home: Path, hurt: str) -> None:
     await find_server()
     cluster = embedded_cluster()
@@ -104,6 +105,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("missing", MISSING)
+@pytest.mark.soak(after=2)
 async def test_databases_that_are_missing_come_back(home: Path, missing: str) -> None:
     lesson = await open_lesson("02", "migrated")
     cluster = embedded_cluster()
@@ -120,6 +122,7 @@ async def test_databases_that_are_missing_come_back(home: Path, missing: str) ->
 
 
 @pytest.mark.parametrize("hurt", [*HURTS, *MISSING])
+@pytest.mark.soak(after=8)
 async def test_a_lesson_opens_on_a_server_that_was_hurt_and_still_runs(shared_home: Path, hurt: str) -> None:
     await find_server()
     cluster = embedded_cluster()
@@ -175,6 +178,7 @@ async def test_links_in_the_place_of_files_are_not_followed(home: Path, folder: 
 
 
 @pytest.mark.parametrize("name", ["tab\there", "a blank at the end ", "\x01", "back\\n", "not\udcffutf", "#;=,{}"])
+@pytest.mark.soak(after=2)
 async def test_folders_with_odd_names(folder: Path, name: str) -> None:
     with course_home(folder / name):
         server = await find_server()

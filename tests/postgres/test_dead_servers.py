@@ -48,6 +48,7 @@ async def stopped_cluster() -> Cluster:
 
 
 @pytest.mark.parametrize("content", ["4194303\n", "not a number\n", "", "99999999999999999999\n", "-1\n", "\0\xff"])
+@pytest.mark.soak(after=2)
 async def test_a_pid_file_that_names_nobody_is_forgotten(home: Path, content: str) -> None:
     cluster = await stopped_cluster()
     (cluster.data / "postmaster.pid").write_text(content)
@@ -57,6 +58,7 @@ async def test_a_pid_file_that_names_nobody_is_forgotten(home: Path, content: st
 
 
 @pytest.mark.parametrize("state", ["", "ready"])
+@pytest.mark.soak(after=1)
 async def test_a_pid_file_that_names_a_strangers_program_does_it_no_harm(
     home: Path, bystander: psutil.Process, state: str
 ) -> None:
@@ -121,6 +123,7 @@ async def test_a_server_told_to_end_gently_does_not_keep_the_next_start_waiting(
 
 
 @pytest.mark.parametrize("moment", ["before the server has written its pid", "afterwards"])
+@pytest.mark.soak(after=1)
 async def test_a_starter_killed_on_the_way_leaves_one_server_in_the_end(home: Path, moment: str) -> None:
     """The lock is free, the server not ready: the next opening waits for it, or replaces it."""
     cluster = await stopped_cluster()
@@ -210,6 +213,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.soak(after=3)
 async def test_damaged_data_are_put_aside_and_made_anew(
     home: Path, damage: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +235,7 @@ async def test_damaged_data_are_put_aside_and_made_anew(
 
 @pytest.mark.parametrize("database", ["1", "5"], ids=["template1", "postgres"])
 @pytest.mark.parametrize("what", ["folder", "pg_filenode.map", "1259"])
+@pytest.mark.soak(after=2)
 async def test_one_damaged_database_of_the_server_is_made_anew_and_the_others_stay(
     home: Path, database: str, what: str
 ) -> None:
@@ -416,6 +421,7 @@ def kill_when_seen(cluster: Cluster, wait: float) -> None:
 
 
 @pytest.mark.parametrize("names", ["postmaster.pid", "socket's lock", "both", "every file of ours"])
+@pytest.mark.soak(after=1)
 async def test_files_that_a_loss_of_power_left_empty(home: Path, names: str) -> None:
     """The server did not end by itself, and what had not been written to the disk yet has length 0."""
     lesson = await open_lesson("02", "migrated")

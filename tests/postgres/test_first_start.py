@@ -53,6 +53,7 @@ async def test_the_first_start_makes_a_server_the_second_finds_it_and_stop_ends_
     "name",
     ["with a space", 'it\'s "quoted"', "cost$HOME`id`", "back\\slash", "Übung 学习", "100%+1@x:y", "a,b", "{0} %s"],
 )
+@pytest.mark.soak(after=2)
 async def test_any_folder_name_will_do(folder: Path, name: str) -> None:
     with course_home(folder / name):
         lesson = await open_lesson("02", "migrated")
@@ -87,6 +88,7 @@ async def test_a_client_with_another_temp_folder_finds_the_moved_socket(folder: 
 
 
 @pytest.mark.parametrize("stranger", ["a link", "somebody's folder", "a file"])
+@pytest.mark.soak(after=1)
 async def test_a_strangers_socket_folder_is_refused(
     folder: Path, stranger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ async def count_users(lesson: Lesson) -> int:
 
 
 @pytest.mark.parametrize("order", [("ada", "bruno", "admin"), ("admin", "bruno", "ada")], ids=" ".join)
+@pytest.mark.soak(after=1)
 async def test_lessons_and_checks_of_three_roles(sit_down: Callable[[str], None], order: tuple[str, ...]) -> None:
     for role in order:
         sit_down(role)

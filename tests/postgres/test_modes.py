@@ -45,6 +45,7 @@ def writable_by_others(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("umask", ["0o077", "0o002", "0o000"])
 @pytest.mark.parametrize("who", ["root", "a user"])
+@pytest.mark.soak(after=2)
 def test_nobody_else_may_write_there_whatever_the_umask(
     folder: Path, umask: str, who: str, ordinary_user: list[str]
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_home_that_everybody_may_write_to_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755])
+@pytest.mark.soak(after=1)
 def test_root_and_a_user_in_turn_on_one_home(folder: Path, ordinary_user: list[str], mode: int) -> None:
     folder.chmod(0o777)
     home = folder / "theirs"

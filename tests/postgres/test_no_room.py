@@ -113,6 +113,7 @@ async def test_a_disk_that_fills_up_during_initdb(folder: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("room", [2, 11], ids=lambda room: f"{room} MB")
+@pytest.mark.soak(after=1)
 async def test_a_disk_that_fills_up_while_a_lesson_opens(folder: Path, room: int) -> None:
     with small_disk(folder / "disk", 400) as disk, course_home(disk / "home"):
         await find_server()
@@ -190,6 +191,7 @@ asyncio.run(again())
 
 @pytest.mark.parametrize("server_killed", [False, True])
 @pytest.mark.parametrize("kernel", ["killed", "the same"])
+@pytest.mark.soak(after=1)
 async def test_a_disk_that_a_learners_own_table_filled(folder: Path, kernel: str, server_killed: bool) -> None:
     """Only a running server can drop the database that fills the disk, and a server on a full disk does not start."""
     with small_disk(folder / "disk", 440) as disk, course_home(disk / "home") as home:

@@ -269,6 +269,7 @@ asyncio.run(main())
 
 @needs_pgbouncer
 @pytest.mark.parametrize("end", ["killed", "exits", "asked to end"])
+@pytest.mark.soak(after=1)
 def test_a_program_that_ends_inside_the_block_leaves_nothing(shared_home: Path, end: str) -> None:
     then, seconds = ("import os; os._exit(3)", 0) if end == "exits" else ("", 60)
     process = start_python(shared_home, RUN.format(then=then, seconds=seconds))

@@ -131,6 +131,7 @@ def test_where_no_place_will_do_the_sentence_says_what_would(
     ["", "sys.exit(3)", "1 / 0", "os.fork() or sys.exit()", "globals().update(door=None)"],
     ids=["its loop is closed", "it exits", "it raises", "a fork of it exits", "it forgets the door"],
 )
+@pytest.mark.soak(after=2)
 def test_nothing_stays_of_a_program_that_ends_with_the_door_open(then: str) -> None:
     process = start_python(None, LISTEN.format(place="/tmp", then=then))
     folder = Path(process.communicate(timeout=30)[0].split("\n")[0])

@@ -112,6 +112,7 @@ STATES = [frozen, killed, unreadable, somebody_elses, a_file, never_made]
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+@pytest.mark.soak(after=2)
 async def test_it_works_from_every_state(home: Path, state: Callable[[Cluster], None]) -> None:
     await find_server()
     state(embedded_cluster())

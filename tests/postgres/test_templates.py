@@ -79,6 +79,7 @@ def overwrite(file: Path) -> None:
 
 @pytest.mark.parametrize("relation", ["users", "pk_users", "document_chunks", "pg_class", "pg_filenode.map"])
 @pytest.mark.parametrize("damage", [remove, empty, overwrite], ids=lambda damage: damage.__name__)
+@pytest.mark.soak(after=5)
 async def test_a_damaged_template_is_made_anew(
     shared_home: Path, relation: str, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +115,7 @@ async def test_every_value_of_a_template_is_read_when_it_is_verified(shared_home
     ("victim", "statement"),
     [("postmaster", 1), ("backend", 2), ("backend", 3), ("postmaster", 4), ("backend", 5)],
 )
+@pytest.mark.soak(after=2)
 async def test_a_server_that_goes_away_while_a_lesson_opens_is_tried_once_more(
     home: Path, monkeypatch: pytest.MonkeyPatch, victim: str, statement: int
 ) -> None:

@@ -257,6 +257,7 @@ def edit_control(installation: Path, text: str | None) -> None:
     ("pgvector", "sentence"),
     [(None, "has no pgvector."), ("0.8.3", "has pgvector 0.8.3; the course needs 0.8.4 or newer.")],
 )
+@pytest.mark.soak(after=1)
 async def test_pgvector_missing_or_too_old(
     folder: Path, point_at: PointAt, pgvector: str | None, sentence: str
 ) -> None:

@@ -188,6 +188,7 @@ LEAKS = {
 
 
 @pytest.mark.parametrize("leak", LEAKS)
+@pytest.mark.soak(after=2)
 async def test_what_is_left_somewhere_is_counted(leak: str, sessions: Sessions, user: User, other: User) -> None:
     await everything_of(sessions, user, other)
     async with sessions.begin() as session:

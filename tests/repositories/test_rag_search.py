@@ -134,6 +134,7 @@ async def test_the_nearest_ten_for_everybody(name: str, shelves: async_sessionma
 
 
 @pytest.mark.parametrize("name", ["large", "middle", "small"])
+@pytest.mark.soak(after=1)
 async def test_by_the_index_everybody_gets_ten_and_nearly_all_are_right(
     name: str, small_limit: None, shelves: async_sessionmaker[AsyncSession]
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import httpx2
-import openai
 
 from course_lib.exercises.lesson_07.scenes.model import Model, Request, refusal
 from course_lib.exercises.lesson_07.scenes.spoken import prompt_of, saying
@@ -179,6 +178,8 @@ class AnswerFrom(Exercise):
         async def refuse(_: Request) -> httpx2.Response:
             return refusal(status, "not now")
 
+        from openai import APIStatusError
+
         model = Model(attempt, refuse, looks=False)
         try:
             said = article(await _call(attempt, model, awkward_text(), passages, 10_000))
@@ -186,7 +187,7 @@ class AnswerFrom(Exercise):
             if wrong.mistake != "raised":
                 raise
             error = wrong.__cause__
-            if isinstance(error, openai.APIStatusError) and error.status_code == status:
+            if isinstance(error, APIStatusError) and error.status_code == status:
                 return
             said = article(error)
         raise attempt.wrong("error swallowed", status=status, said=said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import ClassVar
 
-from course_lib.exercises.lesson_09.scenes.chats import HOW, NEED_FORGETTING, NEED_NOTHING_THERE
+from course_lib.exercises.lesson_09.scenes.bad_chats import HOW, NEED_FORGETTING, NEED_NOTHING_THERE
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.testing.module import TestModule, answered
@@ -15,6 +15,7 @@ from course_lib.judging.testing.run import expect_no_error, expect_tests, run_te
 SCENES = "course_lib.exercises.lesson_09.scenes"
 UNRELIABLE = {"Flaky", "FlakyFailure"}
 MANY = 10  # chats, from which on it is examples that were tried, and not an example
+BAD_LUCK = 2  # mutants that one may overlook by chance: they are tried once more
 RARE = ("twice", "by text", "strip")  # tried twice: whoever finds them by luck does not find both
 
 
@@ -77,13 +78,25 @@ class ChatProperty(Exercise):
             Case("max", right=True), Case("close up", right=True), Case("max", right=True, options={"slow": True}),
             *[Case(name, until_no=True) for name in (*HOW, *RARE)],
         ]  # fmt: skip
-        report = await run_tests(attempt, module, cases, f"{SCENES}.given", f"{SCENES}.chats")
+        report = await self._tried(attempt, module, cases)
         print(report.printed, end="")
         self._draws_what_can_be_stored(attempt, report)
         expect_tests(report, module)
         self._calls_it(attempt, report)
         self._bears_with_right_ones(attempt, report, module)
+        await self._try_again(attempt, module, report)
         self._finds_mistakes(attempt, report)
+
+    async def _tried(self, attempt: Attempt, module: TestModule, cases: list[Case]) -> Report:
+        return await run_tests(attempt, module, cases, f"{SCENES}.given", f"{SCENES}.chats")
+
+    async def _try_again(self, attempt: Attempt, module: TestModule, report: Report) -> None:
+        """What is drawn is chance: a good state machine of twelve steps overlooks one in thirty times a mutant."""
+        alive = [tried for tried in report.mutants if not tried.red and tried.case.name not in RARE]
+        if 0 < len(alive) <= BAD_LUCK:
+            again = await self._tried(attempt, module, [tried.case for tried in alive])
+            for tried, second in zip(alive, again.tried, strict=True):
+                tried.runs, tried.notes = second.runs, second.notes
 
     def _draws_what_can_be_stored(self, attempt: Attempt, report: Report) -> None:
         refused = any(_done(tried)["refused"] and not tried.green for tried in report.right)

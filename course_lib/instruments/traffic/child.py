@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -28,10 +29,11 @@ class Child:
     def __init__(self, job: Mapping[str, Any]) -> None:
         self.ready: Future[Told] = Future()
         self.record: Future[Told] = Future()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by ``close``)
         path = os.pathsep.join(place for place in sys.path if place)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", MODULE], env={**os.environ, "PYTHONPATH": path}, text=True, encoding="utf-8",
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True,
         )  # fmt: skip
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -54,6 +56,13 @@ class Child:
             self._process.wait()
         self._listener.join()
         self._process.stdout.close()
+        self._errors.close()
+
+    def last_words(self) -> str:
+        """The last line of what it wrote to its standard error; "" where it wrote none. Before ``close``."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None

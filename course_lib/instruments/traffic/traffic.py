@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BASELINE_SECONDS = 0.4  # of work before the block
 PATIENCE = 1.0  # seconds that a worker may still wait after the block
-SILENCE = 15.0  # seconds until the process with the workers is given up
+SILENCE = 60.0  # seconds until the process with the workers is given up
 Workers = int | Mapping[str, str]
 
 
@@ -79,6 +79,7 @@ class Traffic:
         self._child: Child | None = None
         self._record: Record | None = None
         self._leaving: asyncio.Task[None] | None = None
+        self._why = ("", _AGAIN)
 
     async def __aenter__(self) -> Traffic:
         if self._child is not None:
@@ -96,7 +97,7 @@ class Traffic:
         try:
             said = await _told(self._child.ready)
             if said is None or "refused" in said:
-                raise lost_server() or CourseError(*(said["refused"] if said else _GONE))
+                raise lost_server() or CourseError(*(said["refused"] if said else self._gone(self._child)))
         except BaseException:
             self._child.close()
             raise
@@ -108,7 +109,7 @@ class Traffic:
         self._leaving = asyncio.create_task(self._leave())
         await asyncio.shield(self._leaving)  # a second interrupt does not stop it
         if self._record is None and error is None:
-            raise CourseError(*_GONE)
+            raise CourseError(*self._why)
 
     async def _leave(self) -> None:
         assert self._child is not None
@@ -116,10 +117,15 @@ class Traffic:
             self._child.stop()
             said = await asyncio.wait_for(_told(self._child.record), SILENCE)
             self._record = read(said) if said else None
+            self._why = self._gone(self._child)
         except TimeoutError:
-            return
+            self._why = (f"The process with the traffic said nothing for {SILENCE:.0f} seconds.", _AGAIN)
         finally:
             self._child.close()
+
+    def _gone(self, child: Child) -> tuple[str, str]:
+        words = child.last_words()
+        return "The process with the traffic has ended, and nothing was seen" + (f": {words}" if words else "."), _AGAIN
 
     # what was seen, by the workers' names
 
@@ -227,7 +233,7 @@ class Traffic:
         return draw(self, title, seconds)
 
 
-_GONE = ("The process with the traffic has ended, and nothing was seen.", "Run the cell again.")
+_AGAIN = "Run the cell again."
 
 
 def _workers(kind: Kind, given: Workers) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from course_lib.judging.testing.plugin import CONFIGURATION, FILE, CaseHere, Plu
 
 ARGUMENTS = (
     "-c", CONFIGURATION, "-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider", "-q",
+    "-p", "no:unraisableexception",  # it collects garbage at the end of every fork, which is thrown away
     "--capture=sys",  # a file would be one for all forks
 )  # fmt: skip
 LOADED = (

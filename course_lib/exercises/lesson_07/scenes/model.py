@@ -10,13 +10,18 @@ from secrets import choice, randbelow, token_hex
 from typing import Any
 
 import httpx2
-import openai
 
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.held import held_now
-from course_lib.llm.client import OFFLINE_URL, PLACEHOLDER_KEY
-from course_lib.llm.names import OFFLINE_CHAT_MODEL, OFFLINE_EMBEDDING_MODEL, chat_model, embedding_model
+from course_lib.llm.names import (
+    OFFLINE_CHAT_MODEL,
+    OFFLINE_EMBEDDING_MODEL,
+    OFFLINE_URL,
+    PLACEHOLDER_KEY,
+    chat_model,
+    embedding_model,
+)
 from course_lib.llm.offline.embeddings import create_embeddings
 from course_lib.llm.offline.transport import reply
 
@@ -56,6 +61,8 @@ class Model(httpx2.AsyncBaseTransport):
     """
 
     def __init__(self, attempt: Attempt, before: Before | None = None, *, looks: bool = True) -> None:
+        import openai  # takes longer than a check, and who lists exercises asks no model
+
         self.client = openai.AsyncOpenAI(
             api_key=PLACEHOLDER_KEY, base_url=OFFLINE_URL, max_retries=0,
             http_client=openai.DefaultAsyncHttpx2Client(transport=self, trust_env=False),

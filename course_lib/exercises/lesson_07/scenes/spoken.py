@@ -9,7 +9,7 @@ import httpx2
 from course_lib.exercises.lesson_07.scenes.model import Model, Request
 from course_lib.judging.attempt import Attempt
 from course_lib.llm.behaviour import Behaviour
-from course_lib.llm.client import OFFLINE_URL
+from course_lib.llm.names import OFFLINE_URL
 from course_lib.llm.saying import said
 
 

@@ -59,6 +59,11 @@ class Spans:
         return iter(self._found.items())
 
 
+def _end(row: Any, now: float) -> float:
+    """Of its statement. The server's own processes have no state, and end theirs unseen."""
+    return float(now if row["state"] == "active" else row["state_change"] or now)
+
+
 class Watch:
     """Looks again and again, on a connection of its own. Moments are seconds on the server's clock."""
 
@@ -104,7 +109,7 @@ class Watch:
         since = max(self._looked, row["query_start"] or now)  # it was not so in the look before
         if row["query_start"] is not None and row["query"]:
             key = (pid, row["query_start"])
-            self._statements[key] = (row["query"], now if row["state"] == "active" else row["state_change"])
+            self._statements[key] = (row["query"], _end(row, now))
             if row["at_lock"]:
                 self._waits.add(key, look, min(since, now), now)
         if row["xact_start"] is not None:
