@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, in_json, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, in_json, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import POOL, Attempt
 from course_lib.judging.crowd import awkward_text
@@ -38,6 +38,7 @@ class Create(Exercise):
     minutes = 25
     points = 3
     level = "mid"
+    seconds = SECONDS
     hints: ClassVar = (
         "To look whether an address is free says what was true a moment ago. Which statement knows whether it still "
         "is, and how does it say so?",
@@ -201,7 +202,7 @@ class Create(Exercise):
         body = _new_user()
         async with attempt.judge_session() as other:
             await other.execute(text(SIGN_UP), {"email": body["email"]})
-            running = asyncio.gather(*(_post(served, "/users", body) for _ in range(SIGN_UPS)))
+            running = side_by_side(_post(served, "/users", body) for _ in range(SIGN_UPS))
             await until_blocked(attempt, running, POOL["pool_size"])
             await other.rollback()
             replies = await running

@@ -14,7 +14,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, app_with, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import POOL, Attempt
 from course_lib.judging.crowd import awkward_text
@@ -47,6 +47,7 @@ class PostTwice(Exercise):
     minutes = 25
     points = 3
     level = "senior"
+    seconds = SECONDS
     hints: ClassVar = (
         "Two equal requests can only be told from one that came twice by a key that the client made. Which statement "
         "lets one of two that come at once have the key, and makes the other one wait?",
@@ -146,7 +147,7 @@ class PostTwice(Exercise):
         title, key = awkward_text(), _key()
         async with attempt.judge_session() as other:
             await other.execute(text(CLAIM), {"user": client.user, "key": key})
-            running = asyncio.gather(*(client.ask(title, key) for _ in range(AT_ONCE)))
+            running = side_by_side(client.ask(title, key) for _ in range(AT_ONCE))
             await until_blocked(attempt, running, POOL["pool_size"])
             await other.rollback()
             replies = await running

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, in_service
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.held import held_now
@@ -40,6 +40,7 @@ class SessionForRoutes(Exercise):
     minutes = 15
     points = 2
     level = "mid"
+    seconds = SECONDS
     hints: ClassVar = (
         "What stands behind the `yield` of a dependency runs when the request is over. Is that before or after the "
         "response has gone out, and who decides?",

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_08.scenes.serving import Serving, app_with, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Serving, app_with, in_service
 from course_lib.exercises.lesson_08.scenes.writer import Writer
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
@@ -37,7 +37,7 @@ class StreamAndKeep(Exercise):
     minutes = 25
     points = 3
     level = "senior"
-    seconds = 12.0
+    seconds = SECONDS
     hints: ClassVar = (
         "The generator behind a `StreamingResponse` runs after your route has returned. Which sessions are open then, "
         "and which does it need while the model is at work?",

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.params import Depends as Dependency
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, in_service
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
@@ -52,6 +52,7 @@ class WhoAsks(Exercise):
     minutes = 20
     points = 2
     level = "mid"
+    seconds = SECONDS
     hints: ClassVar = (
         "The table has no key to compare with, only SHA-256 hashes of keys. What can be computed from the header "
         "before the database is asked, so that an index finds the row?",

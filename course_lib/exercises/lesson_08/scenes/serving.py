@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -25,6 +25,8 @@ from course_lib.judging.quoting import article
 from course_lib.judging.steps import Stepped
 
 NUMBER = "x-request-number"  # a header by which an error is known to belong to a request
+PATIENCE = 8.0  # seconds for a request; all of a scene's together have ``SECONDS``
+SECONDS = 24.0  # what the judge does between them counts too, and a busy machine is slow at all of it
 GOODBYE = 1.0  # seconds for what an answer that failed already still does
 T = TypeVar("T")
 
@@ -63,18 +65,17 @@ class Serving:
 
     Attributes:
         client: for requests whose errors the judge looks at itself.
-        under_way: how many requests the app is at work on, those whose client has left too; the lifespan is one more.
         sent_whole: how many responses it has handed over to the last byte.
     """
 
     def __init__(self, attempt: Attempt, app: ASGIApp, folder: SocketFolder | None) -> None:
         self.attempt = attempt
-        self.under_way = self.sent_whole = 0
+        self.sent_whole = 0
         self._app, self._folder = app, folder
         self._errors: dict[str, BaseException] = {}
         self._numbers = count(1)
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._running: list[str] = []
+        self._one_has_ended = asyncio.Event()
         place = {"uds": str(folder.socket)} if folder is not None else {"host": LOCAL, "port": 0}
         self.server = uvicorn.Server(
             uvicorn.Config(
@@ -117,23 +118,33 @@ class Serving:
             await send(message)
 
         number = dict(scope.get("headers", ())).get(NUMBER.encode(), scope["type"].encode()).decode()
-        self.under_way += 1
-        self._idle.clear()
+        self._running.append(number)
         try:
             await self._app(scope, receive, sent)
         except BaseException as error:
             self._errors.setdefault(number, error)
             raise
         finally:
-            self.under_way -= 1
-            if self.under_way <= 1:  # one is the lifespan
-                self._idle.set()
+            self._running.remove(number)
+            self._one_has_ended.set()
 
     async def idle(self) -> None:
-        """Wait until the app has nothing to do: background tasks are over, and what goes on without a client."""
-        while self.under_way > 1:
-            self._idle.clear()
-            await self._idle.wait()
+        """Wait until the app has nothing to do: background tasks are over, and what goes on without a client.
+
+        Raises:
+            Wrong: "endless", that does not come.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while set(self._running) - {"lifespan"}:
+                    await self._end_of_one()
+        except TimeoutError:
+            sentence = f"The client had gone, and {PATIENCE:.0f} seconds later its request had not come to an end."
+            raise Wrong("endless", sentence, "Look for an `await` on something that never comes.") from None
+
+    async def _end_of_one(self) -> None:
+        self._one_has_ended.clear()
+        await self._one_has_ended.wait()
 
     def left_behind(self) -> list[asyncio.Task[Any]]:
         """Tasks of the app that go on although it has nothing to do. To be asked right after ``idle``."""
@@ -145,7 +156,7 @@ class Serving:
 
         Raises:
             Wrong: "raised", an error came out of the app, which no handler had made a response of; "broken off", the
-                response did not come to its end.
+                response did not come to its end; "endless", not in time.
             NotAttempted: a route is not written yet.
         """
         async with self.streaming(method, path, **options) as response:
@@ -171,23 +182,29 @@ class Serving:
         number, start = f"{next(self._numbers)}", time.monotonic()
         headers = {**options.pop("headers", {}), NUMBER: number}
         try:
-            async with self.client.stream(method, path, headers=headers, **options) as response:
+            async with (
+                asyncio.timeout(PATIENCE),
+                self.client.stream(method, path, headers=headers, **options) as response,
+            ):
                 if response.status_code == 500 and (error := await self._error_of(number)):
                     raise self._raised(f"{method} {path}", error, start) from error
                 yield response
+        except TimeoutError:
+            sentence = f"`{method} {path}` had not been answered to its end after {PATIENCE:.0f} seconds."
+            raise Wrong("endless", sentence, "Look for an `await` on something that never comes.") from None
         except httpx2.TransportError as broken:
             if error := await self._error_of(number):
                 raise self._raised(f"{method} {path}", error, start) from error
             sentence = f"The response to `{method} {path}` broke off: {str(broken).rstrip('.')}."
-            raise Wrong(
-                "broken off", sentence, "An error that comes after the first byte is no status code."
-            ) from broken
+            look = "An error that comes after the first byte is no status code."
+            raise Wrong("broken off", sentence, look) from broken
 
     async def _error_of(self, number: str) -> BaseException | None:
         """The response is sent before the error comes out."""
         with suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE):
-                await self.idle()
+                while number in self._running:
+                    await self._end_of_one()
         return self._errors.get(number)
 
     def _raised(self, name: str, error: BaseException, start: float) -> Wrong:
@@ -208,8 +225,11 @@ class Serving:
 
     async def abandon(self) -> None:
         """End it whatever it is at."""
-        for task in self.server.server_state.tasks:
+        tasks = list(self.server.server_state.tasks)
+        for task in tasks:
             task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=GOODBYE)
         with suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE):
                 await self.close()
@@ -278,6 +298,15 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+def side_by_side(requests: Iterable[Awaitable[T]]) -> asyncio.Task[list[T]]:
+    """Requests at once, as a task: a future of ``gather`` speaks on stderr of an error that nobody asks it for."""
+
+    async def all_of_them() -> list[T]:
+        return await asyncio.gather(*requests)
+
+    return asyncio.create_task(all_of_them())
 
 
 def in_json(body: Any) -> dict[str, Any]:
