@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from datetime import timedelta
 from functools import partial
@@ -14,7 +13,7 @@ from sqlalchemy import text
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller
 from course_lib.exercises.lesson_08.scenes.quotas import QUOTAS, TABLE, Account
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, app_with, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -41,7 +40,7 @@ class AskWithinQuota(Exercise):
     minutes = 20
     points = 3
     level = "senior"
-    seconds = 30.0
+    seconds = SECONDS
     hints: ClassVar = (
         "Before the model has answered, only `most` is known. What is added and committed before it is asked keeps "
         "everybody who asks at the same moment below the limit.",
@@ -264,7 +263,7 @@ class _Stage:
         async with self.attempt.judge_session() as first, self.attempt.judge_session() as second:
             await first.execute(text(SHARE), user)
             self.model.meanwhile = lock = Once(partial(second.execute, text(SHARE), user))
-            running = asyncio.gather(*map(one, range(CALLS)))
+            running = side_by_side(map(one, range(CALLS)))
             await until_blocked(self.attempt, running, CALLS)
             await first.rollback()
             await lock.done_or(running)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by
 from course_lib.exercises.lesson_08.scenes.queued import Indexing, Queued, Stage, WorkFailed
-from course_lib.exercises.lesson_08.scenes.serving import Serving, in_service
+from course_lib.exercises.lesson_08.scenes.serving import Serving, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -206,7 +206,7 @@ class EnqueueOnce(Exercise):
         before, indexes = await stage.queue.state(job), [stage.index(), stage.index()]
         async with attempt.judge_session() as other:
             await other.execute(text(f"{LOCK} SHARE"), {"id": job.id})
-            running = asyncio.gather(*(stage.work(index, at) for at, index in enumerate(indexes)))
+            running = side_by_side(stage.work(index, at) for at, index in enumerate(indexes))
             await until_blocked(attempt, running, 2)
             await other.rollback()
             await running

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from fastapi import FastAPI
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, app_with, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service
 from course_lib.instruments.network import WireLog
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -61,7 +61,7 @@ class NobodyElses(Exercise):
     minutes = 20
     points = 2
     level = "mid"
-    seconds = 30.0
+    seconds = SECONDS
     hints: ClassVar = (
         "What would a statement look like for which another user's document is the same as none at all? Then there "
         "is nothing to compare afterwards, and nothing to forget.",

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from fastapi import FastAPI
 from sqlalchemy import URL
 
-from course_lib.exercises.lesson_08.scenes.serving import Reply, Serving, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, in_service
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
@@ -36,7 +36,7 @@ class StartAndDrain(Exercise):
     minutes = 20
     points = 2
     level = "mid"
-    seconds = 30.0
+    seconds = SECONDS
     hints: ClassVar = (
         "Two questions are asked of a process. Should it be restarted? Should requests be sent to it? A database that "
         "is away says no to only one of them.",

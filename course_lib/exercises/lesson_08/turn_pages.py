@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from course_lib.exercises.lesson_08.scenes.asking import caller
 from course_lib.exercises.lesson_08.scenes.paged import Item, Pages, Shelf
-from course_lib.exercises.lesson_08.scenes.serving import Serving, app_with, in_service
+from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Serving, app_with, in_service
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import one_line
@@ -37,7 +37,7 @@ class TurnPages(Exercise):
     minutes = 20
     points = 3
     level = "senior"
-    seconds = 30.0
+    seconds = SECONDS
     hints: ClassVar = (
         "A number of rows to skip is no place: it moves whenever a row comes or goes above it. What of the last row "
         "of a page says where the next one begins, also when that row is gone?",
