@@ -98,7 +98,8 @@ def answer_of(exercise: Exercise, source: str) -> Any:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(_cell(exercise, "setup"), namespace)
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for inspect.getsource
-    exec(compile(source, name, "exec"), namespace)
+    # without the annotations of this module's __future__: a cell has its own
+    exec(compile(source, name, "exec", dont_inherit=True), namespace)
     return namespace[exercise.answer]
 
 

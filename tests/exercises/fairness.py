@@ -51,7 +51,7 @@ def defined_by(source: str, exercise: Exercise, folder: Path) -> Any:
     file = folder / "cell.py"
     file.write_text(f"{cell(exercise, 'setup')}\n\n{source}\n", encoding="utf-8")
     namespace: dict[str, Any] = {"__name__": "cell"}
-    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec", dont_inherit=True), namespace)
     return namespace[exercise.answer]
 
 

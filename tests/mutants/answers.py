@@ -50,7 +50,7 @@ class RightAnswer:
         file = f"mutant_{self.exercise.replace('.', '_')}.py"
         exec(self.before, vars(module))
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
-        exec(compile(source, file, "exec"), vars(module))
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
         found: Any = module
         for step in self.place:
             if isinstance(step, int):

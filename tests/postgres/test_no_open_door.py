@@ -23,6 +23,7 @@ from sqlalchemy import URL, create_engine, text
 from course_lib.data.fresh import FreshDatabase, fresh_database
 from course_lib.db import make_engine
 from course_lib.exercises.lesson_02.message_counts import MessageCounts
+from course_lib.exercises.lesson_08.scenes.serving import serving
 from course_lib.instruments import network_delay
 from course_lib.instruments.network import Wire
 from course_lib.instruments.network.door import PortDoor
@@ -50,6 +51,16 @@ async def judging(database: FreshDatabase) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def serving_an_app(database: FreshDatabase) -> AsyncIterator[None]:
+    """A check of lesson 08, whose app a uvicorn serves."""
+    async with database.server.connection() as admin:
+        attempt = Attempt(MessageCounts(), None, database, admin)
+        async with serving(attempt, FastAPI()):
+            yield
+        await attempt.close()
+
+
+@asynccontextmanager
 async def wired(database: FreshDatabase) -> AsyncIterator[None]:
     wire = Wire.open(database.url)
     yield
@@ -64,6 +75,7 @@ EVERYTHING: dict[str, Callable[[FreshDatabase], AbstractAsyncContextManager[Any]
     "network_delay": lambda database: network_delay(make_engine(database.url)),
     "network_delay of a synchronous engine": synchronous,
     "a check": judging,
+    "a check with an app": serving_an_app,
     "the wire": wired,
     "an app of lesson 08": lambda database: served(FastAPI()),
     "PgBouncer": lambda database: pgbouncer(database.server, database.name),

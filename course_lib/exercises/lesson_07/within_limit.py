@@ -11,11 +11,13 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_07.scenes.metered import MeteredModel, ModelDown, Once, used_by
+from course_lib.exercises.lesson_07.scenes.metered import model_for, used_by
 from course_lib.judging.asking import calling_it, together, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
+from course_lib.judging.metered import MeteredModel, ModelDown, Once
+from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import article, kind_of, quoted
 from course_lib.judging.races import sessions_of
 from course_lib.judging.rising import expect_errors_to_rise
@@ -114,12 +116,12 @@ class WithinLimit(Exercise):
         attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "others charged")
         await self._account_goes(attempt, most)
         await self._at_once(attempt, most)
-        model = MeteredModel(attempt, user_id)
+        model = model_for(attempt, user_id)
         await expect_errors_to_rise(attempt, call=partial(_ask, attempt, model, user_id, most))
 
     async def _answered(self, attempt: Attempt, user_id: UUID, most: int, used: int, reply: str) -> None:
         before, left = await used_by(attempt, user_id), await _left(attempt, user_id)
-        model = MeteredModel(attempt, user_id, reply, used)
+        model = model_for(attempt, user_id, reply, used)
         said = await _ask(attempt, model, user_id, most)
         attempt.expect(bool(model.asked), "not asked", left=left, most=most)
         attempt.expect(model.held == 0, "connection held", count=model.held)
@@ -143,7 +145,7 @@ class WithinLimit(Exercise):
 
     async def _refused(self, attempt: Attempt, user_id: UUID, most: int, /, mistake: str, **numbers: int) -> None:
         before = await used_by(attempt, user_id)
-        model = MeteredModel(attempt, user_id, "so much is too much")
+        model = model_for(attempt, user_id, "so much is too much")
         try:
             said = await _ask(attempt, model, user_id, most)
         except Wrong as wrong:
@@ -157,7 +159,7 @@ class WithinLimit(Exercise):
 
     async def _another_books(self, attempt: Attempt, user_id: UUID, most: int) -> None:
         before, more = await used_by(attempt, user_id), 10_000 + randbelow(10_000)
-        model = MeteredModel(attempt, user_id, awkward_text(), 1 + randbelow(most - 1))
+        model = model_for(attempt, user_id, awkward_text(), 1 + randbelow(most - 1))
         model.meanwhile = partial(attempt.sql, BOOK, more=more, id=user_id)
         await _ask(attempt, model, user_id, most)
         after = await used_by(attempt, user_id)
@@ -167,7 +169,7 @@ class WithinLimit(Exercise):
     async def _fails(self, attempt: Attempt, user_id: UUID, most: int) -> None:
         """While another process books, so that a number written back does not pass for a difference."""
         before, more = await used_by(attempt, user_id), 10_000 + randbelow(10_000)
-        model = MeteredModel(attempt, user_id)
+        model = model_for(attempt, user_id)
         model.fails = ModelDown("the provider did not answer")
         model.meanwhile = partial(attempt.sql, BOOK, more=more, id=user_id)
         ending, caught = "The model failed", None
@@ -186,16 +188,14 @@ class WithinLimit(Exercise):
 
     async def _is_cancelled(self, attempt: Attempt, user_id: UUID, most: int) -> None:
         before = await used_by(attempt, user_id)
-        model = MeteredModel(attempt, user_id)
+        model = model_for(attempt, user_id)
         model.hangs = True
         ending, said = "The call was cancelled while the model worked", ""
 
         async def scene() -> None:
             nonlocal said
             running = asyncio.ensure_future(_called(attempt, model, user_id, most))
-            silent = asyncio.ensure_future(model.silent.wait())
-            await asyncio.wait({running, silent}, return_when=asyncio.FIRST_COMPLETED)
-            silent.cancel()
+            await first_of(running, model.silent)
             running.cancel()
             await asyncio.wait({running})
             if not running.cancelled():
@@ -211,7 +211,7 @@ class WithinLimit(Exercise):
 
     async def _account_goes(self, attempt: Attempt, most: int) -> None:
         user_id = await add_user(attempt, limit=PLENTY)
-        model = MeteredModel(attempt, user_id, awkward_text(), most // 2)
+        model = model_for(attempt, user_id, awkward_text(), most // 2)
         model.meanwhile = partial(attempt.sql, "DELETE FROM users WHERE id = :id", id=user_id)
         with calling_it(attempt, "account gone", did="raised an error"):
             said = await _ask(attempt, model, user_id, most)
@@ -221,7 +221,7 @@ class WithinLimit(Exercise):
         """Calls side by side; nobody can write before all of them stand at the user's row, and anybody can read it."""
         before = 50_000 + randbelow(1_000)  # so much that nobody's giving back goes below 0
         user_id = await add_user(attempt, limit=before + ROOM * most + most - 1, used=before)
-        model = MeteredModel(attempt, user_id, awkward_text(), 1 + randbelow(most // 2), crowd=CALLS)
+        model = model_for(attempt, user_id, awkward_text(), 1 + randbelow(most // 2), crowd=CALLS)
         numbers: dict[str, Any] = {"n": CALLS, "room": ROOM}
         async with attempt.judge_session() as other:
             await other.execute(text(SHARE), {"id": user_id})
@@ -241,7 +241,7 @@ class WithinLimit(Exercise):
         """Two calls are at the model; from then on nobody can write before both of them stand at the user's row."""
         before, most = await used_by(attempt, user_id), 2 * before_it.cost
         await attempt.sql("UPDATE users SET token_limit = :limit WHERE id = :id", limit=PLENTY, id=user_id)
-        model = MeteredModel(attempt, user_id, awkward_text(), before_it.cost, crowd=ROOM)
+        model = model_for(attempt, user_id, awkward_text(), before_it.cost, crowd=ROOM)
         async with attempt.judge_session() as other:
             lock = Once(partial(other.execute, text(SHARE), {"id": user_id}))
             model.meanwhile = lock

@@ -1,105 +1,18 @@
-"""A model that costs tokens, and that looks while it works at what is reserved and which connections are held."""
+"""A model whose tokens are booked on a user's row."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from course_lib.judging.attempt import Attempt
-from course_lib.judging.held import held_now
-
-PATIENCE = 3.0  # seconds for all requests to come to the model; only a wrong answer makes us wait for so long
-
-Meanwhile = Callable[[], Awaitable[Any]]
+from course_lib.judging.metered import MeteredModel
 
 
-class ModelDown(RuntimeError):
-    """The provider did not answer."""
-
-
-class MeteredModel:
-    """Answers with the same text and the same cost; made for one user's calls.
-
-    Attributes:
-        asked: the questions it was given.
-        held: connections that were held while it worked.
-        seen: ``tokens_used`` as others saw it then, before anything happened meanwhile.
-        crowd: it answers nobody before each of so many calls has asked or is over.
-        missing: how many of the crowd had done neither when patience was at its end.
-        fails: the error that it raises instead of answering.
-        silent: with ``hangs``, set when it works on an answer that never comes.
-    """
-
-    def __init__(self, attempt: Attempt, user_id: UUID, reply: str = "", cost: int = 0, *, crowd: int = 1) -> None:
-        self.attempt, self.user_id = attempt, user_id
-        self.reply, self.cost, self.crowd = reply, cost, crowd
-        self.asked: list[Any] = []
-        self.held = self.missing = 0
-        self.seen: int | None = None
-        self.fails: ModelDown | None = None
-        self.hangs = False
-        self.silent = asyncio.Event()
-        self.meanwhile: Meanwhile | None = None
-        self._over = 0
-        self._all_here = asyncio.Event()
-
-    async def __call__(self, question: Any) -> tuple[str, int]:
-        self.asked.append(question)
-        if self.crowd == 1:
-            self.held = max(self.held, await held_now(self.attempt))
-            self.seen = await used_by(self.attempt, self.user_id)
-        await self._wait_for_the_crowd()
-        if self.meanwhile:
-            await self.meanwhile()
-        if self.hangs:
-            self.silent.set()
-            await asyncio.Event().wait()
-        if self.fails:
-            raise self.fails
-        return self.reply, self.cost
-
-    def one_is_over(self) -> None:
-        """A call of the crowd has ended."""
-        self._over += 1
-        self._count()
-
-    def _count(self) -> int:
-        """How many of the crowd are still to come."""
-        if (missing := self.crowd - len(self.asked) - self._over) <= 0:
-            self._all_here.set()
-        return missing
-
-    async def _wait_for_the_crowd(self) -> None:
-        self._count()
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._all_here.wait()
-        except TimeoutError:
-            self.missing = max(self.missing, self._count())
-            self._all_here.set()
-
-
-class Once:
-    """What happens once, however many ask for it at the same time; all of them wait until it has."""
-
-    def __init__(self, action: Meanwhile) -> None:
-        self._action = action
-        self._lock = asyncio.Lock()
-        self._done = asyncio.Event()
-
-    async def __call__(self) -> None:
-        async with self._lock:
-            if not self._done.is_set():
-                await self._action()
-                self._done.set()
-
-    async def done_or(self, running: asyncio.Future[Any]) -> None:
-        """Wait until it has happened, or ``running`` is over."""
-        done = asyncio.ensure_future(self._done.wait())
-        await asyncio.wait({running, done}, return_when=asyncio.FIRST_COMPLETED)
-        done.cancel()
+def model_for(attempt: Attempt, user_id: UUID, *reply: Any, crowd: int = 1) -> MeteredModel:
+    """A model for this user's calls; ``reply`` and its cost if there is one."""
+    return MeteredModel(attempt, partial(used_by, attempt, user_id), *reply, crowd=crowd)
 
 
 async def used_by(attempt: Attempt, user_id: UUID) -> int:

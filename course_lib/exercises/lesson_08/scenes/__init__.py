@@ -1,0 +1,1 @@
+"""What several judges of lesson 08 put on stage."""
