@@ -132,19 +132,6 @@ def another_session_in_between():
 
 
 @ANSWERS.wrong("by luck")
-def gather_alone():
-    async def test_race(sessions, spend, user_id):
-        async def price(used):
-            return 10
-
-        async with sessions() as session:
-            before = (await session.get_one(User, user_id)).tokens_used
-        await asyncio.gather(*(spend(sessions, user_id, price) for _ in range(2)))
-        async with sessions() as session:
-            assert (await session.get_one(User, user_id)).tokens_used == before + 20
-
-
-@ANSWERS.wrong("by luck")
 def a_short_sleep():
     async def test_race(sessions, spend, user_id):
         async def price(used):
