@@ -1,4 +1,7 @@
-"""Every solution judged again and again while a core is kept busy: a right answer is never refused. ``make soak``."""
+"""Every solution judged again and again while a core is kept busy: a right answer is never refused. ``make soak``.
+
+``make soak ARGS="service"`` puts load on the service instead.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from contextlib import contextmanager
 from course_lib.cli.checks import server_in_memory
 from course_lib.exercises import judge_answer, manifest
 from course_lib.exercises.book import solution_answer
+from tests.service.load import soak_service
 
 
 @contextmanager
@@ -48,9 +52,13 @@ async def soak(ids: list[str], times: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("ids", nargs="*", help="exercises, for example 3.7; all by default")
+    parser.add_argument("ids", nargs="*", help="exercises, for example 3.7; all by default; or: service")
     parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--minutes", type=float, default=5, help="of the service")
     arguments = parser.parse_args()
+    if arguments.ids == ["service"]:
+        with server_in_memory():
+            sys.exit(asyncio.run(soak_service(arguments.minutes)) and "Something was wrong.")
     with server_in_memory(), a_busy_core():
         refused = asyncio.run(soak(arguments.ids, arguments.times))
     sys.exit(f"{refused} right answers were refused." if refused else 0)
