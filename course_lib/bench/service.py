@@ -33,7 +33,7 @@ KEY = {"Authorization": "Bearer ada-demonstration-key"}
 ASKED = {"question": "What was the last light of the old lens?"}
 READ = text("SELECT count(*) FROM documents")
 HEAD = ["what", "processes", "clients", "requests/s", "median", "p99", "refused"]
-MODEL = {"token_delay_ms": 20}
+TOKEN_MS = 20
 
 Call = Callable[[httpx2.AsyncClient], Awaitable[int]]
 
@@ -71,7 +71,7 @@ async def _measure(requests: int, documents: int) -> None:
                     await _rate("GET /account", clients, 8, requests, _getting("/account")),
                     await _rate("GET /documents", clients, 8, requests, _getting("/documents")),
                     await _rate("POST /questions", clients, 8, requests // 2, _asking),
-                    await _rate("stream, 20 ms a token", clients, CLIENTS, CLIENTS, _streaming),
+                    await _rate(f"stream, {TOKEN_MS} ms a token", clients, CLIENTS, CLIENTS, _streaming),
                 ]
         for pattern in (_held, _released, _in_threads):
             async with _running(pattern, database.url, 1) as clients:
@@ -102,7 +102,8 @@ def _product(url: str) -> FastAPI:
     settings = get_settings().model_copy(
         update={"pool_size": POOL, "requests_at_once": 1000, "questions_at_once": 1000, "pool_seconds": 30}
     )
-    return create_app(url, settings, openai_client(**MODEL))  # type: ignore[arg-type]
+    app: FastAPI = create_app(url, settings, openai_client(token_delay_ms=TOKEN_MS))
+    return app
 
 
 def _held(url: str) -> FastAPI:
