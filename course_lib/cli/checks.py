@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import typer
 
@@ -28,7 +29,7 @@ from course_lib.postgres.watchdog import is_used
 from course_lib.settings import REPOSITORY, get_settings
 
 LINTERS = ("ruff", "mypy")
-TESTERS = ("libcst", "check_jsonschema")
+TESTERS = ("libcst", "check_jsonschema", "schemathesis")
 ROOM = 4 * 2**30  # bytes in memory; the tests' server takes a tenth of it, and its log may grow to a half
 
 
@@ -39,7 +40,11 @@ def run_lint() -> int:
         CourseError: they are not installed.
     """
     _require(LINTERS, "lint")
-    for arguments in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+    return _run_ruff() or subprocess.run([sys.executable, "-m", "mypy"], cwd=REPOSITORY, check=False).returncode
+
+
+def _run_ruff() -> int:
+    for arguments in (["ruff", "check"], ["ruff", "format", "--check"]):
         code = subprocess.run([sys.executable, "-m", *arguments], cwd=REPOSITORY, check=False).returncode
         if code:
             return code
@@ -49,20 +54,37 @@ def run_lint() -> int:
 def run_checks(arguments: list[str]) -> int:
     """Lint, then pytest with nbval, a process for each core and four at least; ``arguments`` go to pytest.
 
+    Mypy is at work beside the tests, which wait for a good part of their time, and speaks after them.
+
     Raises:
         CourseError: the tools of authors are not installed, or there is no server.
     """
     _require(LINTERS + TESTERS, "test")
-    code = run_lint()
+    code = _run_ruff()
     if code:
         return code
     command = [sys.executable, "-m", "pytest", "-n", "auto", *arguments]
-    with server_in_memory():
+    with tempfile.TemporaryFile() as said, _mypy(said) as types, server_in_memory():
         server = asyncio.run(find_server())
         try:
-            return subprocess.run(command, cwd=REPOSITORY, env=jupyter_environment(), check=False).returncode
+            code = subprocess.run(command, cwd=REPOSITORY, env=jupyter_environment(), check=False).returncode
         finally:
             leave_as_found(server)
+        types_code = types.wait()
+        said.seek(0)
+        typer.echo(said.read().decode(errors="replace"), nl=False)
+    return code or types_code
+
+
+@contextmanager
+def _mypy(said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Mypy in a process that does not outlive the block."""
+    process = subprocess.Popen([sys.executable, "-m", "mypy"], cwd=REPOSITORY, stdout=said, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _require(modules: tuple[str, ...], goal: str) -> None:

@@ -18,7 +18,6 @@ from course_lib.exercises.manifest import lesson_exercises
 from course_lib.judging.verdict import Verdict
 from tests.exercises.written import Answers
 
-RIGHT_ONES = 2  # of each exercise, in every run
 # not of one exercise; the second line is of tests that a learner writes
 FROM_ANYWHERE = {
     "raised", "forgotten await", "not async", "unreadable", "remembered", "still at work", "swallowed",
@@ -69,11 +68,11 @@ def wrong_cases(exercises: list[Exercise], at_most: int | None) -> Iterator[Para
             yield pytest.param(exercise, mistake, answer, id=f"{exercise.id}-{name_of(answer)}", marks=marks)
 
 
-def right_cases(exercises: list[Exercise]) -> Iterator[ParameterSet]:
+def right_cases(exercises: list[Exercise], at_most: int) -> Iterator[ParameterSet]:
     """A right answer goes through all that a judge tries; the solution does so in its notebook, too."""
     for exercise in exercises:
         for number, answer in enumerate(written(exercise).right_ones):
-            marks = [] if number < RIGHT_ONES else [pytest.mark.soak]
+            marks = [] if number < at_most else [pytest.mark.soak]
             yield pytest.param(exercise, answer, id=f"{exercise.id}-{name_of(answer)}", marks=marks)
 
 
@@ -82,7 +81,8 @@ class FairJudging:
 
     lesson: ClassVar[str]
     mistakes_at_most: ClassVar[int | None] = None
-    """So many of an exercise in every run, where a check takes seconds."""
+    right_ones: ClassVar[int] = 2
+    """So many of an exercise in every run; fewer where a check takes seconds."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         exercises = lesson_exercises(self.lesson)
@@ -90,7 +90,7 @@ class FairJudging:
         if "mistake" in metafunc.fixturenames:
             metafunc.parametrize(("exercise", "mistake", "answer"), list(wrong_cases(exercises, self.mistakes_at_most)))
         elif "answer" in metafunc.fixturenames:
-            metafunc.parametrize(("exercise", "answer"), list(right_cases(exercises)))
+            metafunc.parametrize(("exercise", "answer"), list(right_cases(exercises, self.right_ones)))
         else:
             metafunc.parametrize("exercise", exercises, ids=[e.id for e in exercises])
 

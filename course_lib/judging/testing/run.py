@@ -29,7 +29,7 @@ from course_lib.postgres import clone, drop
 from course_lib.postgres.databases import give_up, quoted
 
 MODULE = "course_lib.judging.testing.process"
-TEST_SECONDS = 10.0  # for each test on each case
+TEST_SECONDS = 8.0  # for each test on each case
 START_SECONDS = 20.0  # until pytest is there
 SETTINGS = """\
 [pytest]
