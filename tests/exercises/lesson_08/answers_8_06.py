@@ -1,6 +1,8 @@
 """8.6: the same POST twice."""
 
+import asyncio
 import hashlib
+import unicodedata
 from typing import Annotated
 from uuid import UUID
 
@@ -97,6 +99,27 @@ def under_a_lock_that_is_not_waited_for(sessions):
     return routed(create)
 
 
+@ANSWERS.right
+def under_a_lock_and_nothing_else(sessions):
+    """Who has the lock looks, and writes the row at the end; others of its kind wait."""
+
+    async def create(user_id, title, key):
+        lock = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:key AS text), 8))")
+        async with sessions.begin() as session:
+            if key:
+                await session.execute(lock, {"key": f"{user_id}{key}"})
+            if kept := await look(session, user_id, title, key):
+                return kept
+            said = await made(session, user_id, title)
+            if key and await claimed(session, user_id, title, key):
+                await keep(session, user_id, key, said)
+            elif key:
+                raise RuntimeError("somebody took no lock")
+        return said
+
+    return routed(create)
+
+
 # wrong ones
 
 
@@ -169,6 +192,39 @@ def takes_a_title_for_a_key(sessions):
 @ANSWERS.wrong("another request")
 def looks_at_the_key_alone(sessions):
     return routed(claims(same=False)(sessions))
+
+
+@ANSWERS.wrong("another request")
+def hashes_what_the_title_is_about(sessions):
+    async def create(user_id, title, key):
+        plain = unicodedata.normalize("NFKC", title).strip().casefold()
+        async with sessions.begin() as session:
+            if key and not await claimed(session, user_id, plain, key):
+                return await look(session, user_id, plain, key)
+            said = await made(session, user_id, title)
+            if key:
+                await keep(session, user_id, key, said)
+        return said
+
+    return routed(create)
+
+
+@ANSWERS.wrong("at once")
+def waits_in_the_process(sessions):
+    turn = asyncio.Lock()
+
+    async def create(user_id, title, key):
+        async with turn, sessions.begin() as session:
+            if kept := await look(session, user_id, title, key):
+                return kept
+            said = await made(session, user_id, title)
+            if key and await claimed(session, user_id, title, key):
+                await keep(session, user_id, key, said)
+            elif key:
+                raise RuntimeError("somebody has the key by now")
+        return said
+
+    return routed(create)
 
 
 @ANSWERS.wrong("not written down")
