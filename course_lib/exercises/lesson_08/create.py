@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from secrets import choice, randbelow, token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -13,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 
+from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, in_json, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import POOL, Attempt
@@ -26,6 +28,10 @@ SIGN_UPS = 8
 USER = "SELECT email, name, token_limit FROM users WHERE id = :id"
 DOCUMENT = "SELECT title, source FROM documents WHERE id = :id AND user_id = :user"
 UNKNOWN = "ALTER TABLE users ADD CONSTRAINT ck_users_no_robots CHECK (name NOT LIKE 'robot%') NOT VALID"
+TWINS = (
+    "CREATE UNIQUE INDEX uq_users_twin ON users (name) WHERE name LIKE 'twin%'",
+    "CREATE UNIQUE INDEX uq_documents_twin ON documents (title) WHERE title LIKE 'twin%'",
+)
 SIGN_UP = "INSERT INTO users (email, name) VALUES (:email, 'Faster')"
 
 
@@ -76,6 +82,8 @@ class Create(Exercise):
         "| An error's text quotes what the client sent. Ask `driver_exception` for its `constraint_name`.",
         "unknown refusal": "A constraint that is in no list refused a row, and the client was told {outcome}. "
         "| Translate the names that you know. What nobody has thought of is a 500.",
+        "told too early": "The database refused the COMMIT of `POST {path}`, and the client was told {outcome}. "
+        "| A 201 is a promise: the COMMIT comes before the response. By default a dependency ends after it.",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -94,9 +102,8 @@ class Create(Exercise):
             await self._of_nobody(attempt, served)
             await self._at_once(attempt, served)
             await self._taken_by_another_process(attempt, served)
-            await attempt.sql(UNKNOWN)
-            reply = await _post(served, "/users", _new_user(name=f"robot {token_hex(2)}"))
-            attempt.expect(reply.status == 500, "unknown refusal", outcome=reply.outcome)
+            await self._unknown_refusals(attempt, served, user)
+            await self._refused_at_commit(attempt, served, user)
 
         await in_service(attempt, make_app, scene)
 
@@ -126,6 +133,7 @@ class Create(Exercise):
         self, attempt: Attempt, served: Serving, path: str, body: dict[str, Any], defaults: Any = None
     ) -> UUID:
         reply = await served.ask("POST", path, **in_json(body))
+        await served.idle()  # a COMMIT that comes too late is looked at by itself
         shown: dict[str, Any] = {"path": path, "fields": ", ".join(body)}
         outcome = f"422: {reply.said}" if reply.status == 422 else reply.outcome
         attempt.expect(reply.status == 201, "not created", outcome=outcome, **shown)
@@ -197,6 +205,26 @@ class Create(Exercise):
             reply = await running
         attempt.expect(reply.status == 404, "nobody's", is_="was deleted meanwhile", outcome=reply.outcome)
 
+    async def _unknown_refusals(self, attempt: Attempt, served: Serving, user: UUID) -> None:
+        """A CHECK, and unique keys that are not those of the task."""
+        for statement in (UNKNOWN, *TWINS):
+            await attempt.sql(statement)
+        twin = f"twin {token_hex(4)}"
+        for path, new in _both(user, twin):
+            await _post(served, path, new())
+            reply = await _post(served, path, new())
+            attempt.expect(reply.status == 500, "unknown refusal", outcome=reply.outcome)
+        reply = await _post(served, "/users", _new_user(name=f"robot {token_hex(2)}"))
+        attempt.expect(reply.status == 500, "unknown refusal", outcome=reply.outcome)
+
+    async def _refused_at_commit(self, attempt: Attempt, served: Serving, user: UUID) -> None:
+        for (path, new), table in zip(_both(user, awkward_text()), ("users", "documents"), strict=True):
+            async with refusing_commits(attempt, "INSERT", table):
+                reply = await _post(served, path, new())
+                await served.idle()
+            attempt.expect(reply.status >= 400, "told too early", path=path, outcome=reply.outcome)
+            attempt.expect(reply.status == 500, "unknown refusal", outcome=reply.outcome)
+
     async def _at_once(self, attempt: Attempt, served: Serving) -> None:
         """Nobody can write before as many as there are connections have looked; then the one in front steps aside."""
         body = _new_user()
@@ -210,6 +238,15 @@ class Create(Exercise):
         outcomes = ", ".join(f"{count} × {outcome}" for outcome, count in Counter(r.outcome for r in replies).items())
         right = statuses == {201: 1, 409: SIGN_UPS - 1}
         attempt.expect(right, "taken at once", count=SIGN_UPS, outcomes=outcomes)
+
+
+def _both(user: UUID, name: str) -> tuple[tuple[str, Callable[[], dict[str, Any]]], ...]:
+    """The two paths, each with what makes an object of this name or title, new but for that."""
+    documents = f"/users/{user}/documents"
+    return (
+        ("/users", lambda: _new_user(name=name)),
+        (documents, lambda: {"title": name, "source": token_hex(4)}),
+    )
 
 
 def _fields(said: Any, body: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by
 from course_lib.exercises.lesson_08.scenes.queued import Indexing, Queued, Stage, WorkFailed
+from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import Serving, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
@@ -130,7 +131,7 @@ class EnqueueOnce(Exercise):
     async def _refused(self, attempt: Attempt, stage: Stage, served: Serving) -> None:
         """The job, when its transaction is to be committed."""
         new = {name: awkward_text() for name in ("title", "source", "body")}
-        async with stage.queue.refusing("INSERT", "jobs", "true"):
+        async with refusing_commits(attempt, "INSERT", "jobs"):
             reply = await served.ask_anyway("POST", "/documents", json=new, headers=asked_by(stage.queue.user))
         left = await attempt.value("SELECT count(*) FROM documents WHERE user_id = :user", user=stage.queue.user)
         right = reply.status >= 500 and left == 0
@@ -239,7 +240,7 @@ class EnqueueOnce(Exercise):
         for table, when in (("users", "NEW.tokens_used > OLD.tokens_used"), ("jobs", "NEW.status = 'done'")):
             job = await stage.queue.add()
             before = await stage.queue.state(job)
-            async with stage.queue.refusing("UPDATE", table, when):
+            async with refusing_commits(attempt, "UPDATE", table, when):
                 with suppress(DBAPIError):
                     await stage.work(stage.index())
             after = await stage.queue.state(job)

@@ -3,12 +3,13 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import HTTPException
+from fastapi import Depends, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.models import Document, User
 from tests.exercises.written import Answers
@@ -212,6 +213,45 @@ def lets_any_text_through(app, sessions):
 def reads_the_error(app, sessions):
     translate(app, name_of=lambda error: next((name for name in STATUSES if name in str(error)), None))
     add_routes(app, sessions)
+
+
+@ANSWERS.wrong("unknown refusal")
+def does_nothing_whatever_refuses(app, sessions):
+    translate(app)
+
+    @app.post("/users", status_code=201)
+    async def sign_up(new: NewUser):
+        add = insert(User).values(**new.model_dump()).on_conflict_do_nothing()
+        async with sessions.begin() as session:
+            id = await session.scalar(add.returning(User.id))
+        if id is None:
+            raise HTTPException(409)
+        return {"id": id, **new.model_dump()}
+
+    add_routes(app, sessions)  # the first route that fits is taken
+
+
+@ANSWERS.wrong("told too early")
+def commits_when_the_response_is_sent(app, sessions):
+    async def transaction():
+        async with sessions.begin() as session:
+            yield session
+
+    translate(app)
+
+    @app.post("/users", status_code=201, response_model=UserOut)
+    async def sign_up(new: NewUser, session: Annotated[AsyncSession, Depends(transaction)]):
+        user = User(**new.model_dump())
+        session.add(user)
+        await session.flush()
+        return {"id": user.id, **new.model_dump()}
+
+    @app.post("/users/{user_id}/documents", status_code=201, response_model=DocumentOut)
+    async def upload(user_id: UUID, new: NewDocument, session: Annotated[AsyncSession, Depends(transaction)]):
+        document = Document(user_id=user_id, **new.model_dump())
+        session.add(document)
+        await session.flush()
+        return {"id": document.id, **new.model_dump()}
 
 
 @ANSWERS.wrong("unknown refusal")

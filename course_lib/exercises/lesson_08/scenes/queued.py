@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from secrets import randbelow, token_hex
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,16 +20,6 @@ from course_lib.judging.held import held_now
 from course_lib.judging.quoting import article_of_pair
 from course_lib.judging.races import sessions_of
 
-REFUSE = (
-    """
-    CREATE OR REPLACE FUNCTION not_now() RETURNS trigger LANGUAGE plpgsql
-    AS $$ BEGIN RAISE EXCEPTION 'not now'; END $$
-""",
-    """
-    CREATE CONSTRAINT TRIGGER not_now AFTER {change} DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION not_now()
-""",
-)
 ADD = """
     WITH document AS (
         INSERT INTO documents (user_id, source, title) VALUES (:user, :source, 'Queued') RETURNING id
@@ -84,16 +73,6 @@ class Queue:
             "UPDATE jobs SET leased_until = now() - interval '1 second' WHERE id = :id AND status = 'running'",
             id=job.id,
         )
-
-    @asynccontextmanager
-    async def refusing(self, change: str, table: str, when: str) -> AsyncIterator[None]:
-        """Until the block ends, the COMMIT of such a change of the table is refused."""
-        for statement in REFUSE:
-            await self._attempt.sql(statement.format(change=f"{change} ON {table}", when=when))
-        try:
-            yield
-        finally:
-            await self._attempt.sql(f"DROP TRIGGER not_now ON {table}")
 
     async def rows(self) -> list[str]:
         """All jobs, whole."""
