@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from datetime import timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from sqlalchemy import text
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller
 from course_lib.exercises.lesson_08.scenes.quotas import QUOTAS, TABLE, Account
+from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
@@ -79,6 +81,8 @@ class AskWithinQuota(Exercise):
         "new window": "While the model worked, a new window began with {before} tokens used, and when {ending} there "
         "were {after}. "
         "| What was reserved in a window is settled in that one, or nowhere.",
+        "told too early": "The database refused the COMMIT of what a question had cost, and the client was told "
+        "{status}. | It is committed when the client gets its 200: a task that nobody waits for comes after that.",
         "wrong failure": "The model raised {error}, and the client was told {status}. | Status 502.",
         "at once": "{n} questions came at once, there was room for {room}, and {told}. "
         "| Each looked before the others had written? Compare and add in one statement, or lock the row when you read "
@@ -98,6 +102,7 @@ class AskWithinQuota(Exercise):
             await self._refused(stage)
             await self._window_over(stage)
             await self._fails(stage)
+            await self._refused_at_commit(stage)
             await self._new_window(stage)
             await self._at_once(stage)
             attempt.expect(await other.row() == before, "others charged")
@@ -123,6 +128,7 @@ class AskWithinQuota(Exercise):
     async def _expect_answer(self, stage: _Stage) -> None:
         question = awkward_text()
         reply = await stage.ask(question)
+        await stage.over()
         right = (reply.status, reply.json) == (200, {"answer": stage.model.reply})
         said = f"status {reply.status}" if reply.status != 200 else one_line(reply.text)
         stage.attempt.expect(right, "not answered", left=stage.most, said=said)
@@ -186,9 +192,20 @@ class AskWithinQuota(Exercise):
     async def _expect_failure(self, stage: _Stage) -> None:
         stage.model.fails = error = ModelDown("the provider did not answer")
         reply = await stage.ask(anyway=True)
+        await stage.over()
         if reply.error not in (None, error):
             raise stage.attempt.raised("POST /questions", reply.error)
         stage.attempt.expect(reply.status == 502, "wrong failure", error=kind_of(error), status=reply.status)
+
+    async def _refused_at_commit(self, stage: _Stage) -> None:
+        """What is counted in the end is refused: who has said 200 by then has promised too much."""
+        attempt = stage.attempt
+        await stage.account.set(PLENTY, 1000, LEFT)
+        stage.model = MeteredModel(attempt, stage.account.used, awkward_text(), 1)
+        async with refusing_commits(attempt, "UPDATE", "quotas", "NEW.tokens_used < OLD.tokens_used"):
+            reply = await stage.ask(anyway=True)
+            await stage.over()
+        attempt.expect(reply.status >= 400, "told too early", status=reply.status)
 
     async def _new_window(self, stage: _Stage) -> None:
         """Another process begins it while the model works."""
@@ -246,6 +263,11 @@ class _Stage:
         ask = self.served.ask_anyway if anyway else self.served.ask
         headers = asked_by(self.account.user)
         return await ask("POST", f"{process}/questions", json={"question": question}, headers=headers)
+
+    async def over(self) -> None:
+        """Wait for what the app still does behind its responses: that it comes too late is looked at by itself."""
+        await self.served.idle()
+        await asyncio.gather(*self.served.left_behind(), return_exceptions=True)
 
     async def ask_at_once(self) -> list[Reply]:
         """The replies to as many questions as the model's crowd.

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any, ClassVar
+from secrets import randbelow
+from typing import ClassVar
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by
-from course_lib.exercises.lesson_08.scenes.queued import Indexing, Queued, Stage, WorkFailed
+from course_lib.exercises.lesson_08.scenes.queued import Queued, Stage, WorkFailed
 from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import Serving, in_service, side_by_side
+from course_lib.exercises.lesson_08.scenes.workers import (
+    another_takes_it,
+    at_work,
+    both_at_work,
+    expect_done,
+    expect_given,
+)
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise, Wrong
-from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import quoted
 from course_lib.judging.staging import add_user, other_rows
 
 LEASE = (20, 61)  # seconds that are left of a minute, on a slow machine too
+SPEND = "UPDATE users SET tokens_used = tokens_used + :more WHERE id = :user"
 LOCK = "SELECT 1 FROM jobs WHERE id = :id FOR"
 STORED = """
     SELECT d.id, d.title, d.source, d.status, j.id, j.kind, j.status, j.payload
@@ -86,6 +94,10 @@ class EnqueueOnce(Exercise):
         "done twice": "Two workers had the same job, since the lease of the first was over: it cost {first} and "
         "{second} tokens, and {paid} were paid. "
         "| Who comes to the end asks whether the job is still its own, in the transaction that books.",
+        "put back": "A worker's lease was over and another one {had} the job when the first one {ended}; after that "
+        "`work` {did}. | Who gives a job back asks whether it is still its own, as the one does who finishes it.",
+        "lost": "While a worker booked {cost} tokens another added {more}, and `tokens_used` went up by {paid}. "
+        "| What was read before somebody else wrote is old: add in the UPDATE, or lock the row when you read it.",
         "others changed": "Rows of other users changed. | The owner is the document's.",
     }  # fmt: skip
 
@@ -105,6 +117,9 @@ class EnqueueOnce(Exercise):
             await self._is_cancelled(attempt, stage)
             for late_is_first in (False, True):
                 await self._is_late(attempt, stage, late_is_first)
+            for finished in (False, True):
+                await self._comes_back_and_fails(attempt, stage, finished)
+            await self._others_spend(attempt, stage)
             after = await other_rows(attempt, "users", "id", stage.queue.user)
             attempt.expect(after == before, "others changed")
 
@@ -146,29 +161,12 @@ class EnqueueOnce(Exercise):
 
         index.look = look
         said = await stage.work(index)
-        self._expect_given(attempt, index, job, said, "not taken")
+        expect_given(attempt, index, job, said, "not taken")
         attempt.expect(index.held == 0, "connection held", count=index.held)
         status, _, _, lease = during or before
         right = status == "running" and lease is not None and LEASE[0] < lease <= LEASE[1]
         attempt.expect(right, "not leased", status=status, seconds="no" if lease is None else round(lease))
-        await self._expect_done(attempt, stage, job, said, before.paid, index.cost)
-
-    def _expect_given(
-        self, attempt: Attempt, index: Indexing, job: Queued, said: Any, mistake: str, **told: str
-    ) -> None:
-        did = "" if index.given else f"returned {quoted(said)}, without a call of `index`"
-        if index.given and index.given != [(job.document, job.body)]:
-            did = "called `index` more than once" if len(index.given) > 1 else "called it with something else"
-        attempt.expect(not did, mistake, did=did, **told)
-
-    async def _expect_done(
-        self, attempt: Attempt, stage: Stage, job: Queued, said: Any, before: int, cost: int
-    ) -> None:
-        after = await stage.queue.state(job)
-        paid = after.paid - before
-        right = (after.job, after.document, paid) == ("done", "ready", cost) and said is True
-        told = {"said": said, "job": after.job, "document": after.document, "paid": paid, "cost": cost}
-        attempt.expect(right, "not done", **told)
+        await expect_done(attempt, stage, job, said, before.paid, index.cost)
 
     async def _nothing_to_do(self, attempt: Attempt, stage: Stage) -> None:
         queue, index = stage.queue, stage.index()
@@ -198,8 +196,8 @@ class EnqueueOnce(Exercise):
             await other.rollback()
             said = await running
         attempt.expect(not waited, "waited")
-        self._expect_given(attempt, index, free, said, "not taken")
-        await self._expect_done(attempt, stage, free, said, before.paid, index.cost)
+        expect_given(attempt, index, free, said, "not taken")
+        await expect_done(attempt, stage, free, said, before.paid, index.cost)
 
     async def _two_at_once(self, attempt: Attempt, stage: Stage) -> None:
         """Nobody can write before both have seen the job, or have given way."""
@@ -216,9 +214,9 @@ class EnqueueOnce(Exercise):
         cost = sum(index.cost for index in indexes if index.given)
         if not calls:  # both skipped it
             indexes[0].given.clear()
-            self._expect_given(attempt, indexes[0], job, await stage.work(indexes[0]), "not taken")
+            expect_given(attempt, indexes[0], job, await stage.work(indexes[0]), "not taken")
             cost = indexes[0].cost
-        await self._expect_done(attempt, stage, job, True, before.paid, cost)
+        await expect_done(attempt, stage, job, True, before.paid, cost)
 
     async def _fails(self, attempt: Attempt, stage: Stage) -> None:
         job, index = await stage.queue.add(), stage.index()
@@ -233,7 +231,7 @@ class EnqueueOnce(Exercise):
             raise Wrong("swallowed", sentence, "Whoever runs the worker has to know of it.")
         paid = (await stage.queue.state(job)).paid - before.paid
         attempt.expect(paid == 0, "not done", said="an error", job="left", document="left", paid=paid, cost=0)
-        await self._another_takes_it(attempt, stage, job, before.paid, "had an error at its work")
+        await another_takes_it(attempt, stage, job, before.paid, "had an error at its work")
 
     async def _end_is_refused(self, attempt: Attempt, stage: Stage) -> None:
         """What comes of the work is one transaction: the COMMIT of one part is refused, and then of another."""
@@ -247,42 +245,21 @@ class EnqueueOnce(Exercise):
             none = after.job != "done" and after.document != "ready" and after.paid == before.paid
             told = {"table": table, "job": after.job, "document": after.document, "paid": after.paid - before.paid}
             attempt.expect(none, "not at once", **told)
-            await self._another_takes_it(attempt, stage, job, before.paid, "could not store the end of its work")
+            await another_takes_it(attempt, stage, job, before.paid, "could not store the end of its work")
 
     async def _is_cancelled(self, attempt: Attempt, stage: Stage) -> None:
         job, index = await stage.queue.add(), stage.index(hangs=True)
         before = await stage.queue.state(job)
-        running = await self._at_work(attempt, stage, job, index)
+        running = await at_work(attempt, stage, job, index)
         running.cancel()
         await asyncio.wait({running})
-        await self._another_takes_it(attempt, stage, job, before.paid, "was cancelled at its work")
-
-    async def _at_work(self, attempt: Attempt, stage: Stage, job: Queued, index: Indexing) -> asyncio.Future[Any]:
-        """A worker whose ``index`` hangs."""
-        running = asyncio.ensure_future(stage.work(index))
-        await first_of(running, index.begun)
-        if running.done():
-            self._expect_given(attempt, index, job, running.result(), "not taken")
-        return running
-
-    async def _another_takes_it(self, attempt: Attempt, stage: Stage, job: Queued, before: int, ended: str) -> None:
-        await stage.queue.end_lease(job)
-        index = stage.index()
-        said = await stage.work(index, 1)
-        self._expect_given(attempt, index, job, said, "given up", ended=ended)
-        await self._expect_done(attempt, stage, job, said, before, index.cost)
+        await another_takes_it(attempt, stage, job, before.paid, "was cancelled at its work")
 
     async def _is_late(self, attempt: Attempt, stage: Stage, late_is_first: bool) -> None:
         """Its lease is over and its job another worker's, and both come to their end."""
         job, late, other = await stage.queue.add(), stage.index(hangs=True), stage.index(hangs=True)
         before = await stage.queue.state(job)
-        slow = await self._at_work(attempt, stage, job, late)
-        await stage.queue.end_lease(job)
-        running = asyncio.ensure_future(stage.work(other, 1))
-        await first_of(running, other.begun)
-        if running.done():
-            ended = "was slow at its work"
-            self._expect_given(attempt, other, job, running.result(), "given up", ended=ended)
+        slow, running = await both_at_work(attempt, stage, job, late, other)
         order = [(late, slow), (other, running)]
         for index, task in order if late_is_first else order[::-1]:
             index.goes_on.set()
@@ -290,4 +267,44 @@ class EnqueueOnce(Exercise):
         paid = (await stage.queue.state(job)).paid - before.paid
         once = paid in (late.cost, other.cost)
         attempt.expect(once, "done twice", first=late.cost, second=other.cost, paid=paid)
-        await self._expect_done(attempt, stage, job, True, before.paid, paid)
+        await expect_done(attempt, stage, job, True, before.paid, paid)
+
+    async def _comes_back_and_fails(self, attempt: Attempt, stage: Stage, finished: bool) -> None:
+        """Or is cancelled, when another worker is at its job; has ``finished`` it."""
+        job, late, other = await stage.queue.add(), stage.index(hangs=True), stage.index(hangs=True)
+        third, before = stage.index(), await stage.queue.state(job)
+        slow, running = await both_at_work(attempt, stage, job, late, other)
+        if finished:
+            other.goes_on.set()
+            await running
+            late.fails = WorkFailed("it could not be indexed")
+            late.goes_on.set()
+        else:
+            slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        said = await stage.work(third)
+        other.goes_on.set()
+        await running
+        did = "called `index`" if third.given else f"returned {quoted(said)}"
+        told = {"had": "had done" if finished else "was at", "ended": "failed" if finished else "was cancelled"}
+        attempt.expect(said is False and not third.given, "put back", did=did, **told)
+        await expect_done(attempt, stage, job, running.result(), before.paid, other.cost)
+
+    async def _others_spend(self, attempt: Attempt, stage: Stage) -> None:
+        """Another process adds to the owner's tokens, and commits when the worker stands at the row."""
+        job, index, more = await stage.queue.add(), stage.index(), 1 + randbelow(90)
+        before = await stage.queue.state(job)
+        async with attempt.judge_session() as other:
+            await other.execute(text(SPEND), {"user": stage.queue.user, "more": more})
+            running = asyncio.ensure_future(stage.work(index))
+            await until_blocked(attempt, running, 1)
+            await other.commit()
+            try:
+                said = await running
+            except DBAPIError:  # what it had read is old, and it was told so
+                ended = "could not store the end of its work"
+                await another_takes_it(attempt, stage, job, before.paid + more, ended)
+                return
+        paid = (await stage.queue.state(job)).paid - before.paid
+        attempt.expect(paid == index.cost + more, "lost", cost=index.cost, more=more, paid=paid)
+        await expect_done(attempt, stage, job, said, before.paid + more, index.cost)

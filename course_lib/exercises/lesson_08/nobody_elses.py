@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from fastapi import FastAPI
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller
+from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service
 from course_lib.instruments.network import WireLog
 from course_lib.judging.attempt import Attempt
@@ -31,6 +32,11 @@ SHELF = """
 DOCUMENT = "/documents/{document_id}"
 PASSAGE, JOBS = f"{DOCUMENT}/passages/{{passage_id}}", f"{DOCUMENT}/jobs"
 ROUTES = (("GET", PASSAGE), ("PATCH", DOCUMENT), ("POST", JOBS), ("DELETE", DOCUMENT))
+WRITES = (
+    ("PATCH", DOCUMENT, "UPDATE", "documents"),
+    ("POST", JOBS, "INSERT", "jobs"),
+    ("DELETE", DOCUMENT, "DELETE", "documents"),
+)
 JOB = "SELECT id, kind, status FROM jobs WHERE document_id = :document"
 PASSING = {"date", "server"}  # headers that are no part of the answer
 
@@ -86,6 +92,8 @@ class NobodyElses(Exercise):
         "| See the table: the status, and at least what it names.",
         "not stored": "`{what}` was answered with {status}, and others see {seen}. "
         "| The COMMIT comes before the response.",
+        "told too early": "The database refused the COMMIT of `{what}`, and the client was told {status}. "
+        "| What a response says was done is committed by then. A dependency may end after it: see its `scope`.",
         "missing": "`{what}` was answered with {status} for an id that nobody has. | 404, when no row was found.",
         "let in": "`{what}` of another user's document was answered with {status}. "
         "| Whose it is belongs into the WHERE of every route.",
@@ -110,6 +118,7 @@ class NobodyElses(Exercise):
             asking = _Asking(attempt, served, user)
             before = await _others(attempt, mine)
             await self._own(attempt, asking, mine)
+            await self._refused_at_commit(attempt, asking, mine)
             for whose, shelf in (("another", beside), ("another user's", theirs)):
                 mixed = await asking.anyway("GET", PASSAGE, Shelf(mine.document, shelf.passage, "", ""))
                 attempt.expect(mixed.status == 404, "other passage", whose=whose, status=mixed.outcome)
@@ -139,6 +148,12 @@ class NobodyElses(Exercise):
         jobs = await attempt.sql(JOB, document=mine.document)
         right = [tuple(map(str, row)) for row in jobs] == [(str(made.json.get("id")), "ingest", "queued")]
         attempt.expect(right, "not stored", what=_name("POST", JOBS), status=202, seen=_jobs(jobs))
+
+    async def _refused_at_commit(self, attempt: Attempt, asking: _Asking, mine: Shelf) -> None:
+        for method, path, change, table in WRITES:
+            async with refusing_commits(attempt, change, table):
+                reply = await asking.anyway(method, path, mine, awkward_text())
+            attempt.expect(reply.status >= 400, "told too early", what=_name(method, path), status=reply.status)
 
     def _look_at(self, attempt: Attempt, what: str, reply: Reply, status: int, wrong: str) -> None:
         right = reply.status == status and not wrong
@@ -181,6 +196,7 @@ class _Asking:
         self._attempt, self._served, self._user = attempt, served, user
 
     async def ask(self, method: str, path: str, shelf: Shelf, title: str = "mine now") -> Reply:
+        """As ``anyway``; an error that came out of the app is the judge's to tell."""
         reply = await self.anyway(method, path, shelf, title)
         if reply.error is not None:
             raise self._attempt.raised(_name(method, path), reply.error) from reply.error
@@ -189,7 +205,9 @@ class _Asking:
     async def anyway(self, method: str, path: str, shelf: Shelf, title: str = "mine now") -> Reply:
         body = {"json": {"title": title}} if method == "PATCH" else {}
         named = path.format(document_id=shelf.document, passage_id=shelf.passage)
-        return await self._served.ask_anyway(method, named, headers=asked_by(self._user), **body)
+        reply = await self._served.ask_anyway(method, named, headers=asked_by(self._user), **body)
+        await self._served.idle()  # a COMMIT that comes too late is looked at by itself
+        return reply
 
 
 def _name(method: str, path: str) -> str:

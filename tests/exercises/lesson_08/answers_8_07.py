@@ -187,6 +187,20 @@ class BookedAfterwards(Quota):
         await super().settle(user_id, ends, cost + self.most)
 
 
+@ANSWERS.wrong("told too early")
+@of
+class SettledByATaskOfItsOwn(Quota):
+    tasks = set()  # noqa: RUF012
+
+    async def settle(self, user_id, ends, cost):
+        task = asyncio.create_task(super().settle(user_id, ends, cost))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def give_back(self, user_id, ends):
+        await super().settle(user_id, ends, 0)
+
+
 @ANSWERS.wrong("window")
 @of
 class FromTheEndOfTheLast(Quota):

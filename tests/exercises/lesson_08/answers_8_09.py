@@ -243,6 +243,32 @@ class WhoeverComesToTheEnd(Worker):
         return await session.get(Job, job.id)
 
 
+@ANSWERS.wrong("put back")
+@of
+class GivesBackWhatIsNoLongerItsOwn(Worker):
+    async def work(self, index):
+        job = await self.take()
+        if job is None:
+            return False
+        try:
+            cost = await index(job.document_id, job.payload["body"])
+        except BaseException:
+            async with self.sessions.begin() as session:
+                await session.execute(update(Job).where(Job.id == job.id).values(status="queued"))
+            raise
+        await self.finish(job, cost)
+        return True
+
+
+@ANSWERS.wrong("lost")
+@of
+class AddsToWhatItHasRead(Worker):
+    async def book(self, session, job, cost):
+        document = await session.get_one(Document, job.document_id)
+        document.status = "ready"
+        (await session.get_one(User, document.user_id)).tokens_used += cost
+
+
 @ANSWERS.wrong("others changed")
 @of
 class EverybodyPays(Worker):

@@ -143,6 +143,12 @@ def never_committed(sessions, caller):
     return Forgetful().router(sessions, caller)
 
 
+@ANSWERS.wrong("told too early")
+@of
+class CommitsWhenTheResponseIsSent(Routes):
+    scope = "request"
+
+
 @ANSWERS.wrong("missing")
 @of
 class NobodyThere(Routes):

@@ -133,8 +133,8 @@ class Stage:
         return app_with(self._attempt, pairs[0][0])
 
     def index(self, hangs: bool = False) -> Indexing:
-        """Work of a cost of its own: no sum of two is a third."""
-        return Indexing(self._attempt, 1 + randbelow(40_000) if hangs else 100, hangs=hangs)
+        """Work of a cost of its own: no sum of two is one of them, and the owner has tokens for all."""
+        return Indexing(self._attempt, 1 + randbelow(20_000) if hangs else 100, hangs=hangs)
 
     async def work(self, index: Indexing, worker: int = 0) -> Any:
         said = self._workers[worker](index)

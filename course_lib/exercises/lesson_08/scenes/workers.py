@@ -1,0 +1,57 @@
+"""Workers at a job, and what is expected of each: that it is given the job, and that it brings it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from course_lib.exercises.lesson_08.scenes.queued import Indexing, Queued, Stage
+from course_lib.judging.attempt import Attempt
+from course_lib.judging.moments import first_of
+from course_lib.judging.quoting import quoted
+
+
+def expect_given(attempt: Attempt, index: Indexing, job: Queued, said: Any, mistake: str, **told: str) -> None:
+    did = "" if index.given else f"returned {quoted(said)}, without a call of `index`"
+    if index.given and index.given != [(job.document, job.body)]:
+        did = "called `index` more than once" if len(index.given) > 1 else "called it with something else"
+    attempt.expect(not did, mistake, did=did, **told)
+
+
+async def expect_done(attempt: Attempt, stage: Stage, job: Queued, said: Any, before: int, cost: int) -> None:
+    after = await stage.queue.state(job)
+    paid = after.paid - before
+    right = (after.job, after.document, paid) == ("done", "ready", cost) and said is True
+    told = {"said": said, "job": after.job, "document": after.document, "paid": paid, "cost": cost}
+    attempt.expect(right, "not done", **told)
+
+
+async def at_work(attempt: Attempt, stage: Stage, job: Queued, index: Indexing) -> asyncio.Future[Any]:
+    """A worker whose ``index`` hangs."""
+    running = asyncio.ensure_future(stage.work(index))
+    await first_of(running, index.begun)
+    if running.done():
+        expect_given(attempt, index, job, running.result(), "not taken")
+    return running
+
+
+async def both_at_work(
+    attempt: Attempt, stage: Stage, job: Queued, late: Indexing, other: Indexing
+) -> tuple[asyncio.Future[Any], asyncio.Future[Any]]:
+    """Two workers with one job, of which the first has lost it to the second."""
+    slow = await at_work(attempt, stage, job, late)
+    await stage.queue.end_lease(job)
+    running = asyncio.ensure_future(stage.work(other, 1))
+    await first_of(running, other.begun)
+    if running.done():
+        ended = "was slow at its work"
+        expect_given(attempt, other, job, running.result(), "given up", ended=ended)
+    return slow, running
+
+
+async def another_takes_it(attempt: Attempt, stage: Stage, job: Queued, before: int, ended: str) -> None:
+    await stage.queue.end_lease(job)
+    index = stage.index()
+    said = await stage.work(index, 1)
+    expect_given(attempt, index, job, said, "given up", ended=ended)
+    await expect_done(attempt, stage, job, said, before, index.cost)
