@@ -16,6 +16,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import POOL, Attempt
@@ -91,6 +92,8 @@ class PostTwice(Exercise):
         "| Between a look and an INSERT somebody else looks. Claim the key by an INSERT that gives way.",
         "stuck": "A request failed, its cause passed, and when it came again with its key the answer was {outcome}. "
         "| What was not done leaves nothing behind: claim and work roll back together.",
+        "told too early": "The database refused the COMMIT of a request, and the client was told {outcome}. "
+        "| Who has an answer finds it again: the COMMIT comes before it. By default a dependency ends after it.",
         "half done": "The response could not be stored; the client was told {outcome}, and {count} conversation(s) "
         "were made. "
         "| Without the response a second request does it again. Both are committed together, or neither.",
@@ -110,6 +113,7 @@ class PostTwice(Exercise):
             await self._in_two_processes(attempt, client)
             await self._fails_first(attempt, client)
             await self._cannot_be_kept(attempt, client)
+            await self._refused_at_commit(attempt, client)
 
         await in_service(attempt, make_app, scene)
 
@@ -220,6 +224,15 @@ class PostTwice(Exercise):
         again = await client.ask(title, key)
         attempt.expect(again.status == 201 and await client.made(title) == 1, "stuck", outcome=again.outcome)
 
+    async def _refused_at_commit(self, attempt: Attempt, client: _Client) -> None:
+        title, key = awkward_text(), _key()
+        async with refusing_commits(attempt, "INSERT", "conversations"):
+            failed = await client.ask(title, key)
+            await client.served.idle()
+        attempt.expect(failed.status >= 400, "told too early", outcome=failed.outcome)
+        again = await client.ask(title, key)
+        attempt.expect(again.status == 201 and await client.made(title) == 1, "stuck", outcome=again.outcome)
+
 
 class _Client:
     """Requests in the name of one user, and what others see of them."""
@@ -235,6 +248,7 @@ class _Client:
 
     async def first(self, title: str, key: str) -> Reply:
         reply = await self.ask(title, key)
+        await self.served.idle()  # a COMMIT that comes too late is looked at by itself
         self.attempt.expect(reply.status == 201, "not created", what="A new request", outcome=reply.outcome)
         said = reply.json
         right = isinstance(said, dict) and said.keys() == {"id", "title"} and said["title"] == title

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from fastapi import FastAPI
 from sqlalchemy import URL
 
+from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, in_service
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -65,6 +66,8 @@ class StartAndDrain(Exercise):
         "may be dead.",
         "not answered": "{when}, `POST /questions` was answered with {status}, and the answer was {stored}. "
         "| 201 and `{{\"reply\": reply}}`, when the row is committed.",
+        "told too early": "The database refused the COMMIT of an answer, and the client was told {status}. "
+        "| A 201 is a promise: the COMMIT comes before the response. By default a dependency ends after it.",
         "one for each": "{n} requests, one after another, opened {count} connections. "
         "| One engine for the process, with its pool.",
         "taken in": "When the process was stopping, a question that came was answered with {status}, and the model "
@@ -85,6 +88,7 @@ class StartAndDrain(Exercise):
             stage.database.show()
             await self._is_there(attempt, stage, "When the database had come")
             await self._shares(attempt, stage)
+            await self._refused_at_commit(attempt, stage)
             stage.database.hide()
             await stage.database.end_connections(attempt)
             await self._is_away(attempt, stage, "When the database had gone")
@@ -118,9 +122,16 @@ class StartAndDrain(Exercise):
 
     async def _answers(self, attempt: Attempt, stage: _Stage, when: str) -> None:
         question, reply = await stage.ask()
+        await stage.served.idle()  # a COMMIT that comes too late is looked at by itself
         told = {"status": reply.outcome, "stored": await stage.stored(question)}
         right = (reply.status, reply.json) == (201, {"reply": stage.model.reply}) and told["stored"] == "stored"
         attempt.expect(right, "not answered", when=when, **told)
+
+    async def _refused_at_commit(self, attempt: Attempt, stage: _Stage) -> None:
+        async with refusing_commits(attempt, "INSERT", "answers"):
+            _, reply = await stage.ask()
+            await stage.served.idle()
+        attempt.expect(reply.status >= 400, "told too early", status=reply.outcome)
 
     async def _shares(self, attempt: Attempt, stage: _Stage) -> None:
         with attempt.wire.log() as log:

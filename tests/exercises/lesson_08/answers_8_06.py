@@ -6,10 +6,11 @@ import unicodedata
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Header, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, Header, HTTPException, Request
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.models import Conversation, IdempotentRequest
 from tests.exercises.written import Answers
@@ -275,6 +276,28 @@ def commits_the_claim(sessions):
         return said
 
     return routed(create)
+
+
+@ANSWERS.wrong("told too early")
+def commits_when_the_response_is_sent(sessions):
+    async def transaction():
+        async with sessions.begin() as session:
+            yield session
+
+    router = APIRouter()
+
+    @router.post(PATH, status_code=201)
+    async def route(
+        user_id: UUID, title: Title, session: Annotated[AsyncSession, Depends(transaction)], key: Key = None
+    ):
+        if key and not await claimed(session, user_id, title, key):
+            return await look(session, user_id, title, key)
+        said = await made(session, user_id, title)
+        if key:
+            await keep(session, user_id, key, said)
+        return said
+
+    return router
 
 
 @ANSWERS.wrong("half done")

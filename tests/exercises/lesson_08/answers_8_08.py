@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import Body, FastAPI, HTTPException, Response
+from fastapi import BackgroundTasks, Body, FastAPI, HTTPException, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -144,6 +144,16 @@ class ReadyToTheEnd(Service):
 @of
 class DeadConnections(Service):
     engine_options = {}  # noqa: RUF012
+
+
+@ANSWERS.wrong("told too early")
+@of
+class StoresBehindTheResponse(Service):
+    async def ask(self, question: Annotated[str, Body(embed=True)], later: BackgroundTasks):
+        self.admit()
+        reply = await self.ask_model(question)
+        later.add_task(self.store, question, reply)
+        return {"reply": reply}
 
 
 @ANSWERS.wrong("one for each")
