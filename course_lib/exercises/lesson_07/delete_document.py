@@ -228,7 +228,8 @@ async def _staged(attempt: Attempt, user_id: UUID, stranger: UUID) -> tuple[UUID
     await add_answers(attempt, stranger, [{"sources": [cited]}])
     others = await attempt.sql(OF_OTHERS, user=user_id)
     rows = await attempt.sql("SELECT id FROM document_chunks WHERE document_id = :id", id=id)
-    return id, _Wanted({row[0] for row in rows}, {cache_key(text) for text in (own, twice, remodelled)}, {row[0] for row in others})
+    vectors = {cache_key(text) for text in (own, twice, remodelled)}
+    return id, _Wanted({row[0] for row in rows}, vectors, {row[0] for row in others})
 
 
 def _without(meta: dict[str, Any], id: UUID) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class EmbedPolitely(Exercise):
         "too few at once": "No more than {count} request(s) were under way at the same time, with at_once={at_once} "
         "and more batches than that. "
         "| A loop that awaits each request has one under way; tasks have several.",
-        "waits for the slowest": "While one request took long, {count} of the {n} others began, with at_once={at_once}. "
+        "waits for the slowest": "While one request took long, {count} of {n} others began, with at_once={at_once}. "
         "| As soon as one has ended the next one begins, whichever that was: no rounds, and no fixed shares.",
         "came too early": "{after:.2f} seconds after a refusal that asked for {wait} a request began. "
         "| The wait counts for all batches from the moment of the refusal, and of two refusals the later end.",

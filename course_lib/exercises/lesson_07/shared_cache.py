@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 
 import httpx2
 
-from course_lib.exercises.lesson_07.scenes.cached import Vectors, being_claimed, key_of, look, numbers, put_claims, put_vectors
+from course_lib.exercises.lesson_07.scenes.cached import (
+    Vectors,
+    being_claimed,
+    key_of,
+    look,
+    numbers,
+    put_claims,
+    put_vectors,
+)
 from course_lib.exercises.lesson_07.scenes.model import Model, Request, refusal, some_texts, vectors_of
 from course_lib.judging.asking import calling_it, until_blocked
 from course_lib.judging.attempt import Attempt
@@ -80,7 +88,8 @@ class SharedCache(Exercise):
         "| Delete what you have claimed and not yet filled, and nothing else.",
         "claims lost": "The model failed, and {count} claim(s) of another process are gone. "
         "| It is still buying them. Delete what you have claimed yourself, and nothing else.",
-        "bought another's": "Another process had claimed {count} of the texts for a minute, and they were sent to the model here. "
+        "bought another's": "Another process had claimed {count} of the texts for a minute, and they were sent to the "
+        "model here. "
         "| An unexpired claim belongs to somebody: wait for the vector.",
         "held while waiting": "While it waited for another process, a connection was held at {count} of {n} looks. "
         "| Leave the session before you sleep.",

@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from sqlalchemy import delete, exists, func, select, text, tuple_, update
+from sqlalchemy import delete, exists, func, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from course_lib.models import CachedEmbedding, Conversation, Document, DocumentChunk, Message
