@@ -29,7 +29,7 @@ from course_lib.judging.races import at_once, sessions_of
 from course_lib.judging.turns import in_turns
 
 WAITS, LOOKS = 0.4, 40  # seconds that another process takes for what it has claimed, and looks at the pool meanwhile
-OFTEN = 0.85  # of the looks: who sleeps in a session gives it back for a moment between two
+OFTEN = 0.7  # of the looks: who sleeps in a session gives it back for a moment between two
 
 
 class SharedCache(Exercise):
