@@ -151,7 +151,11 @@ class AnswerFrom(Exercise):
             say = f'One reads "{quotation}" [1], and "{passages[1].words()}" [2].'
             sources = [(passages[0].id, []), (passages[1].id, [passages[1].words()])]
             await self._cites(attempt, "invented", say, passages, sources)
-        say = f'"{words}" is what they say. So it is [1].'
+        say, both = f'"{words}" is what they say. So it is [1].', " ".join(token_hex(3) for _ in range(3))
+        alike = [_passage(more=both), _passage(more=both)]
+        for row in ("[1][2]", "[1] [2]"):
+            sources = [(alike[0].id, [both]), (alike[1].id, [])]
+            await self._cites(attempt, "invented", f'One reads "{both}" {row}.', alike, sources)
         await self._cites(attempt, "invented", say, passages, _alone(passages[0]))
 
     async def _breaks_lines(self, attempt: Attempt) -> None:

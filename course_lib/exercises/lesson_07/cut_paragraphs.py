@@ -123,6 +123,7 @@ def _texts() -> list[tuple[str, int]]:
         (f"one\u2028\u2028two\x0b\x0bthree\x85\x85four\n\n{full}", 60),
         (f"{a_paragraph(40)} {a_word(150)} {a_paragraph(40)}", 50),
         (a_word(90), 7),
+        *((joint.join(a_word(7) for _ in range(25)), 50) for joint in ("\t", "\n", "\u2028", "\u00a0")),
         ("ab c\n\nd", 1),
         (" ".join(a_paragraph(5) for _ in range(200)), 100),
         *((joined([a_paragraph(5 + at % 40) for at in range(60)]), 44 + more) for more in (0, 1, 40)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -27,6 +28,9 @@ from course_lib.judging.races import at_once, sessions_of
 from course_lib.judging.staging import add_user
 
 GATE = 7_07
+OF_OTHERS = """
+    SELECT m.id FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id WHERE c.user_id <> :user
+"""
 FAIL = """
     DO $$ BEGIN
         CREATE OR REPLACE FUNCTION out_of_order() RETURNS trigger LANGUAGE plpgsql AS
@@ -90,6 +94,8 @@ class DeleteDocument(Exercise):
         "| `meta[\"sources\"]` of the user's messages, each entry with this `document_id`.",
         "meta changed": "The `meta` of {count} messages is not what it was without the document's sources. "
         "| Every other source, in its order, and every other key stay as they are.",
+        "conversations changed": "The `meta` of {count} messages of other users was changed. "
+        "| Messages belong to conversations, and these to users: this user's only.",
         "half deleted": "A statement at `{table}` failed, and afterwards rows were gone or changed in {tables}. "
         "| One transaction for all of it.",
         "error swallowed": "A statement at `{table}` failed, and it returned {said}. "
@@ -153,10 +159,13 @@ class DeleteDocument(Exercise):
         attempt.expect(not gone & claimed, "claims taken", count=len(gone & claimed))
         attempt.expect(gone <= wanted.vectors, "vectors taken", count=len(gone - wanted.vectors))
         attempt.expect(gone == wanted.vectors, "vectors left", count=len(wanted.vectors - gone))
-        metas = after.tables["messages"]
-        left = [meta for meta in metas.values() if str(id) in str(meta.get("sources"))]
+        metas, old = after.tables["messages"], before.tables["messages"]
+        strangers = sum(metas.get(key) != old[key] for key in wanted.elsewhere)
+        attempt.expect(strangers == 0, "conversations changed", count=strangers)
+        mine = {key: meta for key, meta in old.items() if key not in wanted.elsewhere}
+        left = [key for key in mine if str(id) in str(metas.get(key, {}).get("sources"))]
         attempt.expect(not left, "quotations left", count=len(left))
-        right = {key: _without(meta, id) for key, meta in before.tables["messages"].items()}
+        right = {key: _without(meta, id) for key, meta in mine.items()}
         other = sum(metas.get(key) != meta for key, meta in right.items())
         attempt.expect(other == 0, "meta changed", count=other)
         attempt.expect(said is True, "wrong return", said=quoted(said))
@@ -193,10 +202,10 @@ class DeleteDocument(Exercise):
 
 
 class _Wanted:
-    """What is to be gone: passages by id, rows of the cache by key."""
+    """What is to be gone: passages by id, rows of the cache by key; and other users' messages, which are to stay."""
 
-    def __init__(self, passages: set[Any], vectors: set[str]) -> None:
-        self.passages, self.vectors = passages, vectors
+    def __init__(self, passages: set[Any], vectors: set[str], elsewhere: Collection[Any] = ()) -> None:
+        self.passages, self.vectors, self.elsewhere = passages, vectors, elsewhere
 
 
 async def _staged(attempt: Attempt, user_id: UUID, stranger: UUID) -> tuple[UUID, _Wanted]:
@@ -213,10 +222,14 @@ async def _staged(attempt: Attempt, user_id: UUID, stranger: UUID) -> tuple[UUID
     metas: list[dict[str, Any]] = [
         {"sources": [cited, kept, source(id, 2), source(beside, 4)], "model": "small", "a.b": [None, {}]},
         {"sources": [cited]}, {"sources": [kept]}, {"sources": []}, {}, {"pinned": str(id), "sources": [kept, cited]},
+        {"sources": [{"title": "Handbook"}, cited, "https://example.org/handbook"]},
     ]  # fmt: skip
     await add_answers(attempt, user_id, metas)
+    await add_answers(attempt, stranger, [{"sources": [cited]}])
+    others = await attempt.sql(OF_OTHERS, user=user_id)
     rows = await attempt.sql("SELECT id FROM document_chunks WHERE document_id = :id", id=id)
-    return id, _Wanted({row[0] for row in rows}, {cache_key(text) for text in (own, twice, remodelled)})
+    vectors = {cache_key(text) for text in (own, twice, remodelled)}
+    return id, _Wanted({row[0] for row in rows}, vectors, {row[0] for row in others})
 
 
 def _without(meta: dict[str, Any], id: UUID) -> dict[str, Any]:

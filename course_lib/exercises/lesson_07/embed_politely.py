@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from course_lib.exercises.lesson_07.scenes.busy import Busy, Refusing, Together
+from course_lib.exercises.lesson_07.scenes.busy import Busy, Refusing, Slow, Together
 from course_lib.exercises.lesson_07.scenes.model import Model, some_texts, vectors_of
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
@@ -59,6 +59,8 @@ class EmbedPolitely(Exercise):
         "too few at once": "No more than {count} request(s) were under way at the same time, with at_once={at_once} "
         "and more batches than that. "
         "| A loop that awaits each request has one under way; tasks have several.",
+        "waits for the slowest": "While one request took long, {count} of {n} others began, with at_once={at_once}. "
+        "| As soon as one has ended the next one begins, whichever that was: no rounds, and no fixed shares.",
         "came too early": "{after:.2f} seconds after a refusal that asked for {wait} a request began. "
         "| The wait counts for all batches from the moment of the refusal, and of two refusals the later end.",
         "gave up": "A batch was refused {count} time(s), and {error} reached the caller. "
@@ -69,7 +71,9 @@ class EmbedPolitely(Exercise):
         "| The caller has to know.",
         "another error": "The server's last answer raised {error}, and out of `embed_all` came {raised}. "
         "| As it is: a TaskGroup packs errors into a group.",
-        "went on": "After status 400, {count} more request(s) began. "
+        "tried again": "After status {status} the same texts were sent again. "
+        "| Only of a `RateLimitError` it is said that one may come again; any other error is the caller's at once.",
+        "went on": "After status {status}, {count} more request(s) began. "
         "| The call has failed; what else it buys is of no use to anybody.",
     }  # fmt: skip
 
@@ -81,15 +85,18 @@ class EmbedPolitely(Exercise):
         await self._in_order(attempt, texts=23, batch=4, at_once=3)
         await self._in_order(attempt, texts=3, batch=1, at_once=1)
         await self._in_order(attempt, texts=5, batch=9, at_once=4)
+        await self._keeps_going(attempt, at_once=3, batches=6)
         await self._waits(attempt)
         await self._gives_up(attempt)
-        await self._fails(attempt)
+        for status, error in ((400, "BadRequestError"), (500, "InternalServerError")):
+            await self._fails(attempt, status, error)
 
     async def _in_order(self, attempt: Attempt, texts: int, batch: int, at_once: int) -> None:
         needed = math.ceil(texts / batch)
         model = Model(attempt, Together(min(at_once, needed)), looks=False)
         model.reversed = True
         given = some_texts(texts)
+        given[9:10], given[14:15] = given[1:2] * (texts > 9), given[13:14]  # twice, in other batches and in one
         said = await attempt.call(model.client, list(given), batch, at_once)
         attempt.look_for_tasks()
         largest = max((len(request.inputs) for request in model.requests), default=0)
@@ -100,6 +107,14 @@ class EmbedPolitely(Exercise):
         self._compare(attempt, given, said)
         enough = model.most >= min(at_once, count)
         attempt.expect(enough, "too few at once", count=model.most, at_once=at_once)
+
+    async def _keeps_going(self, attempt: Attempt, at_once: int, batches: int) -> None:
+        slow = Slow(batches)
+        model = Model(attempt, slow, looks=False)
+        given = some_texts(2 * batches)
+        self._compare(attempt, given, await attempt.call(model.client, list(given), 2, at_once))
+        others = batches - 1
+        attempt.expect(slow.others == others, "waits for the slowest", count=slow.others, n=others, at_once=at_once)
 
     def _compare(self, attempt: Attempt, texts: list[str], said: Any) -> None:
         right = len(said) == len(texts) if isinstance(said, list) else False
@@ -132,9 +147,10 @@ class EmbedPolitely(Exercise):
         self._compare(attempt, texts, said)
 
     def _look_at_pauses(self, attempt: Attempt, busy: Busy) -> None:
-        for ended, wait in busy.refusals:
-            for began in busy.began:
-                early = ended + UNDER_WAY < began < ended + wait - EARLY
+        for ended, wait, refused in busy.refusals:
+            for began, text in busy.began:  # what was refused was not called before that
+                start = ended + UNDER_WAY * (text != refused)
+                early = start < began < ended + wait - EARLY
                 attempt.expect(not early, "came too early", after=began - ended, wait=f"{wait:g}")
 
     async def _gives_up(self, attempt: Attempt) -> None:
@@ -147,14 +163,16 @@ class EmbedPolitely(Exercise):
         attempt.expect(count <= TRIES, "never gave up", count=count)
         self._expect_error(attempt, 429, "RateLimitError", said, error)
 
-    async def _fails(self, attempt: Attempt) -> None:
+    async def _fails(self, attempt: Attempt, status: int, kind: str) -> None:
         texts = some_texts(16)
-        refusing = Refusing(texts[2])
+        refusing = Refusing(texts[2], status)
         model = Model(attempt, refusing, looks=False)
         said, error = await self._failing(attempt, model, texts)
         more = sum(request.began > refusing.refused for request in model.requests)
-        attempt.expect(more <= 1, "went on", count=more)
-        self._expect_error(attempt, 400, "BadRequestError", said, error)
+        again = sum(texts[2] in request.inputs for request in model.requests) > 1
+        attempt.expect(not again, "tried again", status=status)
+        attempt.expect(more <= 1, "went on", status=status, count=more)
+        self._expect_error(attempt, status, kind, said, error)
 
     async def _failing(self, attempt: Attempt, model: Model, texts: list[str]) -> tuple[Any, BaseException | None]:
         """What it returned, or the error that came out of it."""
@@ -171,4 +189,5 @@ class EmbedPolitely(Exercise):
     def _expect_error(self, attempt: Attempt, status: int, kind: str, said: Any, error: BaseException | None) -> None:
         attempt.expect(error is not None, "error swallowed", status=status, said=article(said))
         right = kind_of(error) == kind
-        attempt.expect(right, "another error", error=f"a {kind}", raised=article(error))
+        name = f"an {kind}" if kind[0] in "AEIOU" else f"a {kind}"
+        attempt.expect(right, "another error", error=name, raised=article(error))

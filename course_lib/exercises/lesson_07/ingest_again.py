@@ -101,6 +101,8 @@ class IngestAgain(Exercise):
         texts[6] = texts[2]
         await self._stores(attempt, shelf, texts, {}, 8)
         await add_double(attempt, shelf.where["user"])
+        elsewhere = some_texts(1)
+        await Shelf.beside(attempt, shelf, elsewhere)
         others = await self._others(attempt, shelf)
         known: Vectors = await shelf.revalue(texts)
         await attempt.sql("UPDATE documents SET status = 'failed', error = 'it''s late' WHERE user_id = :user "
@@ -109,7 +111,8 @@ class IngestAgain(Exercise):
         edited = [*some_texts(2), *texts[5:], texts[1], texts[0]]
         await self._stores(attempt, shelf, edited, known, 2)
         await self._fails(attempt, shelf, [*some_texts(3), *edited[2:5]])
-        await self._stores(attempt, shelf, [texts[3], *some_texts(1)], {}, 2)  # only a stranger has it now
+        # the one text only a stranger has now, and the other one another document of this user
+        await self._stores(attempt, shelf, [texts[3], *elsewhere], {}, 2)
         attempt.expect(await self._others(attempt, shelf) == others, "other documents")
         await self._stores(attempt, shelf, [], {}, 0)
         await self._elsewhere(attempt, shelf)

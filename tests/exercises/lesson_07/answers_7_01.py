@@ -199,6 +199,17 @@ def long_ones_anywhere(text, size):
     return list(filled((part for part in parts if part), size))
 
 
+@ANSWERS.wrong("word cut")
+def long_ones_at_spaces(text, size):
+    if not text.strip():
+        return [text] if text else []
+    parts = []
+    for paragraph in parts_of(text, 10**9):
+        fits = len(paragraph.strip()) <= size
+        parts += [paragraph] if fits else re.findall(rf"\s*[^ ]{{1,{size}}} *", paragraph)
+    return list(filled(iter(parts), size))
+
+
 @ANSWERS.wrong("pieces too small")
 def a_piece_for_each(text, size):
     if not text.strip():

@@ -105,7 +105,7 @@ async def workers_with_a_queue(client, texts, batch, at_once):
     return vectors
 
 
-@ANSWERS.right
+@ANSWERS.wrong("waits for the slowest")
 async def rounds(client, texts, batch, at_once):
     """A round of at most so many; after a refusal the longest wait, and those that were refused are in the next one."""
     vectors, waiting = {}, [(start, 0) for start in range(0, len(texts), batch)]
@@ -304,6 +304,39 @@ async def in_its_group(client, texts, batch, at_once):
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(part)) for part in parts_of(texts, batch)]
     return [vector for task in tasks for vector in task.result()]
+
+
+@ANSWERS.wrong("not vectors")
+async def equal_ones_once(client, texts, batch, at_once):
+    return await Polite(client).all(list(dict.fromkeys(texts)), batch, at_once)
+
+
+@ANSWERS.right
+async def equal_ones_bought_once(client, texts, batch, at_once):
+    different = list(dict.fromkeys(texts))
+    vectors = dict(zip(different, await Polite(client).all(different, batch, at_once), strict=True))
+    return [vectors[one] for one in texts]
+
+
+@ANSWERS.wrong("came too early")
+async def in_whole_seconds(client, texts, batch, at_once):
+    class Whole(Polite):
+        def refused(self, error):
+            self.until = max(self.until, time.monotonic() + int(wait_of(error)))
+
+    return await Whole(client).all(texts, batch, at_once)
+
+
+@ANSWERS.wrong("tried again")
+async def tries_whatever_failed(client, texts, batch, at_once):
+    class Stubborn(Polite):
+        async def ask(self, part):
+            try:
+                return await super().ask(part)
+            except openai.InternalServerError:
+                return await super().ask(part)
+
+    return await Stubborn(client).all(texts, batch, at_once)
 
 
 @ANSWERS.wrong("went on")

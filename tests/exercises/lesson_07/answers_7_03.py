@@ -241,6 +241,16 @@ async def of_whatever_user(sessions, client, user_id, source, title, chunks):
 
 
 @ANSWERS.wrong("vector of another")
+async def of_all_documents_of_the_user(sessions, client, user_id, source, title, chunks):
+    async with sessions() as session:
+        stored = select(DocumentChunk.content, DocumentChunk.embedding).join(Document).where(OURS)
+        vectors = dict((await session.execute(stored.where(Document.user_id == user_id))).all())
+    vectors |= await buy(client, missing(chunks, vectors))
+    async with sessions.begin() as session:
+        return await exchange(session, user_id, source, title, chunks, vectors)
+
+
+@ANSWERS.wrong("vector of another")
 async def of_whatever_model(sessions, client, user_id, source, title, chunks):
     async with sessions() as session:
         vectors = await known_vectors(session, user_id, source)

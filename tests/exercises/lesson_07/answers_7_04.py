@@ -323,6 +323,15 @@ async def deletes_all_it_was_asked_for(sessions, client, texts):
     return await Sweeping(sessions, client).all(texts)
 
 
+@ANSWERS.wrong("claims lost")
+async def deletes_every_claim_on_its_texts(sessions, client, texts):
+    class Sweeping(Buyer):
+        async def give_back(self, keys):
+            await super().give_back([key_of(one) for one in texts])
+
+    return await Sweeping(sessions, client).all(texts)
+
+
 @ANSWERS.wrong("bought another's")
 async def takes_every_claim(sessions, client, texts):
     class Greedy(Buyer):
@@ -405,5 +414,15 @@ async def in_the_order_of_the_texts(sessions, client, texts):
                     )
                     mine += await session.scalars(put.returning(Cached.content_hash))
                 return mine
+
+    return await Unsorted(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("failed at once")
+async def in_one_statement_in_the_order_of_the_texts(sessions, client, texts):
+    class Unsorted(Buyer):
+        async def claim(self, keys):
+            order = [key_of(one) for one in texts]
+            return await super().claim(sorted(keys, key=order.index))
 
     return await Unsorted(sessions, client).all(texts)

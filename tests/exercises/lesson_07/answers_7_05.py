@@ -381,6 +381,21 @@ async def believes_quotations(client, question, passages, budget):
 
 
 @ANSWERS.wrong("invented")
+async def for_every_number_in_a_row(client, question, passages, budget):
+    def in_rows(text, given):
+        sources = {}
+        for quotation, row, alone in re.findall(r'"([^"]*)"((?:\s*\[\d+\])*)|(\[\d+\])', text):
+            for number in map(int, re.findall(r"\d+", row or alone)):
+                if number in given:
+                    id, passage = given[number]
+                    good = plain(quotation) and plain(quotation) in plain(passage)
+                    sources.setdefault(id, []).extend([quotation] if good else [])
+        return list(sources.items())
+
+    return await answered(client, question, passages, budget, sources_of=in_rows)
+
+
+@ANSWERS.wrong("invented")
 async def finds_them_anywhere(client, question, passages, budget):
     def anywhere(text, given):
         everything = plain(" ".join(passage for _, passage in given.values()))

@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from sqlalchemy import delete, exists, func, select, text, tuple_, update
+from sqlalchemy import delete, exists, func, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 
 from course_lib.models import CachedEmbedding, Conversation, Document, DocumentChunk, Message
@@ -34,11 +34,21 @@ async def forget(session, keys):
     await session.execute(delete(CachedEmbedding).where(KEY.in_(keys), unclaimed, ~NEEDED))
 
 
-async def unquote(session, user_id, document_id):
-    mine = select(Message).join(Conversation).where(Conversation.user_id == user_id)
-    cites = Message.meta.contains({"sources": [{"document_id": str(document_id)}]})
-    for message in await session.scalars(mine.where(cites)):
-        others = [one for one in message.meta["sources"] if one["document_id"] != str(document_id)]
+def is_of(one, document_id):
+    return isinstance(one, dict) and one.get("document_id") == str(document_id)
+
+
+def citing(document_id):
+    return select(Message).where(Message.meta.contains({"sources": [{"document_id": str(document_id)}]}))
+
+
+def citing_of(user_id, document_id):
+    return citing(document_id).join(Conversation).where(Conversation.user_id == user_id)
+
+
+async def unquote(session, user_id, document_id, citing=citing_of):
+    for message in await session.scalars(citing(user_id, document_id)):
+        others = [one for one in message.meta["sources"] if not is_of(one, document_id)]
         message.meta = {**message.meta, "sources": others}
 
 
@@ -84,7 +94,7 @@ async def in_sql(sessions, user_id, document_id):
                 UPDATE messages m SET meta = jsonb_set(meta, '{sources}', (
                     SELECT coalesce(jsonb_agg(s ORDER BY n), '[]')
                     FROM jsonb_array_elements(meta -> 'sources') WITH ORDINALITY AS t (s, n)
-                    WHERE s ->> 'document_id' <> CAST(CAST(:id AS uuid) AS text)
+                    WHERE s ->> 'document_id' IS DISTINCT FROM CAST(CAST(:id AS uuid) AS text)
                 ))
                 FROM conversations c WHERE c.id = m.conversation_id AND c.user_id = :user
                     AND m.meta -> 'sources' @> jsonb_build_array(jsonb_build_object('document_id', CAST(:id AS uuid)))
@@ -245,10 +255,9 @@ async def leaves_the_quotations(sessions, user_id, document_id):
 @ANSWERS.wrong("quotations left")
 async def takes_one_source(sessions, user_id, document_id):
     async def first_one(session, user_id, document_id, keys):
-        cites = Message.meta.contains({"sources": [{"document_id": str(document_id)}]})
-        for message in await session.scalars(select(Message).where(cites)):
+        for message in await session.scalars(citing_of(user_id, document_id)):
             sources = list(message.meta["sources"])
-            sources.remove(next(one for one in sources if one["document_id"] == str(document_id)))
+            sources.remove(next(one for one in sources if is_of(one, document_id)))
             message.meta = {**message.meta, "sources": sources}
 
     return await in_order(step_lock, step_remove, step_forget, first_one)(sessions, user_id, document_id)
@@ -257,9 +266,8 @@ async def takes_one_source(sessions, user_id, document_id):
 @ANSWERS.wrong("quotations left")
 async def changes_the_list_in_place(sessions, user_id, document_id):
     async def in_place(session, user_id, document_id, keys):
-        cites = Message.meta.contains({"sources": [{"document_id": str(document_id)}]})
-        for message in await session.scalars(select(Message).where(cites)):
-            others = [one for one in message.meta["sources"] if one["document_id"] != str(document_id)]
+        for message in await session.scalars(citing_of(user_id, document_id)):
+            others = [one for one in message.meta["sources"] if not is_of(one, document_id)]
             message.meta["sources"] = others  # of which the session learns nothing
 
     return await in_order(step_lock, step_remove, step_forget, in_place)(sessions, user_id, document_id)
@@ -268,10 +276,28 @@ async def changes_the_list_in_place(sessions, user_id, document_id):
 @ANSWERS.wrong("meta changed")
 async def empties_meta(sessions, user_id, document_id):
     async def emptied(session, user_id, document_id, keys):
-        cites = Message.meta.contains({"sources": [{"document_id": str(document_id)}]})
-        await session.execute(update(Message).where(cites).values(meta={}))
+        for message in await session.scalars(citing_of(user_id, document_id)):
+            message.meta = {}
 
     return await in_order(step_lock, step_remove, step_forget, emptied)(sessions, user_id, document_id)
+
+
+@ANSWERS.wrong("meta changed")
+async def loses_what_has_no_document(sessions, user_id, document_id):
+    async def compared(session, user_id, document_id, keys):
+        for message in await session.scalars(citing_of(user_id, document_id)):
+            others = [one for one in message.meta["sources"] if isinstance(one, dict) and "document_id" in one]
+            message.meta = {**message.meta, "sources": [one for one in others if not is_of(one, document_id)]}
+
+    return await in_order(step_lock, step_remove, step_forget, compared)(sessions, user_id, document_id)
+
+
+@ANSWERS.wrong("conversations changed")
+async def in_all_conversations(sessions, user_id, document_id):
+    async def everywhere(session, user_id, document_id, keys):
+        await unquote(session, user_id, document_id, lambda _, id: citing(id))
+
+    return await in_order(step_lock, step_remove, step_forget, everywhere)(sessions, user_id, document_id)
 
 
 @ANSWERS.wrong("half deleted")

@@ -12,7 +12,9 @@ import httpx2
 from course_lib.exercises.lesson_07.scenes.model import Request, refusal
 
 PATIENCE = 0.8  # seconds for requests that are sent together to come; only a wrong answer makes us wait for so long
+LONG = 2.0  # seconds that the slow request takes, where the others do not come
 AT_WORK = 0.05  # seconds that requests go on for after another one was refused for good
+STEPS = 100  # and steps of the loop, since on a slow machine seconds may pass in one
 
 
 class Together:
@@ -39,8 +41,8 @@ class Busy:
     other, as ``waits`` has them.
 
     Attributes:
-        began: when requests came.
-        refusals: when each refusal was sent, and the seconds that it asked for.
+        began: when requests came, and the first text of each.
+        refusals: when each refusal was sent, the seconds that it asked for, and the first text of what was refused.
     """
 
     def __init__(self, waits: Mapping[str, list[float]]) -> None:
@@ -48,16 +50,16 @@ class Busy:
         self._order = list(waits)
         self._came: dict[str, int] = {}
         self._together = Together(len(waits))
-        self.began: list[float] = []
-        self.refusals: list[tuple[float, float]] = []
+        self.began: list[tuple[float, str]] = []
+        self.refusals: list[tuple[float, float, str]] = []
 
     def count(self, text: str) -> int:
         """How many requests for it came."""
         return self._came.get(text, 0)
 
     async def __call__(self, request: Request) -> httpx2.Response | None:
-        self.began.append(request.began)
         first = request.inputs[0] if request.inputs else ""
+        self.began.append((request.began, first))
         self._came[first] = self.count(first) + 1
         if first not in self._waits:
             return None
@@ -67,25 +69,57 @@ class Busy:
         if not self._waits[first]:
             return None
         wait = self._waits[first].pop(0)
-        self.refusals.append((time.monotonic(), wait))
+        self.refusals.append((time.monotonic(), wait, first))
         return refusal(429, "Rate limit reached.", wait)
 
 
-class Refusing:
-    """Refuses one text for good, while other requests are under way.
+class Slow:
+    """Answers the first request when all the others have come, and these at once.
 
     Attributes:
-        refused: when, of ``time.monotonic``.
+        others: how many had come when the first one was answered.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._came = 0
+        self._all = asyncio.Event()
+        self.others = 0
+
+    async def __call__(self, request: Request) -> None:
+        self._came += 1
+        if self._came == self._count:
+            self._all.set()
+        if self._came == 1:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LONG):
+                    await self._all.wait()
+            self.others = self._came - 1
+
+
+class Refusing:
+    """Refuses one text for good, while other requests are under way: they go on until the caller can know of it.
+
+    Attributes:
+        refused: when first, of ``time.monotonic``.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
         self._text = text
+        self._status = status
+        self._over = asyncio.Event()
         self.refused = float("inf")
 
     async def __call__(self, request: Request) -> httpx2.Response | None:
         if self._text in request.inputs:
             await asyncio.sleep(AT_WORK)
-            self.refused = time.monotonic()
-            return refusal(400, "This text is refused.")
-        await asyncio.sleep(2 * AT_WORK)
+            self.refused = min(self.refused, time.monotonic())
+            self._over.set()
+            return refusal(self._status, "This text is refused.")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._over.wait()
+        for _ in range(STEPS):
+            await asyncio.sleep(0)
+        await asyncio.sleep(AT_WORK)
         return None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.exercises.lesson_07.scenes.stored import a_vector
 from course_lib.judging.attempt import Attempt
@@ -20,6 +23,10 @@ PUT = """
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r (key text, embedding text, seconds float)
     ON CONFLICT (content_hash, model) DO UPDATE
     SET embedding = excluded.embedding, claimed_until = excluded.claimed_until
+"""
+CLAIM = """
+    INSERT INTO embedding_cache (content_hash, model, claimed_until)
+    VALUES (:key, :model, clock_timestamp() + interval '1 minute')
 """
 LOOK = """
     SELECT content_hash, embedding::text AS embedding, claimed_until IS NULL AS is_kept,
@@ -51,6 +58,14 @@ async def put_claims(attempt: Attempt, texts: Sequence[str], seconds: float) -> 
 async def _put(attempt: Attempt, cells: Mapping[str, str | None], model: str | None, seconds: float | None) -> None:
     rows = [{"key": f"\\x{key_of(text).hex()}", "embedding": cell, "seconds": seconds} for text, cell in cells.items()]
     await attempt.sql(PUT, rows=json.dumps(rows), model=model or embedding_model())
+
+
+@asynccontextmanager
+async def being_claimed(attempt: Attempt, text: str) -> AsyncIterator[AsyncSession]:
+    """Another process claims a text and has not committed; who ends the session's transaction takes the claim back."""
+    async with attempt.judge_session() as session:
+        await session.execute(sa.text(CLAIM), {"key": key_of(text), "model": embedding_model()})
+        yield session
 
 
 class Cell(NamedTuple):

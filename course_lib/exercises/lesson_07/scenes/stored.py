@@ -22,6 +22,7 @@ CHUNKS = """
     FROM document_chunks AS c JOIN documents AS d ON d.id = c.document_id
     WHERE d.user_id = :user AND d.source = :source ORDER BY c.chunk_index
 """
+NEW = "INSERT INTO documents (user_id, source, title, status) VALUES (:user, :source, 'Handbook', 'ready')"
 REPLACE = """
     WITH mine AS (SELECT id FROM documents WHERE user_id = :user AND source = :source),
          gone AS (DELETE FROM document_chunks WHERE document_id IN (SELECT id FROM mine)
@@ -50,6 +51,14 @@ class Shelf:
     async def empty(cls, attempt: Attempt) -> Shelf:
         """A new user's place for a document that is not there yet."""
         return cls(attempt, await add_user(attempt), f"it's/{token_hex(3)}_%.md")
+
+    @classmethod
+    async def beside(cls, attempt: Attempt, shelf: Shelf, texts: Sequence[str]) -> Shelf:
+        """Another document of the same user, with these passages and vectors that no model would give them."""
+        other = cls(attempt, shelf.where["user"], f"it's/{token_hex(3)}_%.md")
+        await attempt.sql(NEW, **other.where)
+        await other.replace(texts)
+        return other
 
     async def document(self) -> dict[str, Any] | None:
         rows = await self._attempt.sql(DOCUMENT, **self.where)
