@@ -90,7 +90,8 @@ async def test_who_waits_and_for_what_stands_on_one_clock(engine: AsyncEngine) -
             (pytest.approx(left), pytest.approx(right)) for left, right, _ in waits
         ]
         assert f"{longest.seconds * MILLISECONDS:,.0f} ms, before " in words(workers)[place]
-    assert rows(sessions) == ["session 1", "AccessShareLock", "session 2", "AccessExclusiveLock"]
+    expected = ["session 1", "AccessShareLock", "session 2", "AccessExclusiveLock"]
+    assert [row for row in rows(sessions) if row != "autovacuum"] == expected, "autovacuum comes as it likes"
     heights = dict(zip(rows(sessions), sessions.get_yticks(), strict=True))
     [held] = [bar for bar in bars(sessions, HELD) if bar[2] == pytest.approx(heights["AccessShareLock"], abs=0.02)]
     awaited = [bar for bar in bars(sessions, AT_LOCK) if abs(bar[2] - heights["AccessExclusiveLock"]) < 0.02]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -146,8 +147,9 @@ async def test_what_was_begun_goes_on_to_its_end(service_url: URL) -> None:
 
 
 async def test_an_answer_that_takes_too_long_is_ended_and_stored(service_url: URL) -> None:
+    asked = one_question()
     with serving(service_url, openai_client(**SLOW), drain_seconds=0.5) as running:  # type: ignore[arg-type]
-        async with running.client("bruno") as bruno, bruno.stream("POST", "/questions/stream", json=ASKED) as answer:
+        async with running.client("bruno") as bruno, bruno.stream("POST", "/questions/stream", json=asked) as answer:
             got = []
             began = time.monotonic()
             async for event in events(answer):
@@ -158,30 +160,41 @@ async def test_an_answer_that_takes_too_long_is_ended_and_stored(service_url: UR
         assert time.monotonic() - began < 4
     assert got[-1][0] == "error"
     assert got[-1][1]["type"] == "urn:problem:stopping"
-    await check_aborted(service_url, "".join(data["text"] for name, data in got if name == "token"))
+    await check_aborted(service_url, asked["question"], "".join(data["text"] for name, data in got if name == "token"))
 
 
 async def test_a_model_that_says_nothing_more_does_not_hold_up_the_end(service_url: URL) -> None:
     """uvicorn cancels what is still there; what was said is stored before the pool is closed."""
+    asked = one_question()
     with serving(service_url, openai_client(token_delay_ms=4000), drain_seconds=0.1) as running:
         async with running.client("bruno") as bruno:
             said = ""
             with suppress(httpx2.HTTPError):
-                async with bruno.stream("POST", "/questions/stream", json=ASKED) as answer:
+                async with bruno.stream("POST", "/questions/stream", json=asked) as answer:
                     async for name, data in events(answer):
                         said += data["text"] if name == "token" else ""
                         running.server.handle_exit(15, None)
     assert said
-    await check_aborted(service_url, said)
+    await check_aborted(service_url, asked["question"], said)
 
 
-async def check_aborted(url: URL, said: str) -> None:
+def one_question() -> dict[str, str]:
+    """That nobody else has asked."""
+    return {"question": f"{ASKED['question']} ({uuid4()})"}
+
+
+async def check_aborted(url: URL, question: str, said: str) -> None:
     from course_lib.db import make_engine
 
-    query = "SELECT count(*) FROM messages WHERE status = 'aborted' AND content = :said"
+    query = """
+        SELECT answered.status, answered.content FROM messages AS asked JOIN messages AS answered USING (conversation_id)
+        WHERE asked.content = :question AND answered.seq = asked.seq + 1
+    """
     engine = make_engine(url)
     async with engine.connect() as connection:
-        assert await connection.scalar(text(query), {"said": said}) == 1
+        assert [tuple(row) for row in await connection.execute(text(query), {"question": question})] == [
+            ("aborted", said)
+        ]
     await engine.dispose()
 
 
