@@ -187,7 +187,8 @@ async def check_aborted(url: URL, question: str, said: str) -> None:
     from course_lib.db import make_engine
 
     query = """
-        SELECT answered.status, answered.content FROM messages AS asked JOIN messages AS answered USING (conversation_id)
+        SELECT answered.status, answered.content
+        FROM messages AS asked JOIN messages AS answered USING (conversation_id)
         WHERE asked.content = :question AND answered.seq = asked.seq + 1
     """
     engine = make_engine(url)
