@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
 from secrets import token_hex
 from time import perf_counter, sleep
 
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from course_lib.bench.report import seconds_text, write_table
 from course_lib.data.fresh import fresh_database
 from course_lib.db import make_engine, make_session_factory
+from course_lib.errors import CourseError
 from course_lib.instruments.network.door import SocketFolder
 from course_lib.llm import openai_client
 from course_lib.repositories.rag import ingest
@@ -70,7 +72,7 @@ async def _measure(requests: int, documents: int) -> None:
                 found += [
                     await _rate("GET /account", clients, 8, requests, _getting("/account")),
                     await _rate("GET /documents", clients, 8, requests, _getting("/documents")),
-                    await _rate("POST /questions", clients, 8, requests // 2, _asking),
+                    await _rate(f"POST /questions, {TOKEN_MS} ms a token", clients, 8, requests // 2, _asking),
                     await _rate(f"stream, {TOKEN_MS} ms a token", clients, CLIENTS, CLIENTS, _streaming),
                 ]
         for pattern in (_held, _released, _in_threads):
@@ -180,18 +182,20 @@ async def _running(make: Callable[[str], FastAPI], url: URL, processes: int) -> 
                     httpx2.AsyncClient(transport=transport, base_url="http://service", headers=KEY, timeout=60)
                 )
             )
-            await _there(clients[-1])
+            await _there(clients[-1], process)
         yield clients
 
 
-async def _there(client: httpx2.AsyncClient) -> None:
-    while True:
+async def _there(client: httpx2.AsyncClient, process: BaseProcess) -> None:
+    """Wait until it answers."""
+    while process.is_alive():
         try:
             await client.get("/")
         except httpx2.HTTPError:
             await asyncio.sleep(0.05)
         else:
             return
+    raise CourseError("A process of the service has ended before it answered.", "Above stands what it said.")
 
 
 # -- requests ------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from course_lib.postgres.watchdog import is_used
 from course_lib.settings import REPOSITORY, get_settings
 
 LINTERS = ("ruff", "mypy")
+MYPY = [sys.executable, "-m", "mypy"]
 TESTERS = ("libcst", "check_jsonschema", "schemathesis")
 ROOM = 4 * 2**30  # bytes in memory; the tests' server takes a tenth of it, and its log may grow to a half
 
@@ -40,7 +41,7 @@ def run_lint() -> int:
         CourseError: they are not installed.
     """
     _require(LINTERS, "lint")
-    return _run_ruff() or subprocess.run([sys.executable, "-m", "mypy"], cwd=REPOSITORY, check=False).returncode
+    return _run_ruff() or subprocess.run(MYPY, cwd=REPOSITORY, check=False).returncode
 
 
 def _run_ruff() -> int:
@@ -79,7 +80,7 @@ def run_checks(arguments: list[str]) -> int:
 @contextmanager
 def _mypy(said: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Mypy in a process that does not outlive the block."""
-    process = subprocess.Popen([sys.executable, "-m", "mypy"], cwd=REPOSITORY, stdout=said, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(MYPY, cwd=REPOSITORY, stdout=said, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:

@@ -60,15 +60,17 @@ async def _serve(port: int, root_path: str) -> None:
             app.root_path = root_path
             gate = Gate(app, listener.getsockname()[1], lambda token: _announce("For another browser:", place, token))
             typer.echo(f"{database.server.describe()} · a fresh database for the service")
-            typer.echo(f"API keys: {', '.join(f'{user.slug}-demonstration-key' for user in users())}")
+            typer.echo(f"API keys: {', '.join(user.demonstration_key for user in users())}")
             if get_settings().offline:
                 typer.echo("The offline model answers slowly here, so that its answers can be seen to stream.")
             _announce("\nThe service is at", place, gate.token)
             typer.echo("Ctrl-C ends it.\n")
             async with _worker(libpq_uri(database.url)):
-                loading = asyncio.create_task(asyncio.to_thread(load_model))  # or the first question waits for it
+                # or the first question waits for it
+                loading = asyncio.create_task(asyncio.to_thread(load_model)) if get_settings().offline else None
                 await DrainingServer(app, around=gate, root_path=root_path).serve([listener])
-                await loading
+                if loading is not None:
+                    await loading
             typer.echo("\nThe service has ended, and its database is dropped.")
     finally:
         await database.drop()
@@ -81,7 +83,7 @@ def _app(url: URL) -> FastAPI:
     client = openai_client(latency_ms=LATENCY_MS, token_delay_ms=TOKEN_MS) if offline else openai_client()
     app = create_app(url, client=client, xray=True)
     examples = {question.user: question.text for question in reversed(golden_questions())}
-    add_page(app, [Person(u.name, u.about, f"{u.slug}-demonstration-key", examples[u.slug]) for u in users()])
+    add_page(app, [Person(u.name, u.about, u.demonstration_key, examples[u.slug]) for u in users()])
     return app
 
 

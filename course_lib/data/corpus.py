@@ -26,6 +26,11 @@ class CorpusUser:
     token_limit: int
     about: str
 
+    @property
+    def demonstration_key(self) -> str:
+        """The API key that the user is seeded with: no secret, since it is everybody's."""
+        return f"{self.slug}-demonstration-key"
+
 
 @dataclass(frozen=True)
 class CorpusDocument:

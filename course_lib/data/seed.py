@@ -108,7 +108,7 @@ class Rows:
             {"id": self.ids[user.slug], "email": user.email, "name": user.name, "tier": user.tier}
             | {"token_limit": user.token_limit, "tokens_used": 0, "created_at": at, "updated_at": at}
         )
-        key = f"{user.slug}-demonstration-key"
+        key = user.demonstration_key
         self.of[ApiKey].append(
             {"id": stable_id(key, at), "user_id": self.ids[user.slug], "label": "first key", "created_at": at}
             | {"prefix": key[:8], "key_hash": sha256(key.encode()).digest()}

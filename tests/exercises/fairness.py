@@ -64,7 +64,7 @@ def wrong_cases(exercises: list[Exercise], at_most: int | None) -> Iterator[Para
         for mistake, answer in written(exercise).wrong_ones:
             once = mistake not in told and mistake in exercise.mistakes and (at_most is None or len(told) < at_most)
             marks = [] if once else [pytest.mark.soak]
-            told.add(mistake)
+            told |= {mistake} if once else set()
             yield pytest.param(exercise, mistake, answer, id=f"{exercise.id}-{name_of(answer)}", marks=marks)
 
 

@@ -27,6 +27,7 @@ from course_lib.data.fresh import make_database
 from course_lib.llm import openai_client
 from course_lib.postgres.address import libpq_uri
 from course_lib.postgres.server import find_server, stop_embedded
+from course_lib.service.problems import QUOTA
 from tests.service.running import Serving, serving
 from tests.service.test_questions import events
 
@@ -102,7 +103,7 @@ class Load:
                 self.seen[question] = response.json()["text"]
                 self.seconds.append(time.perf_counter() - began)
                 return
-            if response.status_code == 402 or (response.status_code == 429 and "limit" in response.text):
+            if response.json()["type"] == QUOTA.type:
                 return
             await asyncio.sleep(0.3)
 

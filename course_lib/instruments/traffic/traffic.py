@@ -78,8 +78,7 @@ class Traffic:
         self._dsn = libpq_uri(engine.url)
         self._child: Child | None = None
         self._record: Record | None = None
-        self._leaving: asyncio.Task[None] | None = None
-        self._why = ("", _AGAIN)
+        self._leaving: asyncio.Task[CourseError | None] | None = None
 
     async def __aenter__(self) -> Traffic:
         if self._child is not None:
@@ -97,7 +96,7 @@ class Traffic:
         try:
             said = await _told(self._child.ready)
             if said is None or "refused" in said:
-                raise lost_server() or CourseError(*(said["refused"] if said else self._gone(self._child)))
+                raise lost_server() or CourseError(*(said["refused"] if said else _gone(self._child)))
         except BaseException:
             self._child.close()
             raise
@@ -107,25 +106,24 @@ class Traffic:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._leaving = asyncio.create_task(self._leave())
-        await asyncio.shield(self._leaving)  # a second interrupt does not stop it
-        if self._record is None and error is None:
-            raise CourseError(*self._why)
+        failure = await asyncio.shield(self._leaving)  # a second interrupt does not stop it
+        if failure is not None and error is None:
+            raise failure
 
-    async def _leave(self) -> None:
+    async def _leave(self) -> CourseError | None:
+        """Take what was seen; or why nothing was."""
         assert self._child is not None
         try:
             self._child.stop()
             said = await asyncio.wait_for(_told(self._child.record), SILENCE)
-            self._record = read(said) if said else None
-            self._why = self._gone(self._child)
+            if said is None:
+                return CourseError(*_gone(self._child))
+            self._record = read(said)
+            return None
         except TimeoutError:
-            self._why = (f"The process with the traffic said nothing for {SILENCE:.0f} seconds.", _AGAIN)
+            return CourseError(f"The process with the traffic said nothing for {SILENCE:.0f} seconds.", _AGAIN)
         finally:
             self._child.close()
-
-    def _gone(self, child: Child) -> tuple[str, str]:
-        words = child.last_words()
-        return "The process with the traffic has ended, and nothing was seen" + (f": {words}" if words else "."), _AGAIN
 
     # what was seen, by the workers' names
 
@@ -234,6 +232,11 @@ class Traffic:
 
 
 _AGAIN = "Run the cell again."
+
+
+def _gone(child: Child) -> tuple[str, str]:
+    words = child.last_words()
+    return "The process with the traffic has ended, and nothing was seen" + (f": {words}" if words else "."), _AGAIN
 
 
 def _workers(kind: Kind, given: Workers) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 // The X-ray: a picture of lanes over time, and tables that say the same.
 
+import { make } from "./parts.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const LANE = 34;
 const BAR = 14;
@@ -115,32 +117,27 @@ export function statementRows(xray) {
 }
 
 function what(statement) {
-  const by = document.createElement("b");
-  by.textContent = statement.issued_by ?? "";
-  const error = document.createElement("em");
-  error.textContent = statement.error ? ` ended with ${statement.error}` : "";
-  const parts = document.createElement("div");
+  const by = make("b", statement.issued_by ?? "");
+  const error = make("em", statement.error ? ` ended with ${statement.error}` : "");
+  const parts = make("div");
   parts.append(by, error, sql(statement.sql));
   return parts;
 }
 
 function sql(text) {
-  const whole = document.createElement("code");
-  whole.textContent = text;
+  const whole = make("code", text);
   if (text.length <= SHORT * 1.3) return whole;
-  const folded = document.createElement("details");
-  const begin = document.createElement("summary");
-  const shown = document.createElement("code");
-  shown.textContent = `${text.slice(0, SHORT)} …`;
-  begin.append(shown);
+  const folded = make("details");
+  const begin = make("summary");
+  begin.append(make("code", `${text.slice(0, SHORT)} …`));
   folded.append(begin, whole);
   return folded;
 }
 
 function cells(...contents) {
-  const row = document.createElement("tr");
+  const row = make("tr");
   for (const content of contents) {
-    const cell = document.createElement("td");
+    const cell = make("td");
     cell.append(content);
     row.append(cell);
   }
