@@ -82,6 +82,22 @@ async def reserve(session: AsyncSession, user_id: UUID, tokens: int) -> Reservat
     return Reservation(reserved, user_id, tokens)
 
 
+async def check_tokens(session: AsyncSession, user_id: UUID, tokens: int) -> None:
+    """Whether ``reserve`` would refuse, asked before what leads to it is paid for. Nothing is set aside.
+
+    Only where the tokens are too few is anything locked: what dead processes left reserved is given back first.
+
+    Raises:
+        LimitReached: fewer are left.
+        NotFound: there is no such user.
+    """
+    if await tokens_left(session, user_id) >= tokens:
+        return
+    await give_back_overdue(session, user_id)
+    if (left := await tokens_left(session, user_id)) < tokens:
+        raise LimitReached(tokens, left)
+
+
 async def settle(session: AsyncSession, reservation: Reservation, used: int) -> None:
     """Charge what the call did cost in place of what was reserved. Once: a second time would charge again.
 

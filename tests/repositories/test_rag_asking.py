@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,10 +22,11 @@ from course_lib.instruments import QueryLog
 from course_lib.llm import openai_client
 from course_lib.models import Conversation, Job, Message, User
 from course_lib.repositories import NotFound, lasting
-from course_lib.repositories.limits import KIND, LimitReached
+from course_lib.repositories.limits import KIND, LimitReached, reserve
 from course_lib.repositories.rag import Embedding, Passage, StoredTurn, ask, prepare, stream_turn
 from course_lib.repositories.rag import asking as asking_module
 from course_lib.repositories.rag.answering import NOTHING
+from course_lib.repositories.rag.prompt import build_prompt
 from tests.repositories.passages import passage
 from tests.repositories.watched import Mute, Watched, on
 
@@ -125,7 +127,6 @@ async def test_twenty_questions_at_once_in_one_conversation_are_numbered_in_pair
 
 async def test_nothing_near_costs_nothing_and_asks_no_model(sessions: Sessions, user: User) -> None:
     used, _, messages = await state(sessions, user)
-    await limit_to(sessions, user, 0)
     model = Watched()
     turn = await ask(sessions, user.id, None, QUESTION, on(model), search=found(passage("It rains.", distance=1.2)))
     assert (turn.answer.content, turn.answer.meta["sources"]) == (NOTHING, [])
@@ -134,6 +135,30 @@ async def test_nothing_near_costs_nothing_and_asks_no_model(sessions: Sessions, 
     asked = await prepare(sessions, user.id, None, QUESTION, search=found())
     said, turn = [piece async for piece in stream_turn(sessions, asked)]
     assert said == NOTHING and isinstance(turn, StoredTurn)
+
+
+async def test_who_has_not_the_tokens_for_any_answer_costs_no_embedding(sessions: Sessions, user: User) -> None:
+    least = build_prompt(QUESTION, []).most_tokens
+    await limit_to(sessions, user, least - 1)
+    before, model = await state(sessions, user), Watched()
+    with pytest.raises(LimitReached) as refused:
+        await ask(sessions, user.id, None, QUESTION, on(model))
+    assert (refused.value.wanted, refused.value.left) == (least, least - 1)
+    assert model.requests == 0 and await state(sessions, user) == before
+
+    await limit_to(sessions, user, least)
+    with pytest.raises(LimitReached):  # when the passages are there, it is more
+        await ask(sessions, user.id, None, QUESTION, on(model))
+    assert model.requests == 1 and await state(sessions, user) == before
+
+
+async def test_tokens_that_a_dead_process_held_are_not_missed_when_it_is_looked(sessions: Sessions, user: User) -> None:
+    await limit_to(sessions, user, 10_000)
+    async with sessions.begin() as session:
+        held = await reserve(session, user.id, 9_999)
+        await session.execute(update(Job).where(Job.id == held.id).values(run_after=func.now() - timedelta(seconds=1)))
+    turn = await ask(sessions, user.id, None, QUESTION)
+    assert turn.answer.status == "complete"
 
 
 async def test_another_search_can_take_its_place(sessions: Sessions, user: User) -> None:

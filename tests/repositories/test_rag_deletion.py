@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from course_lib.db import make_session_factory
+from course_lib.llm import EMBEDDING_MODEL
 from course_lib.models import CachedEmbedding, Document, DocumentChunk, Job, User
 from course_lib.models.documents import passage_hash
 from course_lib.repositories import ConversationRepository, NotFound, RagRepository
 from course_lib.repositories.limits import reserve
-from course_lib.repositories.rag import count_left, delete_unneeded, delete_user, ingest, traces_of
+from course_lib.repositories.rag import (
+    EmbeddingCache,
+    Embeddings,
+    NewDocument,
+    count_left,
+    delete_unneeded,
+    delete_user,
+    ingest,
+    store,
+    traces_of,
+)
 
 MINE = ["The spare key hangs behind the green door, on a nail that only Ola knows of.", "Ropes are kept dry."]
 SHARED = "Everybody reads this sentence in the house rules before the first climb."
+
+OF_ROPES = DocumentChunk.content.regexp_match("^(Rope|Knot) [0-9]+ ")
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -244,3 +259,92 @@ async def test_an_account_deleted_while_its_document_is_stored_leaves_nothing(
         await delete_unneeded(session)
         assert await count_left(session, traces) == {}
     assert await cached(sessions) == set()
+
+
+# vectors of texts that two users have, forgotten by both at once
+
+
+async def keep_all(sessions: Sessions) -> None:
+    """A kept vector for every passage, as ``ingest`` leaves one."""
+    async with sessions.begin() as session:
+        await session.execute(
+            text("""
+                INSERT INTO embedding_cache (content_hash, model, embedding)
+                SELECT DISTINCT ON (content) sha256(convert_to(content, 'UTF8')), embedding_model, embedding
+                FROM document_chunks WHERE embedding_model = 'm' ON CONFLICT DO NOTHING
+            """)
+        )
+
+
+def library(said: str) -> list[NewDocument]:
+    vectors = Embeddings(np.ones((2, 256), dtype=np.float32), "m", [3, 3])
+    return [NewDocument(f"rope/{n}", "Ropes", [f"Rope {n} {said}.", f"Knot {n} {said}."], vectors) for n in range(24)]
+
+
+async def put(sessions: Sessions, user: User, documents: list[NewDocument]) -> None:
+    async with sessions.begin() as session:
+        await RagRepository(session).replace(user.id, documents)
+
+
+async def test_two_streams_of_many_batches_with_the_same_cached_texts_do_not_deadlock(
+    monkeypatch: pytest.MonkeyPatch, sessions: Sessions, user: User, other: User
+) -> None:
+    """Each batch of one would hold what a later batch of the other wants."""
+    monkeypatch.setattr(store, "BATCH_CHUNKS", 2)
+    for turn in range(25):
+        await put(sessions, user, library(f"before {turn}"))
+        await put(sessions, other, library(f"before {turn}"))
+        await keep_all(sessions)
+        after = library(f"after {turn}")
+        await asyncio.gather(put(sessions, user, after), put(sessions, other, after[::-1]))
+        await keep_all(sessions)
+        async with sessions() as session:
+            texts = {chunk for one in after for chunk in one.chunks}
+            assert await cached(sessions) == hashes(*texts)
+            assert set(await session.scalars(select(DocumentChunk.content).where(OF_ROPES))) == texts
+
+
+async def test_a_stream_and_who_deletes_the_same_texts_do_not_deadlock(
+    monkeypatch: pytest.MonkeyPatch, sessions: Sessions, user: User, other: User
+) -> None:
+    monkeypatch.setattr(store, "BATCH_CHUNKS", 2)
+    for turn in range(12):
+        await put(sessions, user, library(f"before {turn}"))
+        texts = [text for one in library(f"before {turn}") for text in one.chunks]
+        copy = await ingest(sessions, other.id, f"copy/{turn}", "Copy", texts)
+        async with sessions.begin() as session:  # the same vectors' model
+            await session.execute(update(DocumentChunk).where(OF_ROPES).values(embedding_model=EMBEDDING_MODEL))
+        await asyncio.gather(put(sessions, user, library("after")[::-1]), remove(sessions, other, copy.id))
+        assert await cached(sessions) == set()
+
+
+async def test_a_text_that_moves_to_a_document_of_a_later_batch_keeps_its_vector(
+    monkeypatch: pytest.MonkeyPatch, sessions: Sessions, user: User
+) -> None:
+    monkeypatch.setattr(store, "BATCH_CHUNKS", 2)
+    await put(sessions, user, library("before"))
+    await keep_all(sessions)
+    first, *rest = library("before")
+    moved = replace(library("after")[1], source="rope/1", chunks=first.chunks)
+    await put(sessions, user, [library("after")[0], moved, *rest[1:]])
+    gone = hashes(*rest[0].chunks)
+    assert await cached(sessions) == hashes(*(chunk for one in [first, *rest] for chunk in one.chunks)) - gone
+
+
+async def test_who_gives_claims_back_and_who_asks_for_them_do_not_deadlock(sessions: Sessions) -> None:
+    keys = [passage_hash(f"Text {number}") for number in range(400)]
+
+    async def claim(wanted: list[bytes]) -> dict[bytes, datetime]:
+        async with sessions.begin() as session:
+            return await EmbeddingCache(session, "m").claim(wanted)
+
+    async def give_back(claims: dict[bytes, datetime]) -> None:
+        async with sessions.begin() as session:
+            await EmbeddingCache(session, "m").give_back(claims)
+
+    for _ in range(25):
+        claims = await claim(keys)
+        descending = {key: claims[key] for key in sorted(claims, reverse=True)}
+        _, claimed = await asyncio.gather(give_back(descending), claim(keys))
+        await give_back(claimed)
+        assert await cached(sessions) == set()

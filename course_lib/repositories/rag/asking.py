@@ -1,6 +1,6 @@
 """A question from its text to its stored turn: short transactions, and a model between them.
 
-1. A transaction that reads: is the conversation the user's, and what was said in it?
+1. A transaction that reads: is the conversation the user's, what was said in it, and are there tokens left at all?
 2. The vector of the question: the model, no connection.
 3. A transaction that searches; another one that reserves what the answer may cost.
 4. The answer: the model, no connection.
@@ -26,7 +26,7 @@ from course_lib.models import Conversation, Message
 from course_lib.repositories.conversations import ConversationRepository
 from course_lib.repositories.generic import NotFound
 from course_lib.repositories.lasting import lasting, uninterrupted
-from course_lib.repositories.limits import Reservation, release, reserve, settle
+from course_lib.repositories.limits import Reservation, check_tokens, release, reserve, settle
 from course_lib.repositories.rag.answering import (
     NOTHING,
     Answer,
@@ -101,15 +101,18 @@ async def prepare(
 
     Raises:
         NotFound: there is no such user or conversation, or it is somebody else's.
-        LimitReached: the user has not the tokens left that the answer may cost.
+        LimitReached: the user has not the tokens left that the answer may cost. Who has not those of the shortest
+            prompt is told so before the model is asked, although a question that finds nothing near would cost none.
         CourseError: the question cannot be asked.
         openai.OpenAIError: the model did not embed it.
     """
     check_question(question)
-    async with sessions() as session:
+    async with sessions.begin() as session:
         turn_id = turn_id or (await session.scalars(select(func.uuidv7()))).one()
         history = await history_of(session, user_id, conversation_id)
         stored = await stored_turn(session, user_id, conversation_id or turn_id, turn_id)
+        if stored is None:
+            await check_tokens(session, user_id, build_prompt(question, [], budget=budget).most_tokens)
     asked = Asked(turn_id, user_id, conversation_id, question, stored=stored)
     if stored is not None:
         return asked

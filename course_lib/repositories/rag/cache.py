@@ -18,6 +18,7 @@ from sqlalchemy import ARRAY, DateTime, Interval, LargeBinary, Text, TextClause,
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.models import DIMENSIONS
+from course_lib.models.documents import passage_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +29,19 @@ if TYPE_CHECKING:
 LEASE = timedelta(minutes=5)
 """How long a claim holds, and how long a vector that was bought waits for its passage to be stored."""
 
+AT_ONCE = 10_000
+"""Texts that are sent in one statement."""
+
+Passed = tuple[str, str]
+"""The text of a passage that was deleted, and the model of its vector."""
+
+Known = tuple[bytes, str]
+"""What the cache knows a vector by: the hash of its text, and its model."""
+
 _TYPES: dict[str, Any] = {
     "model": Text(), "models": ARRAY(Text()), "content_hash": LargeBinary(), "hashes": ARRAY(LargeBinary()),
     "claimed": ARRAY(DateTime(timezone=True)), "lease": Interval(), "embedding": VECTOR(DIMENSIONS),
-    "documents": ARRAY(Uuid()),
+    "documents": ARRAY(Uuid()), "contents": ARRAY(Text()),
 }  # fmt: skip
 
 
@@ -63,8 +73,13 @@ _FILL = _statement("""
 
 # the time of a claim is its token: a later one of somebody else's, after this one had run out, has another
 _GIVE_BACK = _statement("""
-    DELETE FROM embedding_cache WHERE model = :model AND embedding IS NULL
-        AND (content_hash, claimed_until) IN (SELECT * FROM unnest(:hashes, :claimed))
+    DELETE FROM embedding_cache c USING (
+        SELECT content_hash FROM embedding_cache
+        WHERE model = :model AND embedding IS NULL
+            AND (content_hash, claimed_until) IN (SELECT * FROM unnest(:hashes, :claimed))
+        ORDER BY content_hash FOR UPDATE
+    ) given
+    WHERE c.model = :model AND c.content_hash = given.content_hash
 """)
 
 _KEEP = _statement("""
@@ -77,26 +92,40 @@ _KEEP = _statement("""
 """)
 
 # Of two who delete the last two passages with a text, each would see the other's and leave the vector. So the rows are
-# locked by one statement and looked at by the next, which sees what was committed while the first one waited.
-_LOCK = _statement("""
+# locked by one statement and looked at by the next, which sees what was committed while the first one waited. One
+# statement for all of a transaction, since two of them would lock in no order.
+_LOCK_OF = _statement("""
     SELECT FROM embedding_cache c WHERE (c.content_hash, c.model) IN (
         SELECT sha256(convert_to(content, 'UTF8')), embedding_model FROM document_chunks
         WHERE document_id = ANY(:documents)
-        UNION ALL SELECT * FROM unnest(:hashes, :models)
     ) ORDER BY c.content_hash, c.model FOR UPDATE
 """)
 
-_FORGET = _statement("""
+_FORGET_OF = _statement("""
     DELETE FROM embedding_cache c USING (
         SELECT DISTINCT content, embedding_model FROM document_chunks WHERE document_id = ANY(:documents)
     ) gone
     WHERE c.content_hash = sha256(convert_to(gone.content, 'UTF8')) AND c.model = gone.embedding_model
         AND c.claimed_until IS NULL
-        AND (c.content_hash, c.model) NOT IN (SELECT * FROM unnest(:hashes, :models))
         AND NOT EXISTS (
             SELECT FROM document_chunks other
             WHERE other.content = gone.content AND other.embedding_model = gone.embedding_model
                 AND other.document_id <> ALL(:documents)
+        )
+""")
+
+_LOCK = _statement("""
+    SELECT content_hash, model FROM embedding_cache
+    WHERE (content_hash, model) IN (SELECT * FROM unnest(:hashes, :models))
+    ORDER BY content_hash, model FOR UPDATE
+""")
+
+_FORGET = _statement("""
+    DELETE FROM embedding_cache c USING unnest(:contents, :models) AS gone (content, model)
+    WHERE c.content_hash = sha256(convert_to(gone.content, 'UTF8')) AND c.model = gone.model
+        AND c.claimed_until IS NULL
+        AND NOT EXISTS (
+            SELECT FROM document_chunks p WHERE p.content = gone.content AND p.embedding_model = gone.model
         )
 """)
 
@@ -157,21 +186,34 @@ class EmbeddingCache:
         await self.session.execute(_KEEP, {"model": self.model, "hashes": list(hashes)})
 
 
-async def forget_vectors(
-    session: AsyncSession, documents: Collection[UUID], staying: Collection[tuple[bytes, str]] = ()
-) -> None:
+async def forget_vectors_of(session: AsyncSession, documents: Collection[UUID]) -> None:
     """Delete the cached vectors that only passages of ``documents`` have, before those passages are deleted.
 
-    Args:
-        staying: hashes of texts that passages will have in this transaction, with their models.
+    This, ``forget_vectors`` and ``claim`` lock rows in one order: once in a transaction, none of them deadlocks.
     """
-    where = {
-        "documents": list(documents),
-        "hashes": [content_hash for content_hash, _ in staying],
-        "models": [model for _, model in staying],
-    }
-    await session.execute(_LOCK, where)
-    await session.execute(_FORGET, where)
+    await session.execute(_LOCK_OF, {"documents": list(documents)})
+    await session.execute(_FORGET_OF, {"documents": list(documents)})
+
+
+async def forget_vectors(session: AsyncSession, gone: Collection[Passed], keeping: Collection[Known] = ()) -> None:
+    """Delete the cached vectors of texts that no passage has any more, after all the passages were deleted.
+
+    Args:
+        gone: texts of which passages were deleted in this transaction.
+        keeping: what ``keep`` is called for later in this transaction, to be locked together with the others.
+    """
+    texts = {(passage_hash(content), model): content for content, model in gone}
+    wanted = list({*texts, *keeping})
+    if not texts:
+        return
+    locked = await session.execute(
+        _LOCK, {"hashes": [key for key, _ in wanted], "models": [model for _, model in wanted]}
+    )
+    known = [(texts[key, model], model) for key, model in locked if (key, model) in texts]
+    for first in range(0, len(known), AT_ONCE):
+        part = known[first : first + AT_ONCE]
+        given = {"contents": [content for content, _ in part], "models": [model for _, model in part]}
+        await session.execute(_FORGET, given)
 
 
 async def delete_lapsed(session: AsyncSession) -> None:

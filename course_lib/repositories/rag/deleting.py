@@ -20,7 +20,7 @@ from course_lib.models import Document, User
 from course_lib.models.documents import passage_hash
 from course_lib.repositories.generic import NotFound
 from course_lib.repositories.limits import forget_reservations
-from course_lib.repositories.rag.cache import delete_lapsed, forget_vectors
+from course_lib.repositories.rag.cache import delete_lapsed, forget_vectors_of
 from course_lib.repositories.rag.store import lock_documents
 
 Fields = dict[str, Any]
@@ -61,7 +61,7 @@ async def delete_user(session: AsyncSession, user_id: UUID) -> None:
     """
     await lock_documents(session, user_id)
     documents = await session.scalars(select(Document.id).where(Document.user_id == user_id))
-    await forget_vectors(session, documents.all())
+    await forget_vectors_of(session, documents.all())
     if await session.scalar(delete(User).where(User.id == user_id).returning(User.id)) is None:
         raise NotFound(User, user_id)
     await forget_reservations(session, user_id)

@@ -15,7 +15,7 @@ from course_lib.repositories.rag.buying import buy_once
 from course_lib.repositories.rag.cache import EmbeddingCache, delete_lapsed
 from course_lib.repositories.rag.embedding import Embeddings, token_counts
 from course_lib.repositories.rag.repository import RagRepository
-from course_lib.repositories.rag.store import NewDocument, Stored, check_document, vectors_of
+from course_lib.repositories.rag.store import NewDocument, Stored, check_document, replace_documents, vectors_of
 
 if TYPE_CHECKING:
     import openai
@@ -64,7 +64,8 @@ async def ingest(
         if also is not None:
             await also(session)
         document = NewDocument(source, title, chunks, embeddings)
-        [stored] = await RagRepository(session).replace(user_id, [document])
+        keeping = [(key, embeddings.model) for key in bought]
+        [stored] = await replace_documents(session, user_id, [document], keeping)
         await EmbeddingCache(session, embeddings.model).keep(bought)
         await delete_lapsed(session)
     return replace(stored, embedded=embedded, reused=len(chunks) - embedded)

@@ -13,7 +13,7 @@ from course_lib.errors import CourseError
 from course_lib.models import Document
 from course_lib.models.documents import content_hash
 from course_lib.repositories.generic import NotFound
-from course_lib.repositories.rag.cache import delete_lapsed, forget_vectors
+from course_lib.repositories.rag.cache import delete_lapsed, forget_vectors_of
 from course_lib.repositories.rag.embedding import Embedding, embed_question
 from course_lib.repositories.rag.hybrid import hybrid_statement, words_of
 from course_lib.repositories.rag.search import EF_SEARCH, Passage, check_numbers, search_parameters, search_statement
@@ -119,7 +119,9 @@ class RagRepository:
 
         What is there already with the same text, cut alike, and vectors of the same model stays as it is, but for
         its title. Passages go by COPY, some 10,000 at a time; other sessions see the old ones until the commit, and
-        wait for it before they store documents of the same user.
+        wait for it before they store documents of the same user. Two users' streams with the same texts do not
+        deadlock, whatever their order, as long as each calls it once in its transaction. Texts that were replaced are
+        held until the end.
 
         Args:
             documents: may be a generator, async too, and is not held whole. Of a source that comes twice the later
@@ -163,7 +165,7 @@ class RagRepository:
         mine = (Document.id == document_id, Document.user_id == user_id)
         if await self.session.scalar(select(Document.id).where(*mine)) is None:
             raise NotFound(Document, document_id)
-        await forget_vectors(self.session, [document_id])
+        await forget_vectors_of(self.session, [document_id])
         await self.session.execute(delete(Document).where(*mine))
         await delete_lapsed(self.session)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from course_lib.db import copy_rows
 from course_lib.errors import CourseError
 from course_lib.models import Document, DocumentChunk
 from course_lib.models.documents import content_hash, passage_hash
-from course_lib.repositories.rag.cache import forget_vectors
+from course_lib.repositories.rag.cache import Known, Passed, forget_vectors
 from course_lib.repositories.rag.embedding import Embeddings
 from course_lib.texts import check_list, check_storable
 
@@ -123,12 +123,24 @@ def check_document(source: str, title: str, chunks: Sequence[str]) -> None:
 
 
 async def replace_documents(
-    session: AsyncSession, user_id: UUID, documents: Iterable[NewDocument] | AsyncIterable[NewDocument]
+    session: AsyncSession,
+    user_id: UUID,
+    documents: Iterable[NewDocument] | AsyncIterable[NewDocument],
+    keeping: Collection[Known] = (),
 ) -> list[Stored]:
-    """``RagRepository.replace``."""
-    stored = []
+    """``RagRepository.replace``.
+
+    What a batch replaces is forgotten after the last one: rows that two users share are locked once, in one order,
+    and not batch by batch, where each of two streams would come to hold what the other wants next.
+
+    Args:
+        keeping: what the caller will ``keep`` in the cache, in this transaction.
+    """
+    stored: list[Stored] = []
+    gone: set[Passed] = set()
     async for batch in _batches(documents):
-        stored += await _replace_batch(session, user_id, batch)
+        stored += await _replace_batch(session, user_id, batch, gone)
+    await forget_vectors(session, gone, keeping)
     return stored
 
 
@@ -184,7 +196,10 @@ async def _streamed(documents: Iterable[NewDocument] | AsyncIterable[NewDocument
             yield document
 
 
-async def _replace_batch(session: AsyncSession, user_id: UUID, batch: Sequence[NewDocument]) -> list[Stored]:
+async def _replace_batch(
+    session: AsyncSession, user_id: UUID, batch: Sequence[NewDocument], gone: set[Passed]
+) -> list[Stored]:
+    """``gone`` gets the texts that its documents do not have any more."""
     put = await session.execute(
         _PUT,
         {
@@ -199,9 +214,10 @@ async def _replace_batch(session: AsyncSession, user_id: UUID, batch: Sequence[N
     changed = [document for document in batch if found[document.source].id not in same]
     outdated = [found[document.source].id for document in changed if not found[document.source].is_new]
     if outdated:
-        staying = {(passage_hash(chunk), one.embeddings.model) for one in changed for chunk in one.chunks}
-        await forget_vectors(session, outdated, staying)
-        await session.execute(delete(DocumentChunk).where(DocumentChunk.document_id.in_(outdated)))
+        old = delete(DocumentChunk).where(DocumentChunk.document_id.in_(outdated))
+        deleted = await session.execute(old.returning(DocumentChunk.content, DocumentChunk.embedding_model))
+        staying = {(chunk, one.embeddings.model) for one in changed for chunk in one.chunks}
+        gone.update({(content, model) for content, model in deleted} - staying)
     rows = (row for document in changed for row in document.rows(found[document.source].id))
     if changed:
         await copy_rows(session, DocumentChunk, COLUMNS, rows)
