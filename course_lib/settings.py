@@ -127,6 +127,28 @@ class Settings(BaseSettings):
         validation_alias="COURSE_QUESTIONS_AT_ONCE",
         description="The service: answers to one user that a process writes at once.",
     )
+    requests_a_minute: int = Field(
+        default=600,
+        gt=0,
+        validation_alias="COURSE_REQUESTS_A_MINUTE",
+        description="The service: requests of one user that a process takes in a minute.",
+    )
+    body_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        validation_alias="COURSE_BODY_SECONDS",
+        description="The service: so long a request may take to arrive, a document and all.",
+    )
+    model_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=600,
+        allow_inf_nan=False,
+        validation_alias="COURSE_MODEL_SECONDS",
+        description="The service: so long a model that was asked may say nothing before it is given up.",
+    )
     drain_seconds: float = Field(
         default=10.0,
         ge=0,

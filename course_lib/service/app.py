@@ -19,6 +19,7 @@ from course_lib.service.handlers import add_handlers
 from course_lib.service.routers import ROUTERS, documents
 from course_lib.service.running import running
 from course_lib.service.too_large import TooLargeIsAProblem
+from course_lib.service.too_slow import TooSlowIsAProblem
 from course_lib.settings import Settings, get_settings
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def create_app(
 def _add_routes(app: FastAPI, settings: Settings) -> None:
     add_handlers(app)
     app.add_middleware(TooLargeIsAProblem)
+    app.add_middleware(TooSlowIsAProblem, seconds=settings.body_seconds)
     for router in ROUTERS:
         app.include_router(router, max_body_size=SMALL)
     app.include_router(documents.router, max_body_size=settings.upload_bytes + AROUND_A_FILE)

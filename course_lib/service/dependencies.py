@@ -30,7 +30,11 @@ bearer = HTTPBearer(auto_error=False, description="An API key, as it was shown w
 async def caller(
     request: Request, service: Running, given: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 ) -> AsyncIterator[Asking]:
-    """Who asks, with so many requests at once. No connection is held: it was asked for, and given back."""
+    """Who asks, with so many requests at once, and a minute. No connection is held: it was asked for, and given back.
+
+    At once is counted by key, before the pool is asked; a minute's by user, who is known after it and may have ten
+    keys: what is one too many costs a look-up of its key, and no more.
+    """
     if given is None or len(given.credentials) > LONGEST_KEY:
         raise Refused(problems.NO_KEY, "Send the header Authorization: Bearer <key>.")
     key_hash = hash_key(given.credentials)
@@ -38,6 +42,7 @@ async def caller(
         found = await who_asks(service.engine, key_hash)
         if found is None:
             raise Refused(problems.NO_KEY, "This key is nobody's, or was revoked.")
+        service.rate.take(found.id)
         request.state.caller = found  # for what stands around the app
         yield found
 

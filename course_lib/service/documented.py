@@ -11,10 +11,12 @@ from course_lib.service import problems
 from course_lib.service.problems import MEDIA_TYPE, Kind, Problem, Refused
 
 ANYWHERE = (problems.INTERNAL, problems.NO_CONNECTION, problems.DATABASE_AWAY, problems.TRY_AGAIN, problems.INVALID)
-SIGNED_IN = (problems.NO_KEY, problems.TOO_MANY_AT_ONCE)
-WITH_BODY = (problems.MALFORMED, problems.TOO_LARGE, problems.WRONG_MEDIA)
+SIGNED_IN = (problems.NO_KEY, problems.TOO_MANY_AT_ONCE, problems.TOO_MANY_A_MINUTE)
+WITH_BODY = (problems.MALFORMED, problems.TOO_SLOW, problems.TOO_LARGE, problems.WRONG_MEDIA)
 ONCE = (problems.IN_PROGRESS, problems.KEY_REUSED)
-OF_MODEL = (problems.MODEL_FAILED, problems.MODEL_BUSY, problems.QUOTA, problems.STOPPING)
+OF_MODEL = (
+    problems.MODEL_FAILED, problems.MODEL_SILENT, problems.MODEL_BUSY, problems.QUOTA, problems.STOPPING,
+)  # fmt: skip
 
 Responses = dict[int | str, dict[str, Any]]
 

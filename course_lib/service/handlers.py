@@ -19,12 +19,12 @@ from course_lib.repositories.limits import LimitReached
 from course_lib.service import problems
 from course_lib.service.constraints import BY_NAME, refusal
 from course_lib.service.idempotency import Replay
-from course_lib.service.problems import Refused, plain_problem
+from course_lib.service.problems import Refused, plain_problem, problem_response
 
 QUOTA_PAUSE = 60  # seconds in which answers under way may give tokens back
-MODEL_PAUSE = 5  # seconds until a model that was too busy is asked again
+MODEL_PAUSE = 5  # seconds until a model that was too busy, or too slow, is asked again
 
-OF_FRAMEWORK = {kind.status: kind for kind in (problems.MALFORMED, problems.TOO_LARGE)}
+OF_FRAMEWORK = {kind.status: kind for kind in (problems.MALFORMED, problems.TOO_SLOW, problems.TOO_LARGE)}
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -53,7 +53,7 @@ def as_refused(error: BaseException) -> Refused | None:
         return Refused(*BY_NAME["uq_users_email"])
     if isinstance(error, LimitReached):
         return Refused(problems.QUOTA, f"{error.left} tokens are left, and {error.wanted} may be needed.", QUOTA_PAUSE)
-    if isinstance(error, openai.OpenAIError):
+    if isinstance(error, openai.OpenAIError):  # before the database: what it came from may be a TimeoutError, too
         return _of_model(error)
     if isinstance(error, PoolTimeout):
         return Refused(problems.NO_CONNECTION, retry_after=1)
@@ -66,6 +66,8 @@ def as_refused(error: BaseException) -> Refused | None:
 
 def _of_model(error: openai.OpenAIError) -> Refused:
     """Without the server's words, which may quote a prompt, an address or a key."""
+    if isinstance(error, openai.APITimeoutError):
+        return Refused(problems.MODEL_SILENT, retry_after=MODEL_PAUSE)
     if isinstance(error, openai.RateLimitError | openai.InternalServerError):
         said = error.response.headers.get("retry-after", "")
         return Refused(problems.MODEL_BUSY, retry_after=min(int(said), 120) if said.isdigit() else MODEL_PAUSE)
@@ -89,7 +91,9 @@ async def _known(_: Request, error: Exception) -> Response:
 
 async def _http(_: Request, error: HTTPException) -> Response:
     kind = OF_FRAMEWORK.get(error.status_code)
-    return Refused(kind).response() if kind else plain_problem(error.status_code, error.headers)
+    if kind is None:
+        return plain_problem(error.status_code, error.headers)
+    return problem_response(Refused(kind).document(), error.headers)
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> Response:

@@ -15,7 +15,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from course_lib.db import make_engine, make_session_factory
-from course_lib.service.admission import Admission
+from course_lib.service.admission import Admission, Rate
 from course_lib.service.cursors import Cursors
 from course_lib.settings import Settings
 
@@ -33,6 +33,7 @@ class Service:
     cursors: Cursors
     sessions: async_sessionmaker[AsyncSession] = field(init=False)
     requests: Admission = field(init=False)
+    rate: Rate = field(init=False)
     questions: Admission = field(init=False)
     answers: int = 0
     """So many are being written, or stored."""
@@ -42,7 +43,9 @@ class Service:
 
     def __post_init__(self) -> None:
         self.sessions = make_session_factory(self.engine)
+        self.client = self.client.with_options(timeout=self.settings.model_seconds)
         self.requests = Admission(self.settings.requests_at_once)
+        self.rate = Rate(self.settings.requests_a_minute)
         self.questions = Admission(self.settings.questions_at_once)
 
     def stop(self) -> None:

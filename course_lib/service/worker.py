@@ -79,13 +79,13 @@ class Worker:
                 await self._do(job)
         except CourseError as error:
             await self._failed(job, error.sentence, None)
+        except openai.OpenAIError:  # before the database: what it came from may be a TimeoutError, too
+            await self._failed(job, NO_MODEL, FIRST_PAUSE * 2**job.attempts)
         except Exception as error:
             if server_went_away(error):
                 raise  # the lease runs out, and somebody takes it again
-            of_model = isinstance(error, openai.OpenAIError)
-            if not of_model:
-                log.exception("Job %s failed.", job.id)
-            await self._failed(job, NO_MODEL if of_model else UNKNOWN, FIRST_PAUSE * 2**job.attempts)
+            log.exception("Job %s failed.", job.id)
+            await self._failed(job, UNKNOWN, FIRST_PAUSE * 2**job.attempts)
         return True
 
     async def tidy(self) -> None:

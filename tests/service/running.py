@@ -23,6 +23,8 @@ from course_lib.service.serving import DrainingServer
 from course_lib.settings import get_settings
 from tests.service.documented import Documented
 
+MANY = 1_000_000
+
 
 @dataclass
 class Serving:
@@ -76,6 +78,7 @@ def serving(
     **changed: Any,
 ) -> Iterator[Serving]:
     """The service on a free port, for the length of a block; ``changed`` settings by their names."""
+    changed = {"requests_a_minute": MANY} | changed  # tests are in a hurry
     app = app or create_app(url, get_settings().model_copy(update=changed), client)
     server = DrainingServer(app, notice, around, host="127.0.0.1", port=0, root_path=root_path)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)

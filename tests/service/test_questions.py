@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import URL, text
 
 from course_lib.llm import openai_client
+from tests.repositories.watched import Watched, on
 from tests.service.running import Serving, serving
 
 QUESTION = "What was the last light of the old lens?"
@@ -162,16 +163,18 @@ async def test_a_client_that_leaves_before_the_first_token_leaves_nothing(servic
         ({"status": 429, "retry_after_ms": 1}, 503, "model-busy"),
         ({"status": 401}, 502, "model-failed"),
         ({"status": 400}, 502, "model-failed"),
+        ({"latency_ms": 60_000}, 504, "model-silent"),
     ],
 )
 async def test_before_the_first_token_an_error_is_a_status(
     model: dict[str, Any], status: int, kind: str, service_url: URL
 ) -> None:
-    with serving(service_url, openai_client(**model)) as running:
+    with serving(service_url, openai_client(**model), model_seconds=0.2) as running:
         async with running.client("goran") as goran:
             for path in ("/questions", "/questions/stream"):
                 answer = await goran.post(path, json=ASKED)
                 assert answer.status_code == status, answer.text
+                assert status == 502 or answer.headers["retry-after"]
                 assert answer.json()["type"] == f"urn:problem:{kind}"
 
 
@@ -210,6 +213,23 @@ async def test_tokens_that_are_used_up(running: Serving) -> None:
         assert (await dagny.get("/account")).json()["tokens_used"] == account["token_limit"] - 10
         async with running.database() as connection:
             await connection.execute(change, {"id": account["id"], "tokens": account["tokens_used"]})
+
+
+async def test_who_has_no_tokens_left_costs_no_embedding(service_url: URL) -> None:
+    model = Watched()
+    with serving(service_url, on(model)) as running:
+        async with running.client("emeka") as emeka:
+            account = (await emeka.get("/account")).json()
+            change = text("UPDATE users SET tokens_used = :tokens WHERE id = :id")
+            async with running.database() as connection:
+                await connection.execute(change, {"id": account["id"], "tokens": account["token_limit"]})
+            answer = await emeka.post("/questions", json=ASKED)
+            assert (answer.status_code, answer.json()["type"]) == (429, "urn:problem:quota-used-up")
+            assert model.requests == 0
+            async with running.database() as connection:
+                await connection.execute(change, {"id": account["id"], "tokens": account["tokens_used"]})
+            assert (await emeka.post("/questions", json=ASKED)).status_code == 201
+            assert model.requests == 2
 
 
 async def test_keep_alives_come_while_the_model_thinks(service_url: URL, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from course_lib.data.fresh import make_database
 from course_lib.db import make_session_factory
 from course_lib.llm import openai_client
+from course_lib.repositories.rag import buying
 from course_lib.service import queue
 from course_lib.service.running import make_service_engine
-from course_lib.service.worker import Worker
+from course_lib.service.worker import NO_MODEL, Worker
 from course_lib.settings import get_settings
 from tests.service.running import Serving, serving
 
@@ -190,6 +191,19 @@ async def test_a_model_that_fails_is_asked_again_later(mia: httpx2.AsyncClient, 
     assert "model" in job["error"]
     assert (await mia.get(f"/documents/{sent['document']['id']}")).json()["status"] == "uploaded"
     assert await finish(worker) == 0, "it waits a little"
+
+
+async def test_a_model_that_hangs_is_the_models_failure_and_not_the_databases(
+    mia: httpx2.AsyncClient, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection to the database that times out is a TimeoutError, too."""
+    hanging = openai_client(latency_ms=60_000)
+    for seconds, client in ((0.2, hanging), (60, hanging.with_options(timeout=0.2, max_retries=0))):
+        monkeypatch.setattr(buying, "CALL_S", seconds)
+        sent = await send(mia, fresh())
+        assert await finish(Worker(worker.sessions, client)) == 1
+        job = (await mia.get(f"/jobs/{sent['job']['id']}")).json()
+        assert (job["status"], job["error"]) == ("queued", NO_MODEL)
 
 
 BAD_FILES = [("broken.pdf", b"%PDF-1.7 and no more"), ("empty.txt", b"  \n"), ("nul.md", b"a\0b"), ("x.exe", b"MZ")]

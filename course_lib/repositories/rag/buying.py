@@ -14,7 +14,9 @@ from course_lib import llm
 from course_lib.repositories.rag.cache import LEASE, EmbeddingCache
 
 if TYPE_CHECKING:
+    import numpy as np
     import openai
+    from numpy.typing import NDArray
 
     from course_lib.repositories.rag.cache import Vectors
 
@@ -37,8 +39,8 @@ async def buy_once(
     their claim has run out. A request that fails gives its claims back; what was bought before it stays bought.
 
     Raises:
-        openai.OpenAIError: the model did not answer, or refused a text.
-        TimeoutError: it took longer than ``CALL_S``.
+        openai.OpenAIError: the model did not answer, or refused a text; APITimeoutError, too, where it took longer
+            than ``CALL_S``.
         CourseError: it answered something else than vectors.
     """
     model = llm.EMBEDDING_MODEL
@@ -75,8 +77,7 @@ async def _buy(
     client: openai.AsyncOpenAI | None,
 ) -> Vectors:
     try:
-        async with asyncio.timeout(CALL_S):
-            rows = await llm.embed_texts(list(texts.values()), client=client)
+        rows = await _embed(list(texts.values()), client or llm.openai_client())
         vectors = dict(zip(texts, rows, strict=True))
         async with sessions.begin() as session:
             await EmbeddingCache(session, model).fill(vectors)
@@ -85,6 +86,18 @@ async def _buy(
             await asyncio.shield(_give_back(sessions, model, claims))
         raise
     return vectors
+
+
+async def _embed(texts: list[str], client: openai.AsyncOpenAI) -> NDArray[np.float32]:
+    """Their vectors within ``CALL_S``. A TimeoutError would be taken for one of the database's."""
+    import httpx2
+    import openai
+
+    try:
+        async with asyncio.timeout(CALL_S):
+            return await llm.embed_texts(texts, client=client)
+    except TimeoutError as error:
+        raise openai.APITimeoutError(httpx2.Request("POST", client.base_url)) from error
 
 
 async def _give_back(sessions: Sessions, model: str, claims: Mapping[bytes, datetime]) -> None:

@@ -43,8 +43,7 @@ async def ingest(
         also: is called in the transaction that stores, before it does. What it raises keeps everything as it was.
 
     Raises:
-        openai.OpenAIError: the model did not answer, or refused a text.
-        TimeoutError: it did not answer for minutes.
+        openai.OpenAIError: the model did not answer, not within minutes either, or refused a text.
         IntegrityError: there is no such user.
         CourseError: there are no passages, or a text that PostgreSQL cannot store.
     """

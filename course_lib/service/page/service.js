@@ -8,6 +8,7 @@ const NEXT = {
   "invalid": "Change it and send it again.",
   "model-busy": SOON,
   "model-failed": "Ask again.",
+  "model-silent": "Ask again.",
   "no-connection-free": SOON,
   "no-valid-key": "Choose another user.",
   "not-found": "Choose again: it may have been deleted.",
@@ -15,7 +16,9 @@ const NEXT = {
   "stopping": "Start course serve again, and open the address that it prints.",
   "too-large": "Send less of it.",
   "too-many-at-once": "Wait for what is under way, and try again.",
+  "too-many-a-minute": "Wait a moment, and try again.",
   "too-much-waits": "Wait until some of it is read, and send it again.",
+  "too-slow": "Look at your connection, and send it again.",
   "try-again": SOON,
   "wrong-media-type": "Send Markdown, plain text, HTML or PDF.",
 };
