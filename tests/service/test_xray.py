@@ -89,6 +89,8 @@ async def test_statements_are_told_with_the_function_that_sent_them_and_never_wi
     assert (found["method"], found["route"], found["status"]) == ("POST", "/questions", 201)
     by = [issued_by for issued_by, _ in sent(found)]
     assert by[0] == "who_asks" and "RagRepository.search_both" in by and "reserve" in by
+    ends = [issued_by for issued_by, sql in sent(found) if sql in ("COMMIT", "ROLLBACK")]
+    assert ends == ["prepare", "look_up", "prepare", "lasting"], "whose session it was, although a task ends it"
     answer = found.pop("answer")
     whole = str(found)
     assert "E-417" not in whole and "demonstration" not in whole and answer[10:40] not in whole

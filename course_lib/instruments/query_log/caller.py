@@ -80,34 +80,41 @@ def _waiting_line() -> str | None:
     """The line that waits for this task, when a library made it: a session that closes, ``gather``, ``wait_for``.
 
     Such a task has no frame of the learner. The one that waits for it is known by gathering it or by holding it in
-    a local variable; failing that, by being the only line in which a learner's task stands.
+    a local variable; failing that, by being the only line in which a learner's task stands. A function of the course
+    that holds it is told where no learner does; that it is the only one says nothing, in a service with many requests.
     """
     this = _current_task()
     if this is None:
         return None
     lines: set[str] = set()
     holding: set[str] = set()
+    in_course: set[str] = set()
     for task in asyncio.all_tasks():
-        line, holds = _line_awaited_in(task.get_coro(), this)
+        line, function, holds = _awaited_in(task.get_coro(), this)
         gathered = getattr(getattr(task, "_fut_waiter", None), "_children", ())
         if line is not None:
             (holding if holds or this in gathered else lines).add(line)
-    lines = holding or lines
+        elif function is not None and holds:
+            in_course.add(function)
+    lines = holding or in_course or lines
     return lines.pop() if len(lines) == 1 else None
 
 
-def _line_awaited_in(coroutine: Any, task: Any) -> tuple[str | None, bool]:
-    """The innermost line of a learner in a suspended chain of coroutines, and whether one of these holds ``task``."""
-    line, holds = None, False
+def _awaited_in(coroutine: Any, task: Any) -> tuple[str | None, str | None, bool]:
+    """Of a suspended chain of coroutines the innermost line of a learner, the innermost function of the course, and
+    whether one of the coroutines holds ``task``."""
+    line, function, holds = None, None, False
     while (frame := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)) is not None:
         origin = origin_of(frame)
         if origin in (Origin.FILE, Origin.CELL):
             line = _spoken(frame, origin)
+        elif origin is Origin.COURSE:
+            function = _function(frame)
         holds = holds or any(value is task for value in frame.f_locals.values())
         coroutine = coroutine.cr_await if hasattr(coroutine, "cr_await") else coroutine.ag_await
         if type(coroutine).__name__ in STEPS_OF_A_GENERATOR:
             coroutine = next(filter(isasyncgen, get_referents(coroutine)), None)
-    return line, holds
+    return line, function, holds
 
 
 def _spoken(frame: FrameType, origin: Origin) -> str:
