@@ -101,12 +101,8 @@ async def _allow_all(url: URL) -> None:
 
 
 def _product(url: str) -> FastAPI:
-    settings = get_settings().model_copy(
-        update={
-            "pool_size": POOL, "requests_at_once": 1000, "questions_at_once": 1000, "requests_a_minute": 1_000_000,
-            "pool_seconds": 30,
-        }  # fmt: skip
-    )
+    unlimited = dict.fromkeys(["requests_at_once", "questions_at_once", "requests_a_minute"], 1_000_000)
+    settings = get_settings().model_copy(update={**unlimited, "pool_size": POOL, "pool_seconds": 30})
     app: FastAPI = create_app(url, settings, openai_client(token_delay_ms=TOKEN_MS))
     return app
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from sqlalchemy import URL
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from course_lib.db import make_engine, make_session_factory
 from course_lib.llm import openai_client
@@ -139,10 +139,14 @@ async def test_it_is_served_only_where_it_was_asked_for(running: Serving, paged:
 
 
 class Proxied:
-    """As a proxy shows an app that was told its path: what is not below the path is not there."""
+    """As a proxy shows an app that was told its path: what is not below the path is not there.
+
+    As jupyter-server-proxy 4.6 does it, a response is kept back until it is whole, unless events were asked for.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.kept_back: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -152,7 +156,22 @@ class Proxied:
                 await send({"type": "http.response.body"})
                 return
             scope = scope | {"path": asked}
+            if (b"accept", b"text/event-stream") not in scope["headers"]:
+                self.kept_back.add(asked.removeprefix(PREFIX))
+                send = self._whole(send)
         await self.app(scope, receive, send)
+
+    @staticmethod
+    def _whole(send: Send) -> Send:
+        kept: list[Message] = []
+
+        async def sent(message: Message) -> None:
+            kept.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                for one in kept:
+                    await send(one)
+
+        return sent
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +180,8 @@ def paged(service_url: URL) -> Iterator[Serving]:
     app.root_path = PREFIX
     add_page(app, PEOPLE)
     app.state.gate = Gate(app, 0, lambda token: None)
-    with serving(service_url, app=app, around=Proxied(app.state.gate), root_path=PREFIX) as running:
+    app.state.proxied = Proxied(app.state.gate)
+    with serving(service_url, app=app, around=app.state.proxied, root_path=PREFIX) as running:
         yield running
 
 
@@ -194,6 +214,8 @@ def test_the_main_path_by_keyboard(paged: Serving, service_url: URL, tmp_path: P
             page.size(width, 844, dark)
             assert page.run("document.documentElement.scrollWidth <= innerWidth"), "no sideways scrolling"
         assert page.complaints == []
+    kept_back = paged.app.state.proxied.kept_back
+    assert "/documents" in kept_back and "/questions/stream" not in kept_back, "or nobody would see it stream"
 
 
 def choose_somebody(page: Browser) -> None:

@@ -1,7 +1,7 @@
 // The page: who asks, their documents, a conversation, and the X-ray of what was sent.
 
 import { $, attempt, leave, make, pause, show } from "./parts.js";
-import { Problem, events, get, request, use } from "./service.js";
+import { Problem, events, get, request, stream, use } from "./service.js";
 import { addMessage, finish } from "./thread.js";
 import { draw, spanRows, statementRows, summaryOf } from "./xray.js";
 
@@ -160,7 +160,7 @@ function busy(is) {
 /** Ask, and show the answer as it comes. What is to be done when it has ended goes to ``after``. */
 async function answer(question, signal, current, after) {
   const from = $("conversation").value;
-  const response = await request("POST", "questions/stream", { question, conversation_id: from || null }, signal);
+  const response = await stream("questions/stream", { question, conversation_id: from || null }, signal);
   if (!current()) return;
   addMessage("You", question);
   const article = addMessage("Answer", "");

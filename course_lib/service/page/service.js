@@ -49,8 +49,8 @@ export class Problem extends Error {
 }
 
 /** A response, or the Problem that it is. */
-export async function request(method, path, body, signal) {
-  const headers = { Authorization: `Bearer ${key}` };
+export async function request(method, path, body, signal, accept = "*/*") {
+  const headers = { Accept: accept, Authorization: `Bearer ${key}` };
   if (method === "POST") headers["Idempotency-Key"] = oneTime();
   if (body && !(body instanceof FormData)) {
     headers["Content-Type"] = "application/json";
@@ -66,6 +66,11 @@ export async function request(method, path, body, signal) {
   if (response.ok) return response;
   const document = await response.json().catch(() => ({ title: `The service answered ${response.status}` }));
   throw Problem.of(document);
+}
+
+/** A response whose events can be read as they come. It says so: jupyter-server-proxy keeps back all others whole. */
+export function stream(path, body, signal) {
+  return request("POST", path, body, signal, "text/event-stream");
 }
 
 export async function get(path) {
