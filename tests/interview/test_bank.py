@@ -35,8 +35,7 @@ each_point = pytest.mark.parametrize("point", POINTS)
 
 
 def test_each_question_lies_in_the_file_of_its_first_topic() -> None:
-    for path in FOLDER.iterdir():
-        assert path.suffix == ".toml"
+    for path in FOLDER.glob("*.toml"):
         assert path.stem in TOPICS
         for question in read_bank([path]):
             assert question.topics[0] == path.stem, question.id
