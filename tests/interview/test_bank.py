@@ -75,7 +75,7 @@ def test_it_is_written_as_the_course_writes(question: Question) -> None:
         assert "!" not in re.sub(r"`[^`]*`|!=", "", text)
     for text in (question.ask, *(follow_up.ask for follow_up in question.follow_ups)):
         assert "?" in text or text.endswith("."), text
-    assert 1 <= len(re.findall(r"[.?](?=\s|$)", question.ask)) <= 4, question.ask
+    assert 1 <= len(re.findall(r"[.?](?=\s|$)", question.ask)) <= 3, question.ask
 
 
 @each_point
