@@ -34,14 +34,24 @@ def questions(level: str | None = None, topic: str | None = None, lesson: str | 
     Raises:
         CourseError: there is no such level or topic; the mend lists them.
     """
-    _check_known(level, LEVELS, "level")
-    _check_known(topic, TOPICS, "topic")
+    check_level(level)
+    check_topic(topic)
     return tuple(
         question
         for question in bank()
         if level in (None, question.level) and lesson in (None, question.lesson)
         if topic is None or topic in question.topics
     )
+
+
+def check_level(level: str | None) -> None:
+    """Raises CourseError: there is no such level."""
+    _check_known(level, LEVELS, "level")
+
+
+def check_topic(topic: str | None) -> None:
+    """Raises CourseError: there is no such topic."""
+    _check_known(topic, TOPICS, "topic")
 
 
 def find_question(id: str) -> Question:

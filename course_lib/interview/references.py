@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from course_lib.errors import CourseError
+from course_lib.interview.schema import Point
 from course_lib.settings import REPOSITORY
 
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -77,3 +78,11 @@ def _text(output: dict[str, Any]) -> str:
     if output["output_type"] == "error":
         return f"{output['ename']}: {output['evalue']}"
     return "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
+
+
+def where(point: Point) -> str:
+    """Where the course shows a point, in words; empty for an opinion."""
+    if point.cell is not None:
+        lesson = point.cell.partition(":")[0]
+        return f"lesson {lesson}, {stored_cell(point.cell).section}"
+    return f"exercise {point.exercise}" if point.exercise is not None else ""

@@ -40,7 +40,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 Lesson = Annotated[str, StringConstraints(pattern=r"^\d\d$")]
 CellId = Annotated[str, StringConstraints(pattern=r"^[\w-]+$")]
 CellReference = Annotated[str, StringConstraints(pattern=r"^\d\d:[\w-]+$")]
-ExerciseId = Annotated[str, StringConstraints(pattern=r"^(\d+\.\d+|d-[a-z0-9]+(-[a-z0-9]+)*)$")]
+ExerciseId = Annotated[str, StringConstraints(pattern=r"^(\d+\.\d+|[JMS]\d+)$")]
 Unlisted = Strict(False)  # TOML has lists, and what is read once for all callers is better a tuple
 
 
