@@ -83,6 +83,11 @@ def test_its_points_lead_to_what_shows_them(question: Question) -> None:
 
 
 @each_question
+def test_most_of_what_it_says_can_be_seen(question: Question) -> None:
+    assert 2 * sum(point.opinion for point in question.points) < len(question.points)
+
+
+@each_question
 def test_its_figures_stand_in_the_stored_output_that_the_point_names(question: Question) -> None:
     for point in question.points:
         if point.figures:
