@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from course_lib.errors import CourseError
-from course_lib.interview.schema import LEVELS, TOPICS, Question
+from course_lib.interview.schema import LEVELS, TOPICS, Design, Question
 from course_lib.masking import short
 
 FOLDER = Path(__file__).parent / "bank"
+KINDS: dict[str, type[Question]] = {"question": Question, "design": Design}
+"""What a file holds, by the name of its tables."""
 
 
 @cache
@@ -90,17 +92,26 @@ def _read_file(path: Path) -> list[Question]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CourseError(f"{path.name} is no TOML: {error}.") from error
-    for name in content.keys() - {"question"}:
-        raise CourseError(f"{path.name}, outside of questions, field {name}: a file holds [[question]] and no other.")
-    entries = content.get("question", [])
+    for name in content.keys() - KINDS.keys():
+        raise CourseError(
+            f"{path.name}, outside of questions, field {name}: a file holds [[question]], [[design]] and no other."
+        )
+    return [
+        _read_entry(entry, number, path, kind)
+        for name, kind in KINDS.items()
+        for number, entry in enumerate(_entries(content.get(name, []), name, path), 1)
+    ]
+
+
+def _entries(entries: Any, name: str, path: Path) -> list[Any]:
     if not isinstance(entries, list):
-        raise CourseError(f"{path.name}, field question: it is written [[question]], with two brackets.")
-    return [_read_entry(entry, number, path) for number, entry in enumerate(entries, 1)]
+        raise CourseError(f"{path.name}, field {name}: it is written [[{name}]], with two brackets.")
+    return entries
 
 
-def _read_entry(entry: Any, number: int, path: Path) -> Question:
+def _read_entry(entry: Any, number: int, path: Path, kind: type[Question]) -> Question:
     try:
-        return Question.model_validate(entry)
+        return kind.model_validate(entry)
     except ValidationError as error:
         id = entry.get("id") if isinstance(entry, dict) else None
         name = short(id) if isinstance(id, str) and id else f"number {number}, which has no id"

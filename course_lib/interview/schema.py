@@ -121,3 +121,15 @@ class Question(Entry):
             if len(set(values)) < len(values):
                 raise ValueError(f"something stands twice in {name}")
         return self
+
+
+class Design(Question):
+    """A design question: a product to be thought through in writing, and what a strong answer comes to speak of.
+
+    ``given`` are the facts and figures that an interviewer has ready; they stand beside the question.
+    """
+
+    title: Text
+    minutes: int = Field(ge=10, le=45)
+    given: Annotated[tuple[Text, ...], Unlisted] = Field(min_length=3)
+    points: Annotated[tuple[Point, ...], Unlisted] = Field(alias="point", min_length=6, max_length=12)
