@@ -129,6 +129,23 @@ def drill(
 
 
 @app.command(rich_help_panel=LEARNING)
+def interview(
+    level: Annotated[str, typer.Option(help="junior, mid or senior.")] = "mid",
+    minutes: Annotated[int, typer.Option(help="How long it may take.")] = 45,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the one that was left.")] = False,
+    editor: Annotated[bool, typer.Option("--editor", help="Write answers in $EDITOR.")] = False,
+    sheet: Annotated[bool, typer.Option("--sheet", help="Only write all questions to one page.")] = False,
+) -> None:
+    """A mock interview: spoken questions, a repair drill, a design question, and a report with what to repeat."""
+    from course_lib.cli.interview import run_interview, write_sheet
+
+    if sheet:
+        write_sheet(None)
+    else:
+        run_interview(level, minutes, resume, editor)
+
+
+@app.command(rich_help_panel=LEARNING)
 def reset(
     number: Number,
     exercises: Annotated[bool, typer.Option("--exercises", help="The lesson's exercises, and not the lesson.")] = False,

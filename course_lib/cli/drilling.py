@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from textwrap import fill
@@ -26,10 +27,35 @@ ABOUT_NOTEBOOKS = ("next", "again")  # the choices below say it
 CHOICES = "Enter: judge it · h: a hint · s: the solution · q: give up   "
 
 
-def repair(drill: Drill, place: str) -> Review | None:
-    """Lay out the code, judge what is saved as often as asked, until it is right or given up.
+@dataclass(frozen=True)
+class Repair:
+    """What became of a drill: the code in the end, and how it came about. ``verdict`` is empty where none was asked."""
 
-    None where it was given up before it was judged.
+    code: str
+    passed: bool
+    verdict: str
+    seconds: float
+    hints: int
+    saw_solution: bool
+
+
+def repair(drill: Drill, place: str) -> Review | None:
+    """Repair a drill against the clock. None where it was given up before it was judged.
+
+    Raises:
+        Left: the learner has gone.
+    """
+    moment = now()
+    done = repair_for(drill, place)
+    if not (done.verdict or done.saw_solution):
+        return None
+    show(f"It took {clock(done.seconds)} of {drill.minutes}:00.", [])
+    grade = grade_drill(done.passed, done.seconds, drill.minutes, done.hints, done.saw_solution)
+    return Review(id=drill.id, at=moment, grade=grade, seconds=round(done.seconds, 1))
+
+
+def repair_for(drill: Drill, place: str) -> Repair:
+    """Lay out the code, judge what is saved as often as asked, until it is right or given up.
 
     Raises:
         Left: the learner has gone.
@@ -37,9 +63,9 @@ def repair(drill: Drill, place: str) -> Review | None:
     file = lay_out(drill)
     show(f"{place} · {drill.id} · {drill.title} · {drill.level} · {drill.minutes} minutes", _report(drill))
     show(f"The code is in {file}", [("", "Repair it there with any editor, save it, and come back.")])
-    began, moment = monotonic(), now()
-    judged, passed, hints, saw_solution = False, False, 0, False
-    while not passed:
+    began = monotonic()
+    verdict, hints, saw_solution = None, 0, False
+    while not (verdict and verdict.passed):
         said = read_line(CHOICES).lower()
         if said == "q":
             break
@@ -51,14 +77,10 @@ def repair(drill: Drill, place: str) -> Review | None:
             saw_solution = saw_solution or solution_is_shown(drill)
         else:
             verdict = judge(drill, file)
-            judged, passed = True, verdict.passed
             show(verdict.headline, [part for part in verdict.paragraphs if part[0] not in ABOUT_NOTEBOOKS])
-    if not (judged or saw_solution):
-        return None
     seconds = monotonic() - began
-    show(f"It took {clock(seconds)} of {drill.minutes}:00.", [])
-    grade = grade_drill(passed, seconds, drill.minutes, hints, saw_solution)
-    return Review(id=drill.id, at=moment, grade=grade, seconds=round(seconds, 1))
+    passed, told = (verdict.passed, verdict.paragraphs[0][1]) if verdict else (False, "")
+    return Repair(read(file), passed, told, seconds, hints, saw_solution)
 
 
 def solution_is_shown(drill: Drill) -> bool:
@@ -100,8 +122,12 @@ def judge(drill: Drill, file: Path) -> Verdict:
     Raises:
         CourseError: it cannot be read, or there is no server.
     """
-    with answering_for(folder(), "COURSE_WORK"):
-        source = file.read_text(encoding="utf-8-sig", errors="replace")
-    verdict = asyncio.run(judge_apart(drill, [source]))
+    verdict = asyncio.run(judge_apart(drill, [read(file)]))
     take_note(verdict)
     return verdict
+
+
+def read(file: Path) -> str:
+    """What is saved in it. Raises CourseError where it cannot be read."""
+    with answering_for(folder(), "COURSE_WORK"):
+        return file.read_text(encoding="utf-8-sig", errors="replace")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+import click
+
 from course_lib.cli.screen import show
 from course_lib.commands import command
 from course_lib.interview.evening import now
@@ -40,20 +42,33 @@ def answer(question: Question, place: str) -> Review | None:
         Left: the learner has gone.
     """
     show(f"{place} · {question.topics[0]} · {question.level} · {question.minutes} minutes", [("", question.ask)])
-    began, moment = monotonic(), now()
-    if not _written():
+    moment = now()
+    said, seconds = written()
+    if not said:
         return None
-    seconds = monotonic() - began
     show(f"It took {clock(seconds)} of {question.minutes}:00. Did you say this? y or n, for each.", [])
-    reached = sum(_ticked(number, point) for number, point in enumerate(question.points, 1))
+    reached = sum(ticked(number, point) for number, point in enumerate(question.points, 1))
     _show_the_rest(question)
     grade = grade_answer(reached, len(question.points))
     show(f"{reached} of {len(question.points)} points.", [])
     return Review(id=question.id, at=moment, grade=grade, seconds=round(seconds, 1), points=reached)
 
 
-def _written() -> str:
-    """The learner's answer, lines up to an empty one; empty where the question was skipped."""
+def written(editor: bool = False, question: str = "") -> tuple[str, float]:
+    """The learner's answer and the seconds it took; an empty one where it was skipped.
+
+    Args:
+        editor: it is written in ``$EDITOR``, where the question stands above it, and not line by line.
+        question: the question.
+    """
+    began = monotonic()
+    said = _edited(question) if editor else None
+    if said is None:
+        said = _typed()
+    return said, monotonic() - began
+
+
+def _typed() -> str:
     print("Your answer. An empty line ends it.")
     while True:
         lines: list[str] = []
@@ -66,7 +81,20 @@ def _written() -> str:
         show(NOTHING, [])
 
 
-def _ticked(number: int, point: Point) -> bool:
+def _edited(question: str) -> str | None:
+    """What stands below the question when the editor is left; None where no editor can be started."""
+    head = "".join(f"# {line}\n" for line in question.strip().splitlines()) + "\n"
+    try:
+        text = click.edit(head, extension=".md")
+    except click.ClickException as error:
+        show(f"The editor did not start: {error.format_message()}", [("", "Type your answer here instead.")])
+        return None
+    lines = [line for line in (text or "").splitlines() if not line.startswith("# ")]
+    return "\n".join(lines).strip()
+
+
+def ticked(number: int, point: Point) -> bool:
+    """Show a point; whether the learner's answer had it."""
     show(f"{number}. {point.say}", [("", where(point))] if where(point) else [])
     while True:
         said = read_line("y or n: ").lower()

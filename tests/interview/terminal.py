@@ -29,21 +29,32 @@ class Terminal:
         until = time.monotonic() + SECONDS
         while text not in self.shown[self._read :]:
             assert time.monotonic() < until, f"{text!r} did not come:\n{self.shown}"
-            assert self._more(), f"it ended before {text!r} came:\n{self.shown}"
+            assert self.more(), f"it ended before {text!r} came:\n{self.shown}"
         start, self._read = self._read, self.shown.index(text, self._read) + len(text)
         return self.shown[start : self._read]
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
 
+    @property
+    def unread(self) -> str:
+        """What stands there since the last time."""
+        return self.shown[self._read :]
+
+    def answer(self, text: str) -> None:
+        """Type, having read everything that stands there."""
+        self._read = len(self.shown)
+        self.type(text)
+
     def rest(self) -> str:
         """What comes until it ends."""
-        while self._more():
+        while self.more():
             pass
         start, self._read = self._read, len(self.shown)
         return self.shown[start:]
 
-    def _more(self) -> bool:
+    def more(self) -> bool:
+        """Wait for more to be shown; False at the end."""
         ready, _, _ = select.select([self.master], [], [], SECONDS)
         assert ready, f"nothing came any more:\n{self.shown}"
         try:
