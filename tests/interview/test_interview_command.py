@@ -16,7 +16,7 @@ from course_lib.errors import CourseError
 from course_lib.interview.lookup import bank
 from course_lib.interview.memory import Memory, Review, folder
 from course_lib.interview.mock import LATELY, Interview, Part, plan, unfinished
-from course_lib.interview.pages import render
+from course_lib.interview.pages import coded, render
 from course_lib.interview.report import by_topic, write_report
 from course_lib.interview.schema import Level
 from course_lib.interview.sheet import as_sheet
@@ -166,6 +166,8 @@ def test_the_sheet_has_every_question_once_and_needs_nothing_else() -> None:
 
 def test_what_comes_into_a_page_is_escaped() -> None:
     assert "<b>" not in render("page.html", title="<b>").partition("<body>")[2]
+    assert coded("`a < b` & c") == "<code>a &lt; b</code> &amp; c"
+    assert coded("one ` alone") == "one ` alone"
 
 
 def test_nobody_to_talk_to_is_a_sentence() -> None:
