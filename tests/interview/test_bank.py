@@ -12,10 +12,10 @@ from configparser import ConfigParser
 import pytest
 
 from course_lib.errors import CourseError
-from course_lib.exercises.manifest import find_exercise
+from course_lib.exercises.manifest import drills, find_exercise
 from course_lib.interview import TOPICS, bank, find_question, questions, stored_cell
 from course_lib.interview.lookup import FOLDER, read_bank
-from course_lib.interview.schema import Question
+from course_lib.interview.schema import LEVELS, Design, Question
 from course_lib.settings import REPOSITORY
 from tests.notebook_files import LESSONS
 
@@ -163,3 +163,16 @@ def test_the_wheel_carries_the_files_of_the_bank() -> None:
     ignored = subprocess.run(["git", "check-ignore", *names], cwd=REPOSITORY, capture_output=True, check=False)
     assert names
     assert ignored.stdout == b""
+
+
+def test_the_readme_says_how_much_there_is() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    spoken = [question for question in bank() if not isinstance(question, Design)]
+    designs = [question for question in bank() if isinstance(question, Design)]
+    for what, tasks in (
+        ("questions to answer aloud", spoken),
+        ("repair drills", drills()),
+        ("design questions", designs),
+    ):
+        counts = [sum(task.level == level for task in tasks) for level in LEVELS]
+        assert f"| {what} | {' | '.join(map(str, counts))} |" in text
