@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from course_lib.exercises import solution as solution
     from course_lib.instruments import QueryLog as QueryLog
     from course_lib.instruments import explain as explain
+    from course_lib.interview.notebook import drill as drill
     from course_lib.lesson import Lesson as Lesson
     from course_lib.lesson import open_lesson as open_lesson
     from course_lib.llm import openai_client as openai_client
@@ -28,6 +29,7 @@ _HOMES = {
     "Lesson": "lesson",
     "QueryLog": "instruments",
     "check": "exercises",
+    "drill": "interview.notebook",
     "explain": "instruments",
     "hint": "exercises",
     "open_lesson": "lesson",

@@ -10,7 +10,10 @@ import nbformat
 
 from course_lib.settings import REPOSITORY
 
-LESSONS = sorted((REPOSITORY / "notebooks").glob("*.ipynb")) + sorted((REPOSITORY / "solutions").glob("*.ipynb"))
+LESSONS = [
+    path for pattern in ("notebooks/*", "solutions/*", "solutions/interview/*")
+    for path in sorted(REPOSITORY.glob(f"{pattern}.ipynb"))
+]  # fmt: skip
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

@@ -116,6 +116,8 @@ def test_help_is_in_groups_and_nothing_in_it_is_cut_off(tmp_path: Path) -> None:
         "hint",
         "solution",
         "progress",
+        "drill",
+        "interview",
         "reset",
     ]
 

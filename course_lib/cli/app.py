@@ -112,6 +112,40 @@ def progress() -> None:
 
 
 @app.command(rich_help_panel=LEARNING)
+def drill(
+    ids: Annotated[list[str] | None, typer.Argument(help="Questions and drills by name.", show_default=False)] = None,
+    topic: Annotated[str | None, typer.Option(help="Only of this topic, for example vectors.")] = None,
+    level: Annotated[str | None, typer.Option(help="Only junior, mid or senior.")] = None,
+    minutes: Annotated[
+        int | None, typer.Option(help="How much time there is; an hour a day if left out.", min=1)
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="The day of the interview, 2027-01-31, or none.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show all that there is, and when it comes again.")] = False,
+) -> None:
+    """Today's interview questions and repair drills: what is due, by spaced repetition, and something new."""
+    from course_lib.cli.drill import run_drill
+
+    run_drill(ids or [], topic, level, minutes, until, listed)
+
+
+@app.command(rich_help_panel=LEARNING)
+def interview(
+    level: Annotated[str, typer.Option(help="junior, mid or senior.")] = "mid",
+    minutes: Annotated[int, typer.Option(help="How long it may take.")] = 45,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the one that was left.")] = False,
+    editor: Annotated[bool, typer.Option("--editor", help="Write answers in $EDITOR.")] = False,
+    sheet: Annotated[bool, typer.Option("--sheet", help="Only write all questions to one page.")] = False,
+) -> None:
+    """A mock interview: spoken questions, a repair drill, a design question, and a report with what to repeat."""
+    from course_lib.cli.interview import run_interview, write_sheet
+
+    if sheet:
+        write_sheet(None)
+    else:
+        run_interview(level, minutes, resume, editor)
+
+
+@app.command(rich_help_panel=LEARNING)
 def reset(
     number: Number,
     exercises: Annotated[bool, typer.Option("--exercises", help="The lesson's exercises, and not the lesson.")] = False,

@@ -29,6 +29,7 @@ from course_lib.postgres.watchdog import is_used
 from course_lib.settings import REPOSITORY, get_settings
 
 LINTERS = ("ruff", "mypy")
+LEVELS = ("junior", "mid", "senior")
 MYPY = [sys.executable, "-m", "mypy"]
 TESTERS = ("libcst", "check_jsonschema", "schemathesis")
 ROOM = 4 * 2**30  # bytes in memory; the tests' server takes a tenth of it, and its log may grow to a half
@@ -139,12 +140,13 @@ def _folder_in_memory() -> Path:
 
 
 def execute_notebooks(numbers: list[str]) -> None:
-    """Execute ``notebooks/`` and ``solutions/`` in place, all or those of the given numbers."""
+    """Execute ``notebooks/`` and ``solutions/`` in place: all, those of the given numbers, or the drills of a level."""
     os.environ.update(jupyter_environment())
-    if not all(number.isascii() and number.isdigit() for number in numbers):
-        raise CourseError("A lesson has a number, like 02.", f"Try: {command('notebooks 02')}")
-    prefixes = tuple(f"{number.zfill(2)}_" for number in numbers) or ("",)
-    paths = [path for folder in ("notebooks", "solutions") for path in sorted((REPOSITORY / folder).glob("*.ipynb"))]
+    if not all(number.isascii() and (number.isdigit() or number in LEVELS) for number in numbers):
+        raise CourseError("A lesson has a number, like 02; drills have a level.", f"Try: {command('notebooks 02')}")
+    prefixes = tuple(number if number in LEVELS else f"{number.zfill(2)}_" for number in numbers) or ("",)
+    folders = ("notebooks", "solutions", "solutions/interview")
+    paths = [path for folder in folders for path in sorted((REPOSITORY / folder).glob("*.ipynb"))]
     chosen = [path for path in paths if path.name.startswith(prefixes)]
     if not chosen:
         raise CourseError("No notebook has that number.", "Look into notebooks/ for the numbers there are.")

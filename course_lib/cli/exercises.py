@@ -16,6 +16,7 @@ from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.judging.apart.asides import is_aside
 from course_lib.judging.apart.process import CELL_SECONDS, Child, Outcome
+from course_lib.judging.exercise import DRILL
 from course_lib.notebooks import Workspace
 from course_lib.notebooks.reading import Cell, digest, read_cells
 from course_lib.settings import REPOSITORY, get_settings
@@ -38,11 +39,13 @@ class Notebook:
 
     @property
     def unchanged(self) -> bool:
-        return digest(self.path) == digest(REPOSITORY / "exercises" / self.path.name)
+        return digest(self.path) == digest(REPOSITORY / "exercises" / _below(self.lesson) / self.path.name)
 
 
 def check_notebook(what: str) -> int:
-    """Run the learner's notebook of a lesson (``"01"``) or up to one exercise (``"1.3"``); print the verdicts.
+    """Run the learner's notebook of a lesson (``"01"``), up to one exercise (``"1.3"``) or of a drill (``"M4"``).
+
+    The verdicts are printed.
 
     Returns:
         0 when all that was asked for is right, else 1.
@@ -50,15 +53,16 @@ def check_notebook(what: str) -> int:
     Raises:
         CourseError: there is no such lesson or exercise, or no notebook that can be run.
     """
-    if not re.fullmatch(r"\d{1,2}(\.\d{1,2})?", what.strip(), re.ASCII):
+    what = what.strip().upper()
+    if not re.fullmatch(rf"\d{{1,2}}(\.\d{{1,2}})?|{DRILL.pattern}", what, re.ASCII):
         raise CourseError(
             f"{what[:20]!r} names no lesson and no exercise.",
-            f"Name a lesson ({command('check 01')}) or one ({command('check 1.3')}).",
+            f"Name a lesson ({command('check 01')}), one ({command('check 1.3')}) or a drill ({command('check M4')}).",
         )
     os.environ.update(jupyter_environment())
     os.environ["COURSE_WORK"] = str(get_settings().work.absolute())  # the cells work in another folder
     with Child() as child:
-        notebook = _find(what.strip())
+        notebook = _find(what)
         right = 0
         open_ones = dict(sorted(notebook.wanted.items()))
         for outcome in _outcomes(notebook, child):
@@ -80,9 +84,9 @@ def _find(what: str) -> Notebook:
     from course_lib.exercises.book import CHECK
 
     lesson = what.partition(".")[0].zfill(2)
-    wanted = find_exercise(what).id if "." in what else None
+    wanted = find_exercise(what).id if "." in what or not what.isdigit() else None
     path = _path(lesson)
-    reset = command(f"reset {lesson} --exercises")
+    reset = command(f"reset {lesson}{' --exercises' * lesson.isdigit()}")
     mend = f"Run: {reset}   (what is there is kept in {get_settings().work / 'backup'})"
     cells = read_cells(path, mend)
     found = {number: CHECK.match(cell.source.strip()) for number, cell in enumerate(cells) if cell.kind == "code"}
@@ -93,8 +97,13 @@ def _find(what: str) -> Notebook:
     return Notebook(lesson, path, cells, {number: find_exercise(id) for number, id in asked.items()})
 
 
+def _below(lesson: str) -> str:
+    """Where in ``exercises/`` the sheet of a drill lies; a lesson's book lies in that folder itself."""
+    return "" if lesson.isdigit() else "interview"
+
+
 def _path(lesson: str) -> Path:
-    folder = get_settings().work / "exercises"
+    folder = get_settings().work / "exercises" / _below(lesson)
     for attempt in range(2):
         found = sorted(
             path for path in _names(folder) if path.name.startswith(f"{lesson}_") and path.suffix == ".ipynb"

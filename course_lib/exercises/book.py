@@ -2,6 +2,8 @@
 
 In ``solutions/NN_name.ipynb`` exercise 2.3 is three cells with the ids ``statement-2-3``, ``answer-2-3`` and
 ``check-2-3``. What stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION`` is the learner's to write.
+In ``solutions/interview/LEVEL.ipynb`` a drill has two cells more: ``given-M4`` is the code as it was found, and
+``symptom-M4`` its check.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
-from course_lib.exercises.manifest import find_exercise
-from course_lib.judging.exercise import Exercise
+from course_lib.exercises.manifest import drills, find_exercise
+from course_lib.judging.exercise import Drill, Exercise
 from course_lib.settings import REPOSITORY
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ SOLUTIONS = REPOSITORY / "solutions"
 EXERCISES = REPOSITORY / "exercises"
 SOLUTION_PART = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION\n?", re.MULTILINE | re.DOTALL)
 MARKERS = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
-CELL_ID = re.compile(r"^(statement|answer|check)-(\d+)-(\d+)$")
-CHECK = re.compile(r"""^await check\(["'](\d+\.\d+)["']\)$""")
+CELL_ID = re.compile(r"^(statement|given|symptom|answer|check)-(\d+-\d+|[JMS]\d+)$")
+CHECK = re.compile(r"""^await check\(["'](\d+\.\d+|[JMS]\d+)["']\)$""")
 STUB = 'raise NotImplementedError("your code")'
 
 
@@ -56,7 +58,7 @@ def _grading(cell_id: str) -> dict[str, Any]:
     match = CELL_ID.match(cell_id)
     if match is None:
         return {}
-    part, id = match[1], f"{match[2]}.{match[3]}"
+    part, id = match[1], match[2].replace("-", ".")
     marks: dict[str, Any] = {"schema_version": 3, "grade_id": cell_id, "task": False}
     marks |= {"grade": part == "check", "solution": part == "answer", "locked": part != "answer"}
     if part == "check":
@@ -64,16 +66,36 @@ def _grading(cell_id: str) -> dict[str, Any]:
     return {"nbgrader": marks}
 
 
+def drill_notebook(drill: Drill) -> nbformat.NotebookNode:
+    """The learner's side of one drill: what is reported, the code as it was found as the answer, the check."""
+    notebook = grading_notebook(SOLUTIONS / drill.book)
+    cells = {cell.id: cell for cell in notebook.cells}
+    cells[f"answer-{drill.place}"].source = cells[f"given-{drill.place}"].source
+    notebook.cells = [cells[f"statement-{drill.place}"], cells["how"], cells["setup"]]
+    notebook.cells += [cells[f"{part}-{drill.place}"] for part in ("answer", "check")]
+    return notebook
+
+
+def learners_notebooks() -> dict[Path, nbformat.NotebookNode]:
+    """What belongs into ``exercises/``, by its path: a book for each lesson, a sheet for each drill."""
+    books = {EXERCISES / solution.name: exercise_notebook(solution) for solution in sorted(SOLUTIONS.glob("*.ipynb"))}
+    return books | {EXERCISES / "interview" / sheet_name(drill): drill_notebook(drill) for drill in drills()}
+
+
+def sheet_name(drill: Drill) -> str:
+    """``M4_the_last_message.ipynb``."""
+    return f"{drill.id}_{'_'.join(re.findall(r'[a-z0-9]+', drill.title.lower()))}.ipynb"
+
+
 def generate() -> list[Path]:
     """Write ``exercises/`` from ``solutions/``; returns what changed."""
     from course_lib.notebook_format import nbformat
 
     changed = []
-    EXERCISES.mkdir(exist_ok=True)
-    for solution in sorted(SOLUTIONS.glob("*.ipynb")):
-        target = EXERCISES / solution.name
-        text = nbformat.writes(exercise_notebook(solution)) + "\n"
+    for target, notebook in learners_notebooks().items():
+        text = nbformat.writes(notebook) + "\n"
         if not target.exists() or target.read_text(encoding="utf-8") != text:
+            target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
             changed.append(target)
     return changed
@@ -85,7 +107,7 @@ def solution_source(exercise: Exercise) -> str:
     Raises:
         CourseError: the solutions are not beside the package.
     """
-    return MARKERS.sub("", _cell(exercise, f"answer-{exercise.id.replace('.', '-')}")).strip("\n")
+    return MARKERS.sub("", cell_source(exercise, f"answer-{exercise.place}")).strip("\n")
 
 
 def answer_of(exercise: Exercise, source: str) -> Any:
@@ -94,9 +116,9 @@ def answer_of(exercise: Exercise, source: str) -> Any:
     Raises:
         CourseError: as ``solution_source``.
     """
-    name = f"answer_{exercise.id.replace('.', '_')}_{abs(hash(source))}.py"
+    name = f"answer_{exercise.place}_{abs(hash(source))}.py"
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec(_cell(exercise, "setup"), namespace)
+    exec(cell_source(exercise, "setup"), namespace)
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for inspect.getsource
     # without the annotations of this module's __future__: a cell has its own
     exec(compile(source, name, "exec", dont_inherit=True), namespace)
@@ -108,8 +130,13 @@ def solution_answer(exercise: Exercise) -> Any:
     return answer_of(exercise, solution_source(exercise))
 
 
-def _cell(exercise: Exercise, id: str) -> str:
-    for path in sorted(SOLUTIONS.glob(f"{exercise.lesson}_*.ipynb")):
+def cell_source(exercise: Exercise, id: str) -> str:
+    """The source of a cell of its notebook in ``solutions/``.
+
+    Raises:
+        CourseError: the solutions are not beside the package.
+    """
+    for path in sorted(SOLUTIONS.glob(exercise.book)):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["id"] == id:
                 return "".join(cell["source"])

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from course_lib.errors import CourseError
-from course_lib.judging.exercise import Exercise
+from course_lib.judging.exercise import DRILL, Drill, Exercise
 from course_lib.masking import short
 
 
@@ -20,12 +20,19 @@ def lesson_exercises(lesson: str) -> list[Exercise]:
 
 
 def manifest() -> list[Exercise]:
-    """All exercises of the course in order."""
+    """All exercises of the lessons in order."""
     return [exercise for number in range(20) for exercise in lesson_exercises(f"{number:02}")]
 
 
+def drills() -> list[Drill]:
+    """All repair drills, juniors' first."""
+    from course_lib.exercises.interview import DRILLS
+
+    return [kind() for kind in DRILLS]
+
+
 def find_exercise(id: str) -> Exercise:
-    """The exercise called ``"2.3"``.
+    """The exercise called ``"2.3"``, or the drill called ``"M4"``.
 
     Raises:
         CourseError: there is none of that name; the mend lists those of the lesson. Or it is no text: ``1.10`` is the
@@ -33,16 +40,19 @@ def find_exercise(id: str) -> Exercise:
     """
     if not isinstance(id, str):
         raise _no_name(id)
-    known = _beside(id.strip())
+    wanted = id.strip().upper()
+    known = _beside(wanted)
     for exercise in known:
-        if exercise.id == id.strip():
+        if exercise.id == wanted:
             return exercise
     names = ", ".join(exercise.id for exercise in known or manifest())
     raise CourseError(f"There is no exercise {short(repr(id))}.", f"Choose one of: {names}")
 
 
 def _beside(id: str) -> list[Exercise]:
-    """The exercises of the lesson that ``id`` begins with."""
+    """The exercises of the lesson that ``id`` begins with, or the drills where it begins like one."""
+    if DRILL.fullmatch(id):
+        return [*drills()]
     lesson = id.partition(".")[0]
     return lesson_exercises(lesson.zfill(2)) if lesson.isdigit() else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from course_lib.judging.attempt import Attempt
 
 Level = Literal["junior", "mid", "senior"]
+DRILL = re.compile(r"[JMS]\d{1,2}", re.ASCII)
+"""How a drill is called: a letter for its level, and a number."""
 
 
 class Wrong(Exception):
@@ -71,8 +74,37 @@ class Exercise(ABC):
         """``"02"`` for exercise 2.3."""
         return self.id.partition(".")[0].zfill(2)
 
+    @property
+    def place(self) -> str:
+        """What names its cells: ``"2-3"`` for exercise 2.3."""
+        return self.id.replace(".", "-")
+
+    @property
+    def book(self) -> str:
+        """Its notebook in ``solutions/``, as a pattern."""
+        return f"{self.lesson}_*.ipynb"
+
     def mistake(self, name: str, /, **numbers: object) -> Wrong:
         """The named mistake with the learner's numbers in it, to be raised."""
         sentence, _, look = self.mistakes[name].partition(" | ")
         shown = {name: Shown(number) for name, number in numbers.items()}
         return Wrong(name, sentence.format(**shown), look.format(**shown))
+
+
+class Drill(Exercise):
+    """Code that looks right and misbehaves, to be repaired against the clock. Its id is like M4.
+
+    The answer cell holds the code as it was found; judging that tells one of ``faults``.
+    """
+
+    topics: ClassVar[tuple[str, ...]]
+    faults: ClassVar[tuple[str, ...]]
+    """Those of ``mistakes`` that are in the code as it was found, the reported one first."""
+
+    @property
+    def lesson(self) -> str:
+        return "interview"
+
+    @property
+    def book(self) -> str:
+        return f"interview/{self.level}.ipynb"

@@ -12,7 +12,7 @@ from course_lib.judging.source import is_unwritten
 if TYPE_CHECKING:
     import nbformat  # at run time where it is needed: its schemas take a fifth of a second
 
-ANSWER = re.compile(r"answer-(\d+)-(\d+)")
+ANSWER = re.compile(r"answer-(\d+-\d+|[JMS]\d+)")
 EDITORS_OWN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}")
 """Ids as JupyterLab and others make them; those of a book are words."""
 
@@ -39,7 +39,7 @@ def carry(book: nbformat.NotebookNode, former: Path) -> tuple[list[str], list[st
             continue
         if name in places:
             places[name].source = cell.source
-        (carried if name in places else homeless).append(f"{match[1]}.{match[2]}")
+        (carried if name in places else homeless).append(match[1].replace("-", "."))
     _add_own(book, theirs)
     return carried, homeless
 

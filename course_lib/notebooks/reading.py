@@ -12,7 +12,7 @@ from typing import Any
 from course_lib.errors import CourseError
 
 FORMAT = 4
-MOVED = {"](../exercises/": "](exercises/", "](../notebooks/": "](../"}
+MOVED = {"](../exercises/": "](exercises/", "](../notebooks/": "](../", "](../../notebooks/": "](../../"}
 """Where links lead in the repository, and where in ``work/``, whose lessons lie one folder higher."""
 
 

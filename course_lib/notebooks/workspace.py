@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from pydantic import TypeAdapter
 from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.files import answering_for, put_aside, write_whole
+from course_lib.judging.exercise import DRILL
 from course_lib.notebooks.carrying import carry
 from course_lib.notebooks.reading import at_work, digest, digest_of
 from course_lib.settings import REPOSITORY, get_settings
@@ -23,8 +25,9 @@ from course_lib.settings import REPOSITORY, get_settings
 if TYPE_CHECKING:
     import nbformat
 
-SOURCES = {"notebooks": ".", "exercises": "exercises"}
+SOURCES = {"notebooks": ".", "exercises": "exercises", "exercises/interview": "exercises/interview"}
 """Folders of the repository, and where their notebooks lie in ``work/``."""
+NAMED = re.compile(rf"(\d\d|{DRILL.pattern})_.*\.ipynb", re.ASCII)
 
 TIME = "%Y-%m-%d_%H-%M-%S_%f"
 RECORD = TypeAdapter(dict[str, str])
@@ -78,8 +81,9 @@ class Workspace:
 
     def _keep_as_it_is(self, copy: Path) -> None:
         self.kept.append(copy)
-        option = "" if copy.parent == self.folder else " --exercises"
-        reset = command(f"reset {copy.name[:2]}{option}")
+        number = _number(copy)
+        option = " --exercises" if number.isdigit() and copy.parent != self.folder else ""
+        reset = command(f"reset {number}{option}")
         self.remarks.append(f"You changed {self.spoken(copy)}; there is a newer original. To take it: {reset}")
 
     def _carry(self, original: Path, copy: Path) -> bool:
@@ -110,7 +114,7 @@ class Workspace:
         return f"{self.spoken(copy)} is a newer edition; {answers}.{gone} The former is kept as {self.spoken(backup)}."
 
     def reset(self, number: str, exercises: bool = False) -> tuple[Path, Path | None]:
-        """Replace the copy of a lesson, or of its exercises, by a fresh one.
+        """Replace the copy of a lesson, of its exercises, or of a drill (``"M4"``) by a fresh one.
 
         Returns:
             The copy, and where in ``work/backup/`` that is now which was there; None where it was as given.
@@ -119,11 +123,12 @@ class Workspace:
             CourseError: no notebook has that number, or the folder cannot be written. Nothing is replaced before it
                 has been kept.
         """
+        wanted = number.strip().upper()
+        exercises = exercises or DRILL.fullmatch(wanted) is not None
         pairs = [(original, copy) for original, copy in self._pairs() if (copy.parent != self.folder) == exercises]
-        prefix = f"{number.strip().zfill(2)}_" if number.strip().isdigit() else None
-        chosen = next((pair for pair in pairs if prefix and pair[0].name.startswith(prefix)), None)
+        chosen = next((pair for pair in pairs if wanted and _number(pair[0]) == wanted.zfill(2)), None)
         if chosen is None:
-            numbers = ", ".join(sorted({original.name[:2] for original, _ in pairs}))
+            numbers = ", ".join(sorted({_number(original) for original, _ in pairs}))
             what = "There are no exercises of a lesson" if exercises else "There is no lesson"
             raise CourseError(f"{what} {number[:20]}.", f"Choose one of: {numbers}")
         original, copy = chosen
@@ -168,7 +173,8 @@ class Workspace:
         return [
             (original, self.folder / place / original.name)
             for source, place in SOURCES.items()
-            for original in sorted((self.repository / source).glob("[0-9][0-9]_*.ipynb"))
+            for original in sorted((self.repository / source).glob("*.ipynb"))
+            if NAMED.fullmatch(original.name)
         ]
 
     def _key(self, copy: Path) -> str:
@@ -188,6 +194,11 @@ class Workspace:
 
     def _write_record(self, record: dict[str, str]) -> None:
         write_whole(self.folder / ".course.json", json.dumps(record, indent=1, sort_keys=True))
+
+
+def _number(notebook: Path) -> str:
+    """``"02"`` of a lesson or its exercises, ``"M4"`` of a drill."""
+    return notebook.name.partition("_")[0]
 
 
 def _clean(original: Path) -> nbformat.NotebookNode:

@@ -1,0 +1,55 @@
+"""What both the terminal and a notebook need of an evening: what is to be done, and keeping what was."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from course_lib.interview.memory import Memory, Review, remember
+from course_lib.interview.schedule import Schedule
+from course_lib.interview.tasks import Task, items_of, tasks_for
+
+MINUTES = 60
+"""Of an evening, unless something else is asked for."""
+
+
+def now() -> datetime:
+    """The moment, in the time zone of this computer."""
+    return datetime.now().astimezone()
+
+
+def tonight(topic: str | None = None, level: str | None = None, minutes: int | None = None) -> list[Task]:
+    """What is due and what is new, as far as ``minutes`` go; by default what is left of today's hour.
+
+    Raises:
+        CourseError: there is nothing of that topic and level, or the memory cannot be read.
+    """
+    tasks, today = tasks_for(topic, level), now().date()
+    schedule = Schedule(items_of(tasks), Memory.load())
+    wanted = minutes if minutes is not None else MINUTES - schedule.spent(today)
+    by_id = {task.id: task for task in tasks}
+    return [by_id[item.id] for item in schedule.evening(today, wanted)] if wanted > 0 else []
+
+
+def keep(task: Task, review: Review) -> tuple[date, str]:
+    """Remember a review. Returns the day on which the task comes again, and a remark on the file if there is one.
+
+    Raises:
+        CourseError: it cannot be written.
+    """
+    remark = remember(review)
+    (item,) = items_of([task])
+    due = Schedule([item], Memory.load()).due_on(item, now().date())
+    assert due is not None, "it has just been met"
+    return due, remark
+
+
+def day(moment: date) -> str:
+    """``Monday, 14 December``."""
+    return f"{moment:%A}, {moment.day} {moment:%B}"
+
+
+def countdown() -> str:
+    """``13 days until the interview on Monday, 14 December.``, or nothing where no date is set."""
+    until = Memory.load().until
+    days = (until - now().date()).days if until else 0
+    return f"{days} day{'s' * (days != 1)} until the interview on {day(until)}." if until and days > 0 else ""

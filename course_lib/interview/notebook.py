@@ -1,0 +1,143 @@
+"""``drill`` in a notebook: what is asked stands there first, and what a good answer has only beside the learner's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from time import monotonic
+from typing import Any
+
+from course_lib.errors import CourseError
+from course_lib.exercises.book import sheet_name
+from course_lib.exercises.check import take_note
+from course_lib.interview.evening import countdown, day, keep, now, tonight
+from course_lib.interview.grading import grade_answer, grade_drill
+from course_lib.interview.memory import Review
+from course_lib.interview.references import where
+from course_lib.interview.schema import Question
+from course_lib.interview.tasks import Task, find_task, title_of
+from course_lib.judging.exercise import Drill
+from course_lib.judging.judge import judge_answer
+from course_lib.judging.record import Record
+
+_began: dict[str, tuple[float, int, int]] = {}
+"""When each was shown by this kernel, and how many hints and looks at the solution there had been."""
+_answered: set[str] = set()
+
+
+class Page(str):
+    """Text that a notebook shows as Markdown."""
+
+    __slots__ = ()
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+async def drill(
+    id: str | None = None, answer: str | Callable[..., Any] | None = None, *, said: Collection[int] | None = None
+) -> Page:
+    """Practise for an interview: ``await drill()`` shows what there is to do today.
+
+    ``await drill("n-plus-one")`` asks a question, ``await drill("n-plus-one", "my answer")`` shows what a good answer
+    has, ``await drill("n-plus-one", said=[1, 3])`` keeps which of its points yours had. ``await drill("M4")`` shows a
+    repair drill and ``await drill("M4", last_message)`` judges your repair of it.
+
+    Raises:
+        CourseError: there is nothing of that name, or it was not asked before.
+    """
+    if id is None:
+        return _today()
+    task = find_task(id)
+    if isinstance(task, Drill):
+        return await _judged(task, answer) if callable(answer) else _shown(task)
+    if said is not None:
+        return _kept(task, said)
+    return _compared(task, answer) if isinstance(answer, str) and answer.strip() else _shown(task)
+
+
+def _today() -> Page:
+    tasks = tonight()
+    if not tasks:
+        return Page(f"Nothing more for today. {countdown()}".strip())
+    head = f"Today, about {sum(task.minutes for task in tasks)} minutes. {countdown()}".strip()
+    lines = [f'- `await drill("{task.id}")` · {task.level} · {task.minutes} min · {title_of(task)}' for task in tasks]
+    return Page("\n".join([head, "", *lines]))
+
+
+def _shown(task: Task) -> Page:
+    record = Record.load()
+    _began.setdefault(task.id, (monotonic(), record.hints.get(task.id, 0), record.asked.get(task.id, 0)))
+    head = f"**{task.id}** · {task.level} · {task.minutes} minutes"
+    if isinstance(task, Drill):
+        sheet = f"exercises/interview/{sheet_name(task)}"
+        how = f'Open `{sheet}` and repair the code. Then, in that notebook: `await drill("{task.id}", {task.answer})`'
+        return Page(f"{head}\n\n{task.title}\n\n{how}")
+    how = f'Write what you would say: `await drill("{task.id}", """…""")`'
+    return Page(f"{head}\n\n{task.ask}\n\n{how}")
+
+
+def _compared(question: Question, answer: str) -> Page:
+    _shown(question)
+    _answered.add(question.id)
+    points = [
+        f"{number}. {point.say}" + (f" *({where(point)})*" if where(point) else "")
+        for number, point in enumerate(question.points, 1)
+    ]
+    weak = [f"- “{one.say}” {one.wrong}" for one in question.weak]
+    asked = [
+        f"- {one.ask}\n  <details><summary>a good answer</summary>{' '.join(one.points)}</details>"
+        for one in question.follow_ups
+    ]
+    quoted = "\n".join(f"> {line}" for line in answer.strip().splitlines())
+    keeping = f'Which of the points did yours have? `await drill("{question.id}", said=[1, 3])`, or `said=[]` for none.'
+    return Page("\n\n".join([
+        quoted, "**A strong answer has**", "\n".join(points), "**Often said, and why it is not enough**",
+        "\n".join(weak), "**Asked next**", "\n".join(asked), keeping,
+    ]))  # fmt: skip
+
+
+def _kept(question: Question, said: Collection[int]) -> Page:
+    if question.id not in _answered:
+        raise CourseError("You have not answered this one yet.", f'First: await drill("{question.id}", "your answer")')
+    odd = set(said) - set(range(1, len(question.points) + 1))
+    if odd:
+        raise CourseError(
+            f"There is no point {min(odd, key=str)}.", f"They have the numbers 1 to {len(question.points)}."
+        )
+    _answered.discard(question.id)
+    reached = len(set(said))
+    began = _began.pop(question.id)[0]
+    return _remembered(question, Review(
+        id=question.id, at=now(), grade=grade_answer(reached, len(question.points)),
+        seconds=round(monotonic() - began, 1), points=reached,
+    ))  # fmt: skip
+
+
+async def _judged(task: Drill, repaired: Callable[..., Any]) -> Page:
+    known = task.id in _began
+    _shown(task)
+    began, hints, asked = _began[task.id]
+    verdict = await judge_answer(task, repaired)
+    take_note(verdict)
+    record = Record.load()
+    if not verdict.passed and record.asked.get(task.id, 0) == asked:
+        return Page(verdict._repr_markdown_())
+    seconds = monotonic() - began if known else task.minutes * 60.0
+    grade = grade_drill(
+        verdict.passed,
+        seconds,
+        task.minutes,
+        record.hints.get(task.id, 0) - hints,
+        record.asked.get(task.id, 0) > asked,
+    )
+    del _began[task.id]
+    kept = _remembered(task, Review(id=task.id, at=now(), grade=grade, seconds=round(seconds, 1)))
+    return Page(f"{verdict._repr_markdown_()}\n\n{kept}")
+
+
+def _remembered(task: Task, review: Review) -> Page:
+    due, remark = keep(task, review)
+    return Page(f"Kept as {review.grade}; it comes again on {day(due)}. {remark}".strip())
