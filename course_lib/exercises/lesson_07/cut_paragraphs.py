@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from course_lib.exercises.lesson_07.scenes.writings import Cutting, Writing, a_paragraph, a_word, joined, mixed
+from course_lib.exercises.lesson_07.scenes.writings import (
+    Cutting,
+    Writing,
+    a_paragraph,
+    a_word,
+    far_apart,
+    joined,
+    mixed,
+)
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
@@ -120,6 +128,7 @@ def _texts() -> list[tuple[str, int]]:
         (f"{full}\r\n\r\n{full}\r\n", 60),
         (f"{full}\n\n{full}\n{a_paragraph(9)}", 60),  # the second one is too long, by a line
         (f"\n \n\n  {full}\n \t \n{full}" + "\n" * 200, 60),  # more blank lines than a piece is long
+        *((far_apart(*lines), 20) for lines in ((0, 1, 40), (40, 1, 1), (0, 40, 1))),
         (f"one\u2028\u2028two\x0b\x0bthree\x85\x85four\n\n{full}", 60),
         (f"{a_paragraph(40)} {a_word(150)} {a_paragraph(40)}", 50),
         (a_word(90), 7),

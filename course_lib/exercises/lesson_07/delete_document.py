@@ -179,6 +179,7 @@ class DeleteDocument(Exercise):
 
     async def _two_at_once(self, attempt: Attempt, one: UUID, other: UUID) -> None:
         """Neither can commit before both have deleted, or one stands at a lock of the other's."""
+        await attempt.sql("DELETE FROM embedding_cache")  # a lock on other rows than the shared ones would do as well
         shared = new_texts(3)
         calls = [
             (one, await add_document(attempt, one, shared)),
@@ -223,6 +224,7 @@ async def _staged(attempt: Attempt, user_id: UUID, stranger: UUID) -> tuple[UUID
         {"sources": [cited, kept, source(id, 2), source(beside, 4)], "model": "small", "a.b": [None, {}]},
         {"sources": [cited]}, {"sources": [kept]}, {"sources": []}, {}, {"pinned": str(id), "sources": [kept, cited]},
         {"sources": [{"title": "Handbook"}, cited, "https://example.org/handbook"]},
+        {"sources": [{"document_id": str(id)}]},
     ]  # fmt: skip
     await add_answers(attempt, user_id, metas)
     await add_answers(attempt, stranger, [{"sources": [cited]}])

@@ -85,6 +85,8 @@ class EnqueueOnce(Exercise):
         "not at once": "At the end of the work the database refused the COMMIT of what had changed in {table}, and "
         "others see the job {job}, the document {document}, and {paid} tokens paid. "
         "| The end of the job and all that comes of it are one transaction, or a worker dies between two.",
+        "took more": "Several jobs waited, and when one step of a worker was over, {count} of the {n} others did not "
+        "wait any more. | One step, one job: `LIMIT 1` where it is chosen.",
         "waited": "`work` waited for a job that another worker was just taking, with another job there to be taken. "
         "| `FOR UPDATE` knows what to do with rows that are locked.",
         "taken twice": "Two workers came at once, and {count} of them worked on the same job. "
@@ -110,6 +112,7 @@ class EnqueueOnce(Exercise):
             await self._refused(attempt, stage, served)
             await self._one(attempt, stage, await self._accepted(attempt, stage, served))
             await self._nothing_to_do(attempt, stage)
+            await self._several(attempt, stage)
             await self._two_at_once(attempt, stage)
             await self._skips(attempt, stage)
             await self._fails(attempt, stage)
@@ -179,6 +182,19 @@ class EnqueueOnce(Exercise):
         attempt.expect(not index.given, "not to be taken", did="called `index`")
         attempt.expect(said is False, "not to be taken", did=f"returned {quoted(said)}")
         attempt.expect(await queue.rows() == before, "not to be taken", did="changed a row")
+
+    async def _several(self, attempt: Attempt, stage: Stage) -> None:
+        """Several jobs wait, and each step takes one."""
+        jobs = [await stage.queue.add() for _ in range(3)]
+        while jobs:
+            before, index = await stage.queue.state(jobs[0]), stage.index()
+            said = await stage.work(index)
+            job = next((job for job in jobs if index.given == [(job.document, job.body)]), jobs[0])
+            expect_given(attempt, index, job, said, "not taken")
+            jobs.remove(job)
+            gone = sum([(await stage.queue.state(other)).job != "queued" for other in jobs])
+            attempt.expect(gone == 0, "took more", count=gone, n=len(jobs))
+            await expect_done(attempt, stage, job, said, before.paid, index.cost)
 
     async def _skips(self, attempt: Attempt, stage: Stage) -> None:
         """Another worker is taking one of two jobs, the older one and then the newer one."""

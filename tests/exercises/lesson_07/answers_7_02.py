@@ -246,6 +246,25 @@ async def a_pause_of_its_own(client, texts, batch, at_once):
     return await Doubling(client).all(texts, batch, at_once)
 
 
+@ANSWERS.wrong("stood still")
+async def sleeps_without_await(client, texts, batch, at_once):
+    class Blocking(Polite):
+        async def quiet(self):
+            time.sleep(max(0.0, self.until - time.monotonic()))  # noqa: ASYNC251
+
+    return await Blocking(client).all(texts, batch, at_once)
+
+
+@ANSWERS.wrong("stood still")
+async def looks_at_the_clock(client, texts, batch, at_once):
+    class Looking(Polite):
+        async def quiet(self):
+            while time.monotonic() < self.until:
+                pass
+
+    return await Looking(client).all(texts, batch, at_once)
+
+
 @ANSWERS.wrong("gave up")
 async def does_not_try_again(client, texts, batch, at_once):
     polite = Polite(client)

@@ -252,6 +252,27 @@ async def without_claims(sessions, client, texts):
     return await Late(sessions, client).all(texts)
 
 
+@ANSWERS.wrong("not minutes")
+async def for_ten_minutes(sessions, client, texts):
+    class Lasting(Buyer):
+        def until(self):
+            return func.clock_timestamp() + timedelta(minutes=10)
+
+    return await Lasting(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("taken from another")
+async def reads_any_model(sessions, client, texts):
+    class Careless(Buyer):
+        async def known(self, keys):
+            statement = select(Cached.content_hash, Cached.embedding)
+            statement = statement.where(Cached.content_hash.in_(keys), Cached.embedding.is_not(None))
+            async with self.sessions() as session:
+                return dict((await session.execute(statement.order_by(Cached.model))).all())
+
+    return await Careless(sessions, client).all(texts)
+
+
 @ANSWERS.wrong("connection held")
 async def in_one_transaction(sessions, client, texts):
     class Holding(Buyer):
@@ -364,6 +385,17 @@ async def waits_in_a_session(sessions, client, texts):
     return await Waiting(sessions, client).all(texts)
 
 
+@ANSWERS.wrong("rows of another")
+async def gives_back_for_all_models(sessions, client, texts):
+    class Sweeping(Buyer):
+        async def give_back(self, keys):
+            async with self.sessions.begin() as session:
+                unfilled = Cached.content_hash.in_(keys) & Cached.embedding.is_(None)
+                await session.execute(delete(Cached).where(unfilled))
+
+    return await Sweeping(sessions, client).all(texts)
+
+
 @ANSWERS.wrong("not taken over")
 async def waits_for_the_dead(sessions, client, texts):
     class Trusting(Buyer):
@@ -424,5 +456,25 @@ async def in_one_statement_in_the_order_of_the_texts(sessions, client, texts):
         async def claim(self, keys):
             order = [key_of(one) for one in texts]
             return await super().claim(sorted(keys, key=order.index))
+
+    return await Unsorted(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("failed at once")
+async def in_the_order_of_a_set(sessions, client, texts):
+    """Which is one of hashes: another one in each process."""
+
+    class Unsorted(Buyer):
+        async def claim(self, keys):
+            return await super().claim([key for key in {key_of(one) for one in texts} if key in keys])
+
+    return await Unsorted(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("failed at once")
+async def in_the_order_of_a_set_of_texts(sessions, client, texts):
+    class Unsorted(Buyer):
+        async def claim(self, keys):
+            return await super().claim([key_of(one) for one in set(texts) if key_of(one) in keys])
 
     return await Unsorted(sessions, client).all(texts)

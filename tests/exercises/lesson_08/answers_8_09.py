@@ -275,3 +275,24 @@ class EverybodyPays(Worker):
     async def book(self, session, job, cost):
         (await session.get_one(Document, job.document_id)).status = "ready"
         await session.execute(update(User).values(tokens_used=func.least(User.tokens_used + cost, User.token_limit)))
+
+
+@ANSWERS.wrong("took more")
+@of
+class TakesAllThatWait(Worker):
+    async def take(self):
+        lease = {"status": "running", "worker": secrets.token_hex(8), "leased_until": datetime.now(UTC) + self.lease}
+        ids = select(Job.id).where(Job.kind == "ingest", self.free()).with_for_update(skip_locked=True)
+        async with self.sessions.begin() as session:
+            taken = update(Job).where(Job.id.in_(ids)).values(lease).returning(Job)
+            return (await session.scalars(taken)).first()
+
+
+@ANSWERS.wrong("raised")
+@of
+class TakesTheOnlyOneThatWaits(Worker):
+    async def take(self):
+        lease = {"status": "running", "worker": secrets.token_hex(8), "leased_until": datetime.now(UTC) + self.lease}
+        id = select(Job.id).where(Job.kind == "ingest", self.free()).with_for_update(skip_locked=True)
+        async with self.sessions.begin() as session:
+            return await session.scalar(update(Job).where(Job.id == id.scalar_subquery()).values(lease).returning(Job))
