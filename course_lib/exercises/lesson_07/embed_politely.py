@@ -77,6 +77,8 @@ class EmbedPolitely(Exercise):
         "| As it is: a TaskGroup packs errors into a group.",
         "tried again": "After status {status} the same texts were sent again. "
         "| Only of a `RateLimitError` it is said that one may come again; any other error is the caller's at once.",
+        "left under way": "When an error had reached the caller, {count} request(s) were still under way. "
+        "| To cancel a task is to ask it to end: wait until it has.",
         "went on": "After status {status}, {count} more request(s) began. "
         "| The call has failed; what else it buys is of no use to anybody.",
     }  # fmt: skip
@@ -188,7 +190,9 @@ class EmbedPolitely(Exercise):
             if wrong.mistake != "raised":
                 raise
             error = wrong.__cause__
+        left = model.at_work
         attempt.look_for_tasks()
+        attempt.expect(left == 0, "left under way", count=left)
         return said, error
 
     def _expect_error(self, attempt: Attempt, status: int, kind: str, said: Any, error: BaseException | None) -> None:

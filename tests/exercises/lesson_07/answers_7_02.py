@@ -382,3 +382,20 @@ async def left_behind(client, texts, batch, at_once):
             return await polite.ask(part)
 
     return [vector for rows in await asyncio.gather(*map(ask, parts_of(texts, batch))) for vector in rows]
+
+
+@ANSWERS.wrong("left under way")
+async def does_not_wait_for_what_it_cancels(client, texts, batch, at_once):
+    polite, gate = Polite(client), asyncio.Semaphore(at_once)
+
+    async def ask(part):
+        async with gate:
+            return await polite.ask(part)
+
+    tasks = [asyncio.create_task(ask(part)) for part in parts_of(texts, batch)]
+    try:
+        said = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return [vector for rows in said for vector in rows]

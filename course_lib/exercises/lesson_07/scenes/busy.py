@@ -134,10 +134,14 @@ class Refusing:
             self.refused = min(self.refused, time.monotonic())
             self._over.set()
             return refusal(self._status, "This text is refused.")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await self._over.wait()
-        for _ in range(STEPS):
-            await asyncio.sleep(0)
-        await asyncio.sleep(AT_WORK)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._over.wait()
+            for _ in range(STEPS):
+                await asyncio.sleep(0)
+            await asyncio.sleep(AT_WORK)
+        except asyncio.CancelledError:  # to close a connection takes time
+            await asyncio.sleep(AT_WORK)
+            raise
         return None
