@@ -20,7 +20,7 @@ from course_lib.judging.metered import MeteredModel, ModelDown, Once
 from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import article, kind_of, quoted
 from course_lib.judging.races import sessions_of
-from course_lib.judging.rising import expect_errors_to_rise
+from course_lib.judging.rising import HIDE, SHOW, expect_errors_to_rise
 from course_lib.judging.staging import add_user, other_rows
 
 CALLS, ROOM = 4, 2
@@ -98,6 +98,8 @@ class WithinLimit(Exercise):
         "| Nothing was delivered, so all of `most` is given back, however the call ended.",
         "error swallowed": "{ending}, and the caller was given {said}. "
         "| Give back, and then `raise`: the caller has to know.",
+        "not told": "No table could be found when there was something to settle, and the caller was given {said}. "
+        "| What was not committed is an error of the database, and the caller has to know of it.",
         "others charged": "Rows of other users were changed too. | The user's id belongs into every WHERE.",
     }  # fmt: skip
 
@@ -116,6 +118,7 @@ class WithinLimit(Exercise):
         attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "others charged")
         await self._account_goes(attempt, most)
         await self._at_once(attempt, most)
+        await self._cannot_settle(attempt, user_id, most)
         model = model_for(attempt, user_id)
         await expect_errors_to_rise(attempt, call=partial(_ask, attempt, model, user_id, most))
 
@@ -208,6 +211,21 @@ class WithinLimit(Exercise):
         attempt.expect(not said, "error swallowed", ending=ending, said=said)
         after = await used_by(attempt, user_id)
         attempt.expect(after == before, "not given back", ending=ending, before=before, after=after)
+
+    async def _cannot_settle(self, attempt: Attempt, user_id: UUID, most: int) -> None:
+        """From the moment on at which the model works, no table can be found."""
+        model = model_for(attempt, user_id, awkward_text(), 1)
+        model.meanwhile = partial(attempt.sql, HIDE)
+        try:
+            said = quoted(await _ask(attempt, model, user_id, most))
+        except Wrong as wrong:
+            if wrong.mistake != "raised":
+                raise
+            return
+        finally:
+            if model.asked:
+                await attempt.sql(SHOW)
+        raise attempt.wrong("not told", said=said)
 
     async def _account_goes(self, attempt: Attempt, most: int) -> None:
         user_id = await add_user(attempt, limit=PLENTY)

@@ -19,6 +19,7 @@ from course_lib.exercises.lesson_08.scenes.workers import (
     another_takes_it,
     at_work,
     both_at_work,
+    each_step_takes_one,
     expect_done,
     expect_given,
 )
@@ -112,7 +113,7 @@ class EnqueueOnce(Exercise):
             await self._refused(attempt, stage, served)
             await self._one(attempt, stage, await self._accepted(attempt, stage, served))
             await self._nothing_to_do(attempt, stage)
-            await self._several(attempt, stage)
+            await each_step_takes_one(attempt, stage)
             await self._two_at_once(attempt, stage)
             await self._skips(attempt, stage)
             await self._fails(attempt, stage)
@@ -182,19 +183,6 @@ class EnqueueOnce(Exercise):
         attempt.expect(not index.given, "not to be taken", did="called `index`")
         attempt.expect(said is False, "not to be taken", did=f"returned {quoted(said)}")
         attempt.expect(await queue.rows() == before, "not to be taken", did="changed a row")
-
-    async def _several(self, attempt: Attempt, stage: Stage) -> None:
-        """Several jobs wait, and each step takes one."""
-        jobs = [await stage.queue.add() for _ in range(3)]
-        while jobs:
-            before, index = await stage.queue.state(jobs[0]), stage.index()
-            said = await stage.work(index)
-            job = next((job for job in jobs if index.given == [(job.document, job.body)]), jobs[0])
-            expect_given(attempt, index, job, said, "not taken")
-            jobs.remove(job)
-            gone = sum([(await stage.queue.state(other)).job != "queued" for other in jobs])
-            attempt.expect(gone == 0, "took more", count=gone, n=len(jobs))
-            await expect_done(attempt, stage, job, said, before.paid, index.cost)
 
     async def _skips(self, attempt: Attempt, stage: Stage) -> None:
         """Another worker is taking one of two jobs, the older one and then the newer one."""

@@ -478,3 +478,30 @@ async def in_the_order_of_a_set_of_texts(sessions, client, texts):
             return await super().claim([key_of(one) for one in set(texts) if key_of(one) in keys])
 
     return await Unsorted(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("rows of another")
+async def fills_the_rows_of_all_models(sessions, client, texts):
+    class Filling(Buyer):
+        async def fill(self, vectors):
+            async with self.sessions.begin() as session:
+                for key, vector in vectors.items():
+                    row = update(Cached).where(Cached.content_hash == key)
+                    await session.execute(row.values(embedding=vector, claimed_until=None))
+
+    return await Filling(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("bought twice")
+async def deletes_what_had_run_out_when_it_looked(sessions, client, texts):
+    class Late(Buyer):
+        async def claim(self, keys):
+            rows = [{"content_hash": key, "model": EMBEDDING_MODEL, "claimed_until": self.until()} for key in keys]
+            statement = upsert(Cached).values(rows).on_conflict_do_nothing().returning(Cached.content_hash)
+            over = select(Cached.content_hash).where(Cached.content_hash.in_(keys), OURS, self.expired())
+            async with self.sessions.begin() as session:
+                late = list(await session.scalars(over))
+                await session.execute(delete(Cached).where(Cached.content_hash.in_(late), OURS))
+                return list(await session.scalars(statement))
+
+    return await Late(sessions, client).all(texts)

@@ -1,6 +1,7 @@
 """7.6: reserve, call, settle."""
 
 import asyncio
+import contextlib
 from functools import partial
 
 from sqlalchemy import func, select, text, update
@@ -535,3 +536,17 @@ async def takes_any_error_of_the_server_for_no(sessions, ask_model, user_id, que
         return reply
     finally:
         await change(sessions, user_id, used - most)
+
+
+@ANSWERS.wrong("not told")
+async def settles_if_it_can(sessions, ask_model, user_id, question, most):
+    async with sessions.begin() as session:
+        if not await reserve(session, user_id, most):
+            return None
+    used = 0
+    try:
+        reply, used = await ask_model(question)
+        return reply
+    finally:
+        with contextlib.suppress(DBAPIError):
+            await change(sessions, user_id, used - most)

@@ -377,3 +377,14 @@ async def looks_for_entries_with_more_in_them(sessions, user_id, document_id):
 
     steps = (step_lock, step_remove, step_forget, step_unquote_those)
     return await in_order(*steps)(sessions, user_id, document_id)
+
+
+@ANSWERS.wrong("swallowed")
+async def takes_an_error_for_nothing_there(sessions, user_id, document_id):
+    try:
+        async with sessions() as session:
+            if not await owns(session, user_id, document_id):
+                return False
+    except DBAPIError:
+        return False
+    return await by_keys_and_locks(sessions, user_id, document_id)

@@ -36,6 +36,10 @@ LOOK = """
     FROM embedding_cache WHERE model = :model
 """
 
+OF_OTHERS = """
+    SELECT md5(coalesce(string_agg(c::text, '' ORDER BY content_hash, model), ''))
+    FROM embedding_cache AS c WHERE model <> :model
+"""
 TRIES = 40_000  # one in about a thousand is such a text
 
 Vectors = dict[str, list[float]]
@@ -81,9 +85,15 @@ class Cell(NamedTuple):
     seconds: float | None
 
 
-async def look(attempt: Attempt, model: str | None = None) -> dict[bytes, Cell]:
+async def look(attempt: Attempt) -> dict[bytes, Cell]:
     """What others see, by the hash."""
-    return {bytes(key): Cell(*cell) for key, *cell in await attempt.sql(LOOK, model=model or embedding_model())}
+    return {bytes(key): Cell(*cell) for key, *cell in await attempt.sql(LOOK, model=embedding_model())}
+
+
+async def rows_of_others(attempt: Attempt) -> str:
+    """A fingerprint of the rows of other models."""
+    print_: str = await attempt.value(OF_OTHERS, model=embedding_model())
+    return print_
 
 
 def texts_in_two_orders() -> tuple[list[str], list[str]]:

@@ -55,3 +55,17 @@ async def another_takes_it(attempt: Attempt, stage: Stage, job: Queued, before: 
     said = await stage.work(index, 1)
     expect_given(attempt, index, job, said, "given up", ended=ended)
     await expect_done(attempt, stage, job, said, before, index.cost)
+
+
+async def each_step_takes_one(attempt: Attempt, stage: Stage, count: int = 3) -> None:
+    """So many jobs wait."""
+    jobs = [await stage.queue.add() for _ in range(count)]
+    while jobs:
+        before, index = await stage.queue.state(jobs[0]), stage.index()
+        said = await stage.work(index)
+        job = next((job for job in jobs if index.given == [(job.document, job.body)]), jobs[0])
+        expect_given(attempt, index, job, said, "not taken")
+        jobs.remove(job)
+        gone = sum([(await stage.queue.state(other)).job != "queued" for other in jobs])
+        attempt.expect(gone == 0, "took more", count=gone, n=len(jobs))
+        await expect_done(attempt, stage, job, said, before.paid, index.cost)
