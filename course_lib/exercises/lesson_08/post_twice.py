@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from secrets import token_hex
 from typing import ClassVar
 from uuid import UUID
@@ -16,7 +17,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
+from course_lib.exercises.lesson_08.scenes.refused import expect_a_fault, refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import POOL, Attempt
@@ -114,6 +115,7 @@ class PostTwice(Exercise):
             await self._fails_first(attempt, client)
             await self._cannot_be_kept(attempt, client)
             await self._refused_at_commit(attempt, client)
+            await expect_a_fault(attempt, "POST …/conversations", partial(client.ask, awkward_text(), _key()))
 
         await in_service(attempt, make_app, scene)
 
@@ -147,6 +149,7 @@ class PostTwice(Exercise):
         replies = [await one.ask(title, key) for one in (client, other)]
         made = await client.made(title) + await other.made(title)
         await self._expect_two(attempt, "Equal requests of two users with the same key", replies, made)
+        await client.again("After another user had used the same key", replies[0], title, key)
         await client.first(title, key.swapcase())
 
     async def _expect_two(self, attempt: Attempt, what: str, replies: list[Reply], made: int) -> None:

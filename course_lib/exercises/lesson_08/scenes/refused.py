@@ -1,11 +1,14 @@
-"""What the database refuses at the COMMIT, when everything else has gone well."""
+"""What the database refuses that is no fault of a client: a COMMIT when everything else has gone well, or anything."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from course_lib.exercises.lesson_08.scenes.serving import Reply
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Wrong
+from course_lib.judging.rising import HIDE, SHOW
 
 REFUSE = (
     """
@@ -28,3 +31,20 @@ async def refusing_commits(attempt: Attempt, change: str, table: str, when: str 
         yield
     finally:
         await attempt.sql(f"DROP TRIGGER not_now ON {table}")
+
+
+async def expect_a_fault(attempt: Attempt, what: str, ask: Callable[[], Awaitable[Reply]]) -> None:
+    """Ask while no table can be found.
+
+    Raises:
+        Wrong: "swallowed", the client was told anything but a status from 500 on.
+    """
+    await attempt.sql(HIDE)
+    try:
+        reply = await ask()
+    finally:
+        await attempt.sql(SHOW)
+    if reply.status < 500:
+        sentence = f"When no table could be found, `{what}` was answered with {reply.status}."
+        look = "Catch only what you have an answer for: everything else rises, and the client gets a 500."
+        raise Wrong("swallowed", sentence, look)
