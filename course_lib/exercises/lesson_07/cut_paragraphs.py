@@ -134,6 +134,7 @@ def _texts() -> list[tuple[str, int]]:
         (a_word(90), 7),
         *((joint.join(a_word(7) for _ in range(25)), 50) for joint in ("\t", "\n", "\u2028", "\u00a0")),
         ("ab c\n\nd", 1),
+        *(("ab  cde   fgh\n\n\n   ijkl", size) for size in (1, 2)),
         (" ".join(a_paragraph(5) for _ in range(200)), 100),
         *((joined([a_paragraph(5 + at % 40) for at in range(60)]), 44 + more) for more in (0, 1, 40)),
         *((mixed(size, 40), size) for size in (10, 61, 800)),

@@ -550,3 +550,19 @@ async def settles_if_it_can(sessions, ask_model, user_id, question, most):
     finally:
         with contextlib.suppress(DBAPIError):
             await change(sessions, user_id, used - most)
+
+
+@ANSWERS.wrong("lost at once")
+async def gives_back_what_it_has_read(sessions, ask_model, user_id, question, most):
+    async with sessions.begin() as session:
+        if not await reserve(session, user_id, most):
+            return None
+    try:
+        reply, used = await ask_model(question)
+    except BaseException:
+        async with sessions.begin() as session:
+            user = await session.get(User, user_id)
+            user.tokens_used -= most
+        raise
+    await change(sessions, user_id, used - most)
+    return reply
