@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_07.scenes.metered import model_for, used_by
+from course_lib.exercises.lesson_07.scenes.metered import left_of, model_for, others_before_each_write, used_by
 from course_lib.judging.asking import calling_it, together, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -100,6 +100,8 @@ class WithinLimit(Exercise):
         "| Give back, and then `raise`: the caller has to know.",
         "not told": "No table could be found when there was something to settle, and the caller was given {said}. "
         "| What was not committed is an error of the database, and the caller has to know of it.",
+        "gave up": "Another process changed the row {count} times, each time just before a write, and the call {did}. "
+        "| Try again until it has gone through, or let the server compare and add.",
         "others charged": "Rows of other users were changed too. | The user's id belongs into every WHERE.",
     }  # fmt: skip
 
@@ -107,9 +109,8 @@ class WithinLimit(Exercise):
         user_id = await add_user(attempt, limit=PLENTY, used=1_000 + randbelow(1_000))
         others = await other_rows(attempt, "users", "id", user_id)
         most = 500 + randbelow(500)
-        await self._answered(attempt, user_id, most, 1 + randbelow(most - 1), awkward_text())
-        await self._answered(attempt, user_id, most, most, awkward_text())
-        await self._answered(attempt, user_id, most, 0, "")
+        for used, reply in ((1 + randbelow(most - 1), awkward_text()), (most, awkward_text()), (0, "")):
+            await self._answered(attempt, user_id, most, used, reply)
         await self._at_the_limit(attempt, user_id, most)
         await self._refused(attempt, uuid4(), most, "unknown user")
         await self._another_books(attempt, user_id, most)
@@ -118,12 +119,12 @@ class WithinLimit(Exercise):
         attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "others charged")
         await self._account_goes(attempt, most)
         await self._at_once(attempt, most)
+        await self._is_interrupted(attempt, most)
         await self._cannot_settle(attempt, user_id, most)
-        model = model_for(attempt, user_id)
-        await expect_errors_to_rise(attempt, call=partial(_ask, attempt, model, user_id, most))
+        await expect_errors_to_rise(attempt, call=partial(_ask, attempt, model_for(attempt, user_id), user_id, most))
 
     async def _answered(self, attempt: Attempt, user_id: UUID, most: int, used: int, reply: str) -> None:
-        before, left = await used_by(attempt, user_id), await _left(attempt, user_id)
+        before, left = await used_by(attempt, user_id), await left_of(attempt, user_id)
         model = model_for(attempt, user_id, reply, used)
         said = await _ask(attempt, model, user_id, most)
         attempt.expect(bool(model.asked), "not asked", left=left, most=most)
@@ -211,6 +212,19 @@ class WithinLimit(Exercise):
         attempt.expect(not said, "error swallowed", ending=ending, said=said)
         after = await used_by(attempt, user_id)
         attempt.expect(after == before, "not given back", ending=ending, before=before, after=after)
+
+    async def _is_interrupted(self, attempt: Attempt, most: int) -> None:
+        user_id = await add_user(attempt, limit=PLENTY)
+        model = model_for(attempt, user_id, awkward_text(), 1 + randbelow(most - 1))
+        with others_before_each_write(attempt, user_id) as intruder:
+            try:
+                said = await _ask(attempt, model, user_id, most)
+            except Wrong as wrong:
+                raise attempt.wrong("gave up", count=intruder.changes, did=f"ended: {wrong.sentence}") from wrong
+        attempt.expect(said is not None, "gave up", count=intruder.changes, did="returned None")
+        told = {"more": intruder.changes, "before": 0, "after": await used_by(attempt, user_id)}
+        right = told["after"] == told["more"] + model.cost
+        attempt.expect(right, "overwrote", cost=f"cost {model.cost}", **told)
 
     async def _cannot_settle(self, attempt: Attempt, user_id: UUID, most: int) -> None:
         """From the moment on at which the model works, no table can be found."""
@@ -304,8 +318,3 @@ async def _ask(attempt: Attempt, model: MeteredModel, user_id: UUID, most: int) 
     for asked in model.asked:
         attempt.expect(asked == question, "wrong question", kind=article(asked))
     return said
-
-
-async def _left(attempt: Attempt, user_id: UUID) -> int:
-    left: int = await attempt.value("SELECT token_limit - tokens_used FROM users WHERE id = :id", id=user_id)
-    return left

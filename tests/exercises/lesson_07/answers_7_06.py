@@ -566,3 +566,30 @@ async def gives_back_what_it_has_read(sessions, ask_model, user_id, question, mo
         raise
     await change(sessions, user_id, used - most)
     return reply
+
+
+@ANSWERS.wrong("gave up")
+async def two_tries(sessions, ask_model, user_id, question, most):
+    async def booked(tokens):
+        for _ in range(2):
+            async with sessions.begin() as session:
+                row = (await session.execute(select(User.tokens_used, User.token_limit).filter_by(id=user_id))).first()
+                if row is None or row.tokens_used + tokens > row.token_limit:
+                    return False
+                still = update(User).where(User.id == user_id, User.tokens_used == row.tokens_used)
+                done = await session.execute(still.values(tokens_used=row.tokens_used + tokens))
+            if done.rowcount:
+                return True
+        return False
+
+    for _ in range(2):
+        if await booked(most):
+            break
+    else:
+        return None
+    used = 0
+    try:
+        reply, used = await ask_model(question)
+        return reply
+    finally:
+        await change(sessions, user_id, used - most)
