@@ -88,6 +88,8 @@ class EnqueueOnce(Exercise):
         "| The end of the job and all that comes of it are one transaction, or a worker dies between two.",
         "took more": "Several jobs waited, and when one step of a worker was over, {count} of the {n} others did not "
         "wait any more. | One step, one job: `LIMIT 1` where it is chosen.",
+        "told done": "At the end of the work the database refused a change in {table}, and `work` returned True. "
+        "| An error of the database rises; a COMMIT after it is none.",
         "waited": "`work` waited for a job that another worker was just taking, with another job there to be taken. "
         "| `FOR UPDATE` knows what to do with rows that are locked.",
         "taken twice": "Two workers came at once, and {count} of them worked on the same job. "
@@ -238,17 +240,19 @@ class EnqueueOnce(Exercise):
         await another_takes_it(attempt, stage, job, before.paid, "had an error at its work")
 
     async def _end_is_refused(self, attempt: Attempt, stage: Stage) -> None:
-        """What comes of the work is one transaction: the COMMIT of one part is refused, and then of another."""
-        for table, when in (("users", "NEW.tokens_used > OLD.tokens_used"), ("jobs", "NEW.status = 'done'")):
-            job = await stage.queue.add()
+        """What comes of the work is one transaction: the COMMIT of one part is refused, or a part, and then another."""
+        paid, done = ("users", "NEW.tokens_used > OLD.tokens_used"), ("jobs", "NEW.status = 'done'")
+        for (table, when), at_once in ((paid, False), (done, False), (paid, True)):
+            job, said = await stage.queue.add(), None
             before = await stage.queue.state(job)
-            async with refusing_commits(attempt, "UPDATE", table, when):
+            async with refusing_commits(attempt, "UPDATE", table, when, at_once=at_once):
                 with suppress(DBAPIError):
-                    await stage.work(stage.index())
+                    said = await stage.work(stage.index())
             after = await stage.queue.state(job)
             none = after.job != "done" and after.document != "ready" and after.paid == before.paid
             told = {"table": table, "job": after.job, "document": after.document, "paid": after.paid - before.paid}
             attempt.expect(none, "not at once", **told)
+            attempt.expect(said is not True, "told done", table=table)
             await another_takes_it(attempt, stage, job, before.paid, "could not store the end of its work")
 
     async def _is_cancelled(self, attempt: Attempt, stage: Stage) -> None:

@@ -144,6 +144,14 @@ class PostTwice(Exercise):
         title, key = awkward_text(), _key()
         replies = [await client.ask(title), await client.ask(title)]
         await self._expect_two(attempt, "Two equal requests without a key", replies, await client.made(title))
+        title = awkward_text()
+        async with attempt.judge_session() as halting:
+            await halting.execute(text(HALT))
+            running = side_by_side(client.ask(title) for _ in range(2))
+            await until_blocked(attempt, running, 2)
+            await halting.rollback()
+            replies = await running
+        await self._expect_two(attempt, "Two equal requests without a key, at once,", replies, await client.made(title))
         other = _Client(attempt, client.served, await add_user(attempt))
         title = awkward_text()
         replies = [await one.ask(title, key) for one in (client, other)]

@@ -370,3 +370,17 @@ def takes_every_error_for_a_conflict(sessions):
         return await create_once(user_id, title, key)
 
     return routed(create)
+
+
+@ANSWERS.wrong("not kept apart")
+def one_at_a_time_without_a_key_too(sessions):
+    create_once = under_a_lock_that_is_not_waited_for(sessions).routes[0].endpoint
+
+    async def create(user_id, title, key):
+        lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended(CAST(:key AS text), 9))")
+        async with sessions.begin() as session:
+            if not await session.scalar(lock, {"key": f"{user_id}{key}"}):
+                raise HTTPException(409)
+            return await create_once(user_id, title, key)
+
+    return routed(create)

@@ -1,5 +1,6 @@
 """8.9: enqueued with the row, done once."""
 
+import contextlib
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -8,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 from sqlalchemy import func, or_, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from course_lib.models import Document, Job, User
 from tests.exercises.written import Answers
@@ -296,3 +298,12 @@ class TakesTheOnlyOneThatWaits(Worker):
         id = select(Job.id).where(Job.kind == "ingest", self.free()).with_for_update(skip_locked=True)
         async with self.sessions.begin() as session:
             return await session.scalar(update(Job).where(Job.id == id.scalar_subquery()).values(lease).returning(Job))
+
+
+@ANSWERS.wrong("told done")
+@of
+class BooksIfItCan(Worker):
+    async def book(self, session, job, cost):
+        with contextlib.suppress(DBAPIError):
+            await super().book(session, job, cost)
+            await session.flush()

@@ -16,17 +16,24 @@ REFUSE = (
     AS $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_not_now'; END $$
 """,
     """
-    CREATE CONSTRAINT TRIGGER not_now AFTER {change} DEFERRABLE INITIALLY DEFERRED
+    CREATE CONSTRAINT TRIGGER not_now AFTER {change} DEFERRABLE INITIALLY {moment}
     FOR EACH ROW WHEN ({when}) EXECUTE FUNCTION not_now()
 """,
 )
 
 
 @asynccontextmanager
-async def refusing_commits(attempt: Attempt, change: str, table: str, when: str = "true") -> AsyncIterator[None]:
-    """Until the block ends, the COMMIT of such a change of the table is refused, by a constraint ``ck_not_now``."""
+async def refusing_commits(
+    attempt: Attempt, change: str, table: str, when: str = "true", *, at_once: bool = False
+) -> AsyncIterator[None]:
+    """Until the block ends, the COMMIT of such a change of the table is refused, by a constraint ``ck_not_now``.
+
+    Args:
+        at_once: the change itself is refused, and not its COMMIT.
+    """
+    moment = "IMMEDIATE" if at_once else "DEFERRED"
     for statement in REFUSE:
-        await attempt.sql(statement.format(change=f"{change} ON {table}", when=when))
+        await attempt.sql(statement.format(change=f"{change} ON {table}", when=when, moment=moment))
     try:
         yield
     finally:
