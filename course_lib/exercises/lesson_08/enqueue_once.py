@@ -19,9 +19,9 @@ from course_lib.exercises.lesson_08.scenes.workers import (
     another_takes_it,
     at_work,
     both_at_work,
-    each_step_takes_one,
     expect_done,
     expect_given,
+    several_wait,
 )
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
@@ -90,6 +90,8 @@ class EnqueueOnce(Exercise):
         "wait any more. | One step, one job: `LIMIT 1` where it is chosen.",
         "told done": "At the end of the work the database refused a change in {table}, and `work` returned True. "
         "| An error of the database rises; a COMMIT after it is none.",
+        "missed": "Two jobs waited for two workers that came at once, and one returned {said} without a call of `index`. "
+        "| Who takes one job locks that one: others skip whatever is locked.",
         "waited": "`work` waited for a job that another worker was just taking, with another job there to be taken. "
         "| `FOR UPDATE` knows what to do with rows that are locked.",
         "taken twice": "Two workers came at once, and {count} of them worked on the same job. "
@@ -115,7 +117,7 @@ class EnqueueOnce(Exercise):
             await self._refused(attempt, stage, served)
             await self._one(attempt, stage, await self._accepted(attempt, stage, served))
             await self._nothing_to_do(attempt, stage)
-            await each_step_takes_one(attempt, stage)
+            await several_wait(attempt, stage)
             await self._two_at_once(attempt, stage)
             await self._skips(attempt, stage)
             await self._fails(attempt, stage)

@@ -307,3 +307,10 @@ class BooksIfItCan(Worker):
         with contextlib.suppress(DBAPIError):
             await super().book(session, job, cost)
             await session.flush()
+
+
+@ANSWERS.wrong("missed")
+@of
+class LocksAllThatWait(Worker):
+    def first(self):
+        return select(Job).where(Job.kind == "ingest", self.free()).with_for_update(skip_locked=True)

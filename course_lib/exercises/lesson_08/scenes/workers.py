@@ -5,10 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from sqlalchemy import text
+
 from course_lib.exercises.lesson_08.scenes.queued import Indexing, Queued, Stage
+from course_lib.exercises.lesson_08.scenes.serving import side_by_side
+from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import quoted
+
+GATE = 8_09
+HALT = f"""
+    DO $$ BEGIN
+        CREATE OR REPLACE FUNCTION halt() RETURNS trigger LANGUAGE plpgsql AS
+            $f$ BEGIN PERFORM pg_advisory_xact_lock_shared({GATE}); RETURN NEW; END $f$;
+        CREATE TRIGGER halt BEFORE UPDATE ON jobs FOR EACH ROW WHEN (NEW.status = 'running') EXECUTE FUNCTION halt();
+    END $$
+"""
 
 
 def expect_given(attempt: Attempt, index: Indexing, job: Queued, said: Any, mistake: str, **told: str) -> None:
@@ -57,9 +70,14 @@ async def another_takes_it(attempt: Attempt, stage: Stage, job: Queued, before: 
     await expect_done(attempt, stage, job, said, before, index.cost)
 
 
-async def each_step_takes_one(attempt: Attempt, stage: Stage, count: int = 3) -> None:
-    """So many jobs wait."""
-    jobs = [await stage.queue.add() for _ in range(count)]
+async def several_wait(attempt: Attempt, stage: Stage) -> None:
+    """Each step takes one job, and leaves the others to others."""
+    await _each_step_takes_one(attempt, stage)
+    await _two_take_two(attempt, stage)
+
+
+async def _each_step_takes_one(attempt: Attempt, stage: Stage) -> None:
+    jobs = [await stage.queue.add() for _ in range(3)]
     while jobs:
         before, index = await stage.queue.state(jobs[0]), stage.index()
         said = await stage.work(index)
@@ -69,3 +87,24 @@ async def each_step_takes_one(attempt: Attempt, stage: Stage, count: int = 3) ->
         gone = sum([(await stage.queue.state(other)).job != "queued" for other in jobs])
         attempt.expect(gone == 0, "took more", count=gone, n=len(jobs))
         await expect_done(attempt, stage, job, said, before.paid, index.cost)
+
+
+async def _two_take_two(attempt: Attempt, stage: Stage) -> None:
+    """Neither can make a job its own before both are about to."""
+    jobs = [await stage.queue.add() for _ in range(2)]
+    before, indexes = await stage.queue.state(jobs[0]), [stage.index() for _ in jobs]
+    await attempt.sql(HALT)
+    async with attempt.judge_session() as gate:
+        await gate.execute(text(f"SELECT pg_advisory_xact_lock({GATE})"))
+        running = side_by_side(stage.work(index, at) for at, index in enumerate(indexes))
+        await until_blocked(attempt, running, 2)
+        await gate.rollback()
+        said = await running
+    await attempt.sql("DROP TRIGGER halt ON jobs")
+    for index, returned in zip(indexes, said, strict=True):
+        attempt.expect(bool(index.given), "missed", said=quoted(returned))
+        job = next((job for job in jobs if index.given == [(job.document, job.body)]), jobs[0])
+        expect_given(attempt, index, job, returned, "not taken")
+    calls = len({job.id for job in jobs for index in indexes if index.given == [(job.document, job.body)]})
+    attempt.expect(calls == 2, "taken twice", count=2)
+    await expect_done(attempt, stage, jobs[0], True, before.paid, sum(index.cost for index in indexes))
