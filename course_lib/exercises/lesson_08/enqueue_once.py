@@ -90,7 +90,7 @@ class EnqueueOnce(Exercise):
         "wait any more. | One step, one job: `LIMIT 1` where it is chosen.",
         "told done": "At the end of the work the database refused a change in {table}, and `work` returned True. "
         "| An error of the database rises; a COMMIT after it is none.",
-        "missed": "Two jobs waited for two workers that came at once, and one returned {said} without a call of `index`. "
+        "missed": "Two jobs waited, two workers came at once, and one returned {said} without a call of `index`. "
         "| Who takes one job locks that one: others skip whatever is locked.",
         "waited": "`work` waited for a job that another worker was just taking, with another job there to be taken. "
         "| `FOR UPDATE` knows what to do with rows that are locked.",

@@ -90,21 +90,26 @@ async def _each_step_takes_one(attempt: Attempt, stage: Stage) -> None:
 
 
 async def _two_take_two(attempt: Attempt, stage: Stage) -> None:
-    """Neither can make a job its own before both are about to."""
+    """Neither can make a job its own before both are about to; they come to their end one after the other."""
     jobs = [await stage.queue.add() for _ in range(2)]
-    before, indexes = await stage.queue.state(jobs[0]), [stage.index() for _ in jobs]
+    before, indexes = await stage.queue.state(jobs[0]), [stage.index(hangs=True) for _ in jobs]
     await attempt.sql(HALT)
     async with attempt.judge_session() as gate:
         await gate.execute(text(f"SELECT pg_advisory_xact_lock({GATE})"))
-        running = side_by_side(stage.work(index, at) for at, index in enumerate(indexes))
-        await until_blocked(attempt, running, 2)
+        works = [asyncio.ensure_future(stage.work(index, at)) for at, index in enumerate(indexes)]
+        await until_blocked(attempt, side_by_side(works), 2)
         await gate.rollback()
-        said = await running
-    await attempt.sql("DROP TRIGGER halt ON jobs")
-    for index, returned in zip(indexes, said, strict=True):
-        attempt.expect(bool(index.given), "missed", said=quoted(returned))
+    paid = 0
+    for index, work in zip(indexes, works, strict=True):
+        await first_of(work, index.begun)
+    same = bool(indexes[0].given) and indexes[0].given == indexes[1].given
+    for index, work in zip(indexes, works, strict=True):
+        index.goes_on.set()
+        said = await work
+        attempt.expect(not same, "taken twice", count=2)
+        attempt.expect(bool(index.given), "missed", said=quoted(said))
         job = next((job for job in jobs if index.given == [(job.document, job.body)]), jobs[0])
-        expect_given(attempt, index, job, returned, "not taken")
-    calls = len({job.id for job in jobs for index in indexes if index.given == [(job.document, job.body)]})
-    attempt.expect(calls == 2, "taken twice", count=2)
-    await expect_done(attempt, stage, jobs[0], True, before.paid, sum(index.cost for index in indexes))
+        expect_given(attempt, index, job, said, "not taken")
+        paid += index.cost
+        await expect_done(attempt, stage, job, said, before.paid, paid)
+    await attempt.sql("DROP TRIGGER halt ON jobs")
