@@ -159,6 +159,7 @@ class PostTwice(Exercise):
         await self._expect_two(attempt, "Equal requests of two users with the same key", replies, made)
         await client.again("After another user had used the same key", replies[0], title, key)
         await client.first(title, key.swapcase())
+        await client.again("After another request of this user", replies[0], title, key)
 
     async def _expect_two(self, attempt: Attempt, what: str, replies: list[Reply], made: int) -> None:
         right = [reply.status for reply in replies] == [201, 201] and made == 2

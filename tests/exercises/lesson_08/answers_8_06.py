@@ -384,3 +384,17 @@ def one_at_a_time_without_a_key_too(sessions):
             return await create_once(user_id, title, key)
 
     return routed(create)
+
+
+@ANSWERS.wrong("another answer")
+def keeps_it_for_all_keys(sessions):
+    async def create(user_id, title, key):
+        async with sessions.begin() as session:
+            if key and not await claimed(session, user_id, title, key):
+                return await look(session, user_id, title, key)
+            said = await made(session, user_id, title)
+            if key:
+                await session.execute(update(Kept).where(Kept.user_id == user_id).values(response=said))
+        return said
+
+    return routed(create)

@@ -314,3 +314,19 @@ class BooksIfItCan(Worker):
 class LocksAllThatWait(Worker):
     def first(self):
         return select(Job).where(Job.kind == "ingest", self.free()).with_for_update(skip_locked=True)
+
+
+@ANSWERS.wrong("swallowed")
+@of
+class TakesEveryErrorForNoJob(Worker):
+    async def take(self):
+        with contextlib.suppress(DBAPIError):
+            return await super().take()
+
+
+@ANSWERS.wrong("swallowed")
+@of
+class TakesEveryErrorForAnothersJob(Worker):
+    async def finish(self, job, cost):
+        with contextlib.suppress(DBAPIError):
+            await super().finish(job, cost)

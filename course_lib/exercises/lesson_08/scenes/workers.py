@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
@@ -11,8 +12,10 @@ from course_lib.exercises.lesson_08.scenes.queued import Indexing, Queued, Stage
 from course_lib.exercises.lesson_08.scenes.serving import side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
+from course_lib.judging.exercise import Wrong
 from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import quoted
+from course_lib.judging.rising import HIDE, SHOW
 
 GATE = 8_09
 HALT = f"""
@@ -74,6 +77,7 @@ async def several_wait(attempt: Attempt, stage: Stage) -> None:
     """Each step takes one job, and leaves the others to others."""
     await _each_step_takes_one(attempt, stage)
     await _two_take_two(attempt, stage)
+    await _errors_rise(attempt, stage)
 
 
 async def _each_step_takes_one(attempt: Attempt, stage: Stage) -> None:
@@ -117,3 +121,23 @@ async def _two_take_two(attempt: Attempt, stage: Stage) -> None:
         paid += index.cost
         await expect_done(attempt, stage, job, said, before.paid, paid)
     await attempt.sql("DROP TRIGGER halt ON jobs")
+
+
+async def _errors_rise(attempt: Attempt, stage: Stage) -> None:
+    """No table can be found, from the beginning of a step on, or from its work on."""
+    await stage.queue.add()
+    for from_the_beginning in (True, False):
+        index = stage.index()
+        index.look = partial(attempt.sql, HIDE)
+        if from_the_beginning:
+            await attempt.sql(HIDE)
+        try:
+            said = await stage.work(index)
+        except Exception:
+            continue
+        finally:
+            if from_the_beginning or index.given:
+                await attempt.sql(SHOW)
+        sentence = f"When no table could be found, `work` returned {quoted(said)}."
+        raise Wrong("swallowed", sentence, "Catch only what you have an answer for: everything else rises.")
+    await attempt.sql("DELETE FROM jobs WHERE status IN ('queued', 'running')")
