@@ -21,6 +21,10 @@ class ModelDown(RuntimeError):
     """The provider did not answer."""
 
 
+class ModelOverloaded(Exception):
+    """The provider refused; of no kind that is more special."""
+
+
 class MeteredModel:
     """Answers with the same text and the same cost; made for the calls of one user, of whom ``used`` tells.
 
@@ -40,7 +44,7 @@ class MeteredModel:
         self.asked: list[Any] = []
         self.held = self.missing = 0
         self.seen: int | None = None
-        self.fails: ModelDown | None = None
+        self.fails: Exception | None = None
         self.hangs = False
         self.silent = asyncio.Event()
         self.meanwhile: Meanwhile | None = None

@@ -216,6 +216,27 @@ async def run_race(attempt: Attempt, script: Callable[[Race], Awaitable[T]]) -> 
     return outcome
 
 
+async def one_overtaken(attempt: Attempt, turns: int, slow: Sequence[Any], fast: Sequence[Any]) -> list[Any]:
+    """What two calls of the answer returned: the first one sends up to ``turns`` statements and no COMMIT, then the
+    second one goes on alone until it has ended or stands at a lock, and then both go on.
+
+    Raises:
+        Wrong: as ``run_race``.
+    """
+
+    async def script(race: Race) -> list[Any]:
+        first = race.start(attempt.answer, sessions_of(attempt), *slow)
+        await race.settle()
+        for _ in range(turns):
+            if first.waits_for_turn and not first.at_commit:
+                await race.run_alone(first, 1)
+        await race.run_alone(race.start(attempt.answer, sessions_of(attempt), *fast))
+        race.run_freely()
+        return await race.results()
+
+    return await run_race(attempt, script)
+
+
 async def in_turns(attempt: Attempt, *calls: Sequence[Any]) -> tuple[bool, list[Any]]:
     """A call of the answer for each of these arguments, by turns to their end; what each returned comes second.
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from course_lib.exercises.lesson_07.scenes.writings import Cutting, Writing, a_paragraph, a_word, joined, mixed
+from course_lib.exercises.lesson_07.scenes.writings import (
+    Cutting,
+    Writing,
+    a_paragraph,
+    a_word,
+    far_apart,
+    joined,
+    mixed,
+)
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.quoting import article
@@ -120,11 +128,13 @@ def _texts() -> list[tuple[str, int]]:
         (f"{full}\r\n\r\n{full}\r\n", 60),
         (f"{full}\n\n{full}\n{a_paragraph(9)}", 60),  # the second one is too long, by a line
         (f"\n \n\n  {full}\n \t \n{full}" + "\n" * 200, 60),  # more blank lines than a piece is long
+        *((far_apart(*lines), 20) for lines in ((0, 1, 40), (40, 1, 1), (0, 40, 1))),
         (f"one\u2028\u2028two\x0b\x0bthree\x85\x85four\n\n{full}", 60),
         (f"{a_paragraph(40)} {a_word(150)} {a_paragraph(40)}", 50),
         (a_word(90), 7),
         *((joint.join(a_word(7) for _ in range(25)), 50) for joint in ("\t", "\n", "\u2028", "\u00a0")),
         ("ab c\n\nd", 1),
+        *(("ab  cde   fgh\n\n\n   ijkl", size) for size in (1, 2)),
         (" ".join(a_paragraph(5) for _ in range(200)), 100),
         *((joined([a_paragraph(5 + at % 40) for at in range(60)]), 44 + more) for more in (0, 1, 40)),
         *((mixed(size, 40), size) for size in (10, 61, 800)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -25,6 +26,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.quoting import quoted
 from course_lib.judging.races import at_once, sessions_of
+from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_user
 
 GATE = 7_07
@@ -126,6 +128,8 @@ class DeleteDocument(Exercise):
         for table, what in (("documents", "DELETE"), ("embedding_cache", "DELETE"), ("messages", "UPDATE")):
             await self._fails(attempt, (user_id, document_id), table, what)
         await self._two_at_once(attempt, user_id, stranger)
+        call = partial(attempt.call, sessions_of(attempt), user_id, document_id)
+        await expect_errors_to_rise(attempt, call=call)
 
     async def _not_theirs(self, attempt: Attempt, before: State, whose: str, user_id: UUID, id: UUID) -> None:
         with calling_it(attempt, "not theirs", whose=whose, did="raised an error"):
@@ -179,6 +183,7 @@ class DeleteDocument(Exercise):
 
     async def _two_at_once(self, attempt: Attempt, one: UUID, other: UUID) -> None:
         """Neither can commit before both have deleted, or one stands at a lock of the other's."""
+        await attempt.sql("DELETE FROM embedding_cache")  # a lock on other rows than the shared ones would do as well
         shared = new_texts(3)
         calls = [
             (one, await add_document(attempt, one, shared)),
@@ -223,6 +228,7 @@ async def _staged(attempt: Attempt, user_id: UUID, stranger: UUID) -> tuple[UUID
         {"sources": [cited, kept, source(id, 2), source(beside, 4)], "model": "small", "a.b": [None, {}]},
         {"sources": [cited]}, {"sources": [kept]}, {"sources": []}, {}, {"pinned": str(id), "sources": [kept, cited]},
         {"sources": [{"title": "Handbook"}, cited, "https://example.org/handbook"]},
+        {"sources": [{"document_id": str(id)}]},
     ]  # fmt: skip
     await add_answers(attempt, user_id, metas)
     await add_answers(attempt, stranger, [{"sources": [cited]}])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from course_lib.exercises.lesson_07.scenes.busy import Busy, Refusing, Slow, Together
+from course_lib.exercises.lesson_07.scenes.busy import EARLY, Busy, Refusing, Slow, Together
 from course_lib.exercises.lesson_07.scenes.model import Model, some_texts, vectors_of
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
@@ -14,7 +14,7 @@ from course_lib.judging.quoting import article, kind_of
 TRIES = 5
 WAITS = {1: 0.25, 0: 0.5, 2: 0.2}  # seconds that three batches are told to wait for, in the order of the refusals
 SHORT = 0.05  # and what a batch is told later on
-UNDER_WAY, EARLY = 0.05, 0.01  # seconds for a request that had been called to begin; that a timer may be early by
+UNDER_WAY = 0.05  # seconds for a request that had been called to begin
 
 
 class EmbedPolitely(Exercise):
@@ -63,6 +63,10 @@ class EmbedPolitely(Exercise):
         "| As soon as one has ended the next one begins, whichever that was: no rounds, and no fixed shares.",
         "came too early": "{after:.2f} seconds after a refusal that asked for {wait} a request began. "
         "| The wait counts for all batches from the moment of the refusal, and of two refusals the later end.",
+        "stood still": "In the {wait} seconds of silence after a refusal this process did nothing else: a timer of the "
+        "event loop that was due before their end came after it. "
+        "| `await asyncio.sleep(…)` lets others go on meanwhile; `time.sleep`, or a loop that looks at the clock, does "
+        "not.",
         "gave up": "A batch was refused {count} time(s), and {error} reached the caller. "
         "| Up to five requests for a batch, whatever became of others.",
         "never gave up": "A batch was refused again and again, and {count} requests were sent. "
@@ -73,6 +77,8 @@ class EmbedPolitely(Exercise):
         "| As it is: a TaskGroup packs errors into a group.",
         "tried again": "After status {status} the same texts were sent again. "
         "| Only of a `RateLimitError` it is said that one may come again; any other error is the caller's at once.",
+        "left under way": "When an error had reached the caller, {count} request(s) were still under way. "
+        "| To cancel a task is to ask it to end: wait until it has.",
         "went on": "After status {status}, {count} more request(s) began. "
         "| The call has failed; what else it buys is of no use to anybody.",
     }  # fmt: skip
@@ -152,6 +158,7 @@ class EmbedPolitely(Exercise):
                 start = ended + UNDER_WAY * (text != refused)
                 early = start < began < ended + wait - EARLY
                 attempt.expect(not early, "came too early", after=began - ended, wait=f"{wait:g}")
+        attempt.expect(busy.stood_still is None, "stood still", wait=f"{busy.stood_still or 0:g}")
 
     async def _gives_up(self, attempt: Attempt) -> None:
         texts = some_texts(2)
@@ -183,7 +190,9 @@ class EmbedPolitely(Exercise):
             if wrong.mistake != "raised":
                 raise
             error = wrong.__cause__
+        left = model.at_work
         attempt.look_for_tasks()
+        attempt.expect(left == 0, "left under way", count=left)
         return said, error
 
     def _expect_error(self, attempt: Attempt, status: int, kind: str, said: Any, error: BaseException | None) -> None:

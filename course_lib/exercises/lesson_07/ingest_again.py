@@ -101,8 +101,11 @@ class IngestAgain(Exercise):
         texts[6] = texts[2]
         await self._stores(attempt, shelf, texts, {}, 8)
         await add_double(attempt, shelf.where["user"])
-        elsewhere = some_texts(1)
-        await Shelf.beside(attempt, shelf, elsewhere)
+        elsewhere = some_texts(3)
+        source = shelf.where["source"]
+        # one of them is called the same in capitals, and one is what the name means as a pattern
+        for text, name in zip(elsewhere, ("", source.upper(), source.replace("_%", "-of-old")), strict=True):
+            await Shelf.beside(attempt, shelf, [text], name)
         others = await self._others(attempt, shelf)
         known: Vectors = await shelf.revalue(texts)
         await attempt.sql("UPDATE documents SET status = 'failed', error = 'it''s late' WHERE user_id = :user "
@@ -111,8 +114,8 @@ class IngestAgain(Exercise):
         edited = [*some_texts(2), *texts[5:], texts[1], texts[0]]
         await self._stores(attempt, shelf, edited, known, 2)
         await self._fails(attempt, shelf, [*some_texts(3), *edited[2:5]])
-        # the one text only a stranger has now, and the other one another document of this user
-        await self._stores(attempt, shelf, [texts[3], *elsewhere], {}, 2)
+        # the one text only a stranger has now, and the others other documents of this user
+        await self._stores(attempt, shelf, [texts[3], *elsewhere], {}, 4)
         attempt.expect(await self._others(attempt, shelf) == others, "other documents")
         await self._stores(attempt, shelf, [], {}, 0)
         await self._elsewhere(attempt, shelf)

@@ -17,6 +17,8 @@ from course_lib.exercises.lesson_07.scenes.cached import (
     numbers,
     put_claims,
     put_vectors,
+    rows_of_others,
+    texts_in_two_orders,
 )
 from course_lib.exercises.lesson_07.scenes.model import Model, Request, refusal, some_texts, vectors_of
 from course_lib.judging.asking import calling_it, until_blocked
@@ -26,10 +28,12 @@ from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.held import out_of
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import at_once, sessions_of
-from course_lib.judging.turns import in_turns
+from course_lib.judging.turns import in_turns, one_overtaken
 
 WAITS, LOOKS = 0.4, 40  # seconds that another process takes for what it has claimed, and looks at the pool meanwhile
 OFTEN = 0.7  # of the looks: who sleeps in a session gives it back for a moment between two
+LAST_MODEL = f"z-{OTHER_MODEL}"  # comes behind the course's, as the other one comes before it
+MINUTES = (50, 310)  # seconds from one minute to five: the clock of a service and that of its server may differ
 
 
 class SharedCache(Exercise):
@@ -71,10 +75,14 @@ class SharedCache(Exercise):
         "| A row with a vector needs no buying, whatever its `claimed_until`; equal texts are one.",
         "vector of another": "Text {text!r} was in the cache for another model only, and it was not bought. "
         "| The model's name is a part of the key.",
+        "taken from another": "For text {text!r} it returned the vector that the cache has for another model. "
+        "| The model's name is a part of the key, wherever the cache is read.",
         "too many requests": "{count} requests reached the model for {new} missing texts that nobody else had claimed. "
         "| One request for all that a call has claimed.",
         "not claimed": "While the model was at work, others saw claims for {count} of the {n} texts that it was sent. "
         "| A claim is a committed row with `claimed_until` in the future, and it comes before the request.",
+        "not minutes": "While the model was at work, a claim was to end {seconds} seconds later. "
+        "| One minute to five: who dies with a claim keeps the others waiting for that long.",
         "connection held": "While the model was at work, {count} connection(s) were held. "
         "| Commit the claims and leave the session before you ask.",
         "not stored": "It returned, and others see vectors for {count} of {n} texts. | What is bought is committed.",
@@ -88,6 +96,8 @@ class SharedCache(Exercise):
         "| Delete what you have claimed and not yet filled, and nothing else.",
         "claims lost": "The model failed, and {count} claim(s) of another process are gone. "
         "| It is still buying them. Delete what you have claimed yourself, and nothing else.",
+        "rows of another": "{when}, rows of other models, for the same texts, were changed or gone. "
+        "| Rows of other models are none of your business: the model's name belongs into every WHERE.",
         "bought another's": "Another process had claimed {count} of the texts for a minute, and they were sent to the "
         "model here. "
         "| An unexpired claim belongs to somebody: wait for the vector.",
@@ -118,20 +128,22 @@ class SharedCache(Exercise):
         await self._fails(attempt, [*more, theirs[0], *texts], known, theirs)
         await put_claims(attempt, more[1:2], seconds=-1)
         await self._buys(attempt, [*more[::-1], *texts[:2]], known, more)
+        await self._beside_others(attempt)
         await self._waits(attempt)
         await self._takes_over(attempt)
         await self._two_at_once(attempt)
+        await self._overtaken(attempt)
         await self._in_any_order(attempt)
 
     async def _buys(self, attempt: Attempt, texts: list[str], known: Vectors, new: list[str]) -> None:
-        claimed: list[int] = []
+        claimed: list[float] = []
 
         async def watch(request: Request) -> None:
             rows = await look(attempt)
             mine = [rows.get(key_of(text)) for text in request.inputs]
-            claimed.append(sum(bool(row and row.is_claimed) for row in mine))
+            claimed.extend(row.seconds or 0 for row in mine if row and row.is_claimed)
 
-        model = Model(attempt, watch)
+        model, of_others = Model(attempt, watch), await rows_of_others(attempt)
         said = await attempt.call(sessions_of(attempt), model.client, list(texts))
         missing = [text for text in new if text not in model.inputs]
         if missing and said_all(said, texts):
@@ -141,9 +153,25 @@ class SharedCache(Exercise):
         attempt.expect(count <= len(new), "bought too much", count=count, new=len(new))
         attempt.expect(requests <= 1, "too many requests", count=requests, new=len(new))
         attempt.expect(model.held == 0, "connection held", count=model.held)
-        attempt.expect(not claimed or claimed[0] == count, "not claimed", count=sum(claimed), n=count)
+        attempt.expect(len(claimed) == count, "not claimed", count=len(claimed), n=count)
+        other = next((one for one in claimed if not MINUTES[0] <= one <= MINUTES[1]), None)
+        attempt.expect(other is None, "not minutes", seconds=round(other or 0))
         self._compare(attempt, texts, said, known)
         await self._look_at_rows(attempt, texts, known, new)
+        same = await rows_of_others(attempt) == of_others
+        attempt.expect(same, "rows of another", when="When the vectors were stored")
+
+    async def _beside_others(self, attempt: Attempt) -> None:
+        """Each text has another vector as well, of a model that comes before the course's or behind it."""
+        texts = some_texts(4)
+        others = await put_vectors(attempt, texts[:2], OTHER_MODEL)
+        known = await put_vectors(attempt, texts)
+        others |= await put_vectors(attempt, texts[2:], LAST_MODEL)
+        said = await attempt.call(sessions_of(attempt), Model(attempt, looks=False).client, list(texts))
+        if said_all(said, texts):
+            taken = next((text for text in texts if numbers(said[text]) == others[text]), None)
+            attempt.expect(taken is None, "taken from another", text=taken)
+        self._compare(attempt, texts, said, known)
 
     def _compare(self, attempt: Attempt, texts: list[str], said: Any, known: Vectors) -> None:
         count = len(set(texts))
@@ -167,6 +195,9 @@ class SharedCache(Exercise):
         async def refuse(_: Request) -> httpx2.Response:
             return refusal(500, "It's late.")
 
+        await put_claims(attempt, texts[::2], 60, LAST_MODEL)
+        await put_claims(attempt, texts[1::2], -1, LAST_MODEL)
+        of_others = await rows_of_others(attempt)
         model = Model(attempt, refuse)
         said, error = None, None
         with calling_it(attempt, "not taken over", saying="duplicate key", what="it raised an error"):
@@ -189,6 +220,8 @@ class SharedCache(Exercise):
         kept = [text for text in known if (row := rows.get(key_of(text))) and numbers(row.embedding) == known[text]]
         attempt.expect(len(kept) == len(known), "vectors lost", count=len(known) - len(kept))
         attempt.expect(others <= claims, "claims lost", count=len(others - claims))
+        same = await rows_of_others(attempt) == of_others
+        attempt.expect(same, "rows of another", when="The model had failed, and")
 
     async def _waits(self, attempt: Attempt) -> None:
         """Another process has claimed the texts, and stores their vectors after a while."""
@@ -224,31 +257,45 @@ class SharedCache(Exercise):
             try:
                 said = await attempt.call(sessions_of(attempt), model.client, list(texts))
             except Wrong as wrong:
-                endless = wrong.mistake == "endless" and texts[0] not in model.inputs
-                attempt.expect(not endless, "not taken over", what="it waited on")
+                if wrong.mistake == "endless" and texts[0] not in model.inputs:
+                    raise attempt.wrong("not taken over", what="it waited on") from wrong
                 raise
         self._compare(attempt, texts, said, {})
         await self._look_at_rows(attempt, texts, {}, texts)
 
     async def _two_at_once(self, attempt: Attempt) -> None:
-        """They need some of the same texts, in opposite orders."""
+        """They need some of the same texts, in opposite orders; on some of them there are claims that have run out."""
         texts = some_texts(6)
+        await put_claims(attempt, texts[2:4], seconds=-1)
         wanted = [texts[:5], texts[:0:-1]]
         model = Model(attempt, looks=False)
         with calling_it(attempt, "failed at once"):
             _, said = await in_turns(attempt, *((model.client, list(texts)) for texts in wanted))
-        twice = sum(count > 1 for count in Counter(model.inputs).values())
-        attempt.expect(twice == 0, "bought twice", count=twice)
+        self._expect_each_once(attempt, model)
         for given, returned in zip(wanted, said, strict=True):
             self._compare(attempt, given, returned, {})
 
+    async def _overtaken(self, attempt: Attempt) -> None:
+        for turns in (1, 2):
+            texts = some_texts(3)
+            await put_claims(attempt, texts, seconds=-1)
+            model = Model(attempt, looks=False)
+            with calling_it(attempt, "failed at once"):
+                said = await one_overtaken(attempt, turns, (model.client, texts), (model.client, texts[::-1]))
+            self._expect_each_once(attempt, model)
+            for returned in said:
+                self._compare(attempt, texts, returned, {})
+
+    def _expect_each_once(self, attempt: Attempt, model: Model) -> None:
+        twice = sum(count > 1 for count in Counter(model.inputs).values())
+        attempt.expect(twice == 0, "bought twice", count=twice)
+
     async def _in_any_order(self, attempt: Attempt) -> None:
         """Each stands at the text in the middle, which somebody else is about to claim, and then that one does not."""
-        texts = some_texts(7)
-        wanted = [texts, texts[::-1]]
+        wanted = texts_in_two_orders()
         model = Model(attempt, looks=False)
         with calling_it(attempt, "failed at once"):
-            async with being_claimed(attempt, texts[3]) as other:
+            async with being_claimed(attempt, wanted[0][1]) as other:
                 running = asyncio.ensure_future(at_once(attempt, *((model.client, list(texts)) for texts in wanted)))
                 try:
                     await until_blocked(attempt, running, 2)
@@ -257,8 +304,7 @@ class SharedCache(Exercise):
                     with suppress(Wrong):
                         await asyncio.wait({running})
                 said = await running
-        twice = sum(count > 1 for count in Counter(model.inputs).values())
-        attempt.expect(twice == 0, "bought twice", count=twice)
+        self._expect_each_once(attempt, model)
         for given, returned in zip(wanted, said, strict=True):
             self._compare(attempt, given, returned, {})
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_07.scenes.metered import model_for, used_by
+from course_lib.exercises.lesson_07.scenes.metered import left_of, model_for, others_before_each_write, used_by
 from course_lib.judging.asking import calling_it, together, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
@@ -20,7 +20,7 @@ from course_lib.judging.metered import MeteredModel, ModelDown, Once
 from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import article, kind_of, quoted
 from course_lib.judging.races import sessions_of
-from course_lib.judging.rising import expect_errors_to_rise
+from course_lib.judging.rising import HIDE, SHOW, expect_errors_to_rise
 from course_lib.judging.staging import add_user, other_rows
 
 CALLS, ROOM = 4, 2
@@ -98,6 +98,10 @@ class WithinLimit(Exercise):
         "| Nothing was delivered, so all of `most` is given back, however the call ended.",
         "error swallowed": "{ending}, and the caller was given {said}. "
         "| Give back, and then `raise`: the caller has to know.",
+        "not told": "No table could be found when there was something to settle, and the caller was given {said}. "
+        "| What was not committed is an error of the database, and the caller has to know of it.",
+        "gave up": "Another process changed the row {count} times, each time just before a write, and the call {did}. "
+        "| Try again until it has gone through, or let the server compare and add.",
         "others charged": "Rows of other users were changed too. | The user's id belongs into every WHERE.",
     }  # fmt: skip
 
@@ -105,9 +109,8 @@ class WithinLimit(Exercise):
         user_id = await add_user(attempt, limit=PLENTY, used=1_000 + randbelow(1_000))
         others = await other_rows(attempt, "users", "id", user_id)
         most = 500 + randbelow(500)
-        await self._answered(attempt, user_id, most, 1 + randbelow(most - 1), awkward_text())
-        await self._answered(attempt, user_id, most, most, awkward_text())
-        await self._answered(attempt, user_id, most, 0, "")
+        for used, reply in ((1 + randbelow(most - 1), awkward_text()), (most, awkward_text()), (0, "")):
+            await self._answered(attempt, user_id, most, used, reply)
         await self._at_the_limit(attempt, user_id, most)
         await self._refused(attempt, uuid4(), most, "unknown user")
         await self._another_books(attempt, user_id, most)
@@ -116,11 +119,12 @@ class WithinLimit(Exercise):
         attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "others charged")
         await self._account_goes(attempt, most)
         await self._at_once(attempt, most)
-        model = model_for(attempt, user_id)
-        await expect_errors_to_rise(attempt, call=partial(_ask, attempt, model, user_id, most))
+        await self._is_interrupted(attempt, most)
+        await self._cannot_settle(attempt, user_id, most)
+        await expect_errors_to_rise(attempt, call=partial(_ask, attempt, model_for(attempt, user_id), user_id, most))
 
     async def _answered(self, attempt: Attempt, user_id: UUID, most: int, used: int, reply: str) -> None:
-        before, left = await used_by(attempt, user_id), await _left(attempt, user_id)
+        before, left = await used_by(attempt, user_id), await left_of(attempt, user_id)
         model = model_for(attempt, user_id, reply, used)
         said = await _ask(attempt, model, user_id, most)
         attempt.expect(bool(model.asked), "not asked", left=left, most=most)
@@ -209,6 +213,34 @@ class WithinLimit(Exercise):
         after = await used_by(attempt, user_id)
         attempt.expect(after == before, "not given back", ending=ending, before=before, after=after)
 
+    async def _is_interrupted(self, attempt: Attempt, most: int) -> None:
+        user_id = await add_user(attempt, limit=PLENTY)
+        model = model_for(attempt, user_id, awkward_text(), 1 + randbelow(most - 1))
+        with others_before_each_write(attempt, user_id) as intruder:
+            try:
+                said = await _ask(attempt, model, user_id, most)
+            except Wrong as wrong:
+                raise attempt.wrong("gave up", count=intruder.changes, did=f"ended: {wrong.sentence}") from wrong
+        attempt.expect(said is not None, "gave up", count=intruder.changes, did="returned None")
+        told = {"more": intruder.changes, "before": 0, "after": await used_by(attempt, user_id)}
+        right = told["after"] == told["more"] + model.cost
+        attempt.expect(right, "overwrote", cost=f"cost {model.cost}", **told)
+
+    async def _cannot_settle(self, attempt: Attempt, user_id: UUID, most: int) -> None:
+        """From the moment on at which the model works, no table can be found."""
+        model = model_for(attempt, user_id, awkward_text(), 1)
+        model.meanwhile = partial(attempt.sql, HIDE)
+        try:
+            said = quoted(await _ask(attempt, model, user_id, most))
+        except Wrong as wrong:
+            if wrong.mistake != "raised":
+                raise
+            return
+        finally:
+            if model.asked:
+                await attempt.sql(SHOW)
+        raise attempt.wrong("not told", said=said)
+
     async def _account_goes(self, attempt: Attempt, most: int) -> None:
         user_id = await add_user(attempt, limit=PLENTY)
         model = model_for(attempt, user_id, awkward_text(), most // 2)
@@ -239,21 +271,24 @@ class WithinLimit(Exercise):
 
     async def _settle_at_once(self, attempt: Attempt, user_id: UUID, before_it: MeteredModel) -> None:
         """Two calls are at the model; from then on nobody can write before both of them stand at the user's row."""
-        before, most = await used_by(attempt, user_id), 2 * before_it.cost
+        most = 2 * before_it.cost
         await attempt.sql("UPDATE users SET token_limit = :limit WHERE id = :id", limit=PLENTY, id=user_id)
-        model = model_for(attempt, user_id, awkward_text(), before_it.cost, crowd=ROOM)
-        async with attempt.judge_session() as other:
-            lock = Once(partial(other.execute, text(SHARE), {"id": user_id}))
-            model.meanwhile = lock
-            with calling_it(attempt, "failed at once", n=ROOM, room=ROOM):
-                running = asyncio.ensure_future(_at_once(attempt, model, user_id, most))
-                await lock.done_or(running)
-                await until_blocked(attempt, running, ROOM)
-                await other.rollback()
-                await running
-        after = await used_by(attempt, user_id)
-        lost = {"n": ROOM, "used": model.cost, "before": before, "after": after}
-        attempt.expect(after == before + ROOM * model.cost, "lost at once", **lost)
+        for fails in (None, ModelDown("the provider did not answer")):
+            before = await used_by(attempt, user_id)
+            model = model_for(attempt, user_id, awkward_text(), before_it.cost, crowd=ROOM)
+            model.fails = fails
+            async with attempt.judge_session() as other:
+                lock = Once(partial(other.execute, text(SHARE), {"id": user_id}))
+                model.meanwhile = lock
+                with calling_it(attempt, "failed at once", n=ROOM, room=ROOM):
+                    running = asyncio.ensure_future(_at_once(attempt, model, user_id, most))
+                    await lock.done_or(running)
+                    await until_blocked(attempt, running, ROOM)
+                    await other.rollback()
+                    await running
+            after, used = await used_by(attempt, user_id), 0 if fails else model.cost
+            lost = {"n": ROOM, "used": used, "before": before, "after": after}
+            attempt.expect(after == before + ROOM * used, "lost at once", **lost)
 
 
 async def _called(attempt: Attempt, model: MeteredModel, user_id: UUID, most: int) -> Any:
@@ -267,6 +302,8 @@ async def _at_once(attempt: Attempt, model: MeteredModel, user_id: UUID, most: i
     async def one() -> Any:
         try:
             return await _called(attempt, model, user_id, most)
+        except ModelDown:  # which is to reach the caller
+            return None
         finally:
             model.one_is_over()
 
@@ -281,8 +318,3 @@ async def _ask(attempt: Attempt, model: MeteredModel, user_id: UUID, most: int) 
     for asked in model.asked:
         attempt.expect(asked == question, "wrong question", kind=article(asked))
     return said
-
-
-async def _left(attempt: Attempt, user_id: UUID) -> int:
-    left: int = await attempt.value("SELECT token_limit - tokens_used FROM users WHERE id = :id", id=user_id)
-    return left

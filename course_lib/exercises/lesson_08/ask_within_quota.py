@@ -20,7 +20,7 @@ from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Exercise
-from course_lib.judging.metered import MeteredModel, ModelDown, Once
+from course_lib.judging.metered import MeteredModel, ModelDown, ModelOverloaded, Once
 from course_lib.judging.quoting import kind_of, one_line
 from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_user
@@ -28,6 +28,7 @@ from course_lib.judging.staging import add_user
 CALLS, ROOM = 4, 2
 PLENTY = 1_000_000
 LEFT = timedelta(seconds=1000, microseconds=500_000)
+A_MOMENT = timedelta(microseconds=1)
 SHARE = "SELECT 1 FROM quotas WHERE user_id = :user FOR SHARE"  # others can read, and not write
 SLACK = timedelta(seconds=1)
 PROCESSES = ("/one", "/two")
@@ -163,17 +164,18 @@ class AskWithinQuota(Exercise):
     async def _window_over(self, stage: _Stage) -> None:
         """All of the limit was used, in a window that is over."""
         attempt, account, most = stage.attempt, stage.account, stage.most
-        await account.set(most, most, -LEFT)
-        stage.model = MeteredModel(attempt, account.used, awkward_text(), 1 + randbelow(most - 1))
-        first = await account.now()
-        await self._expect_answer(stage)
-        last = await account.now()
-        self._look_at_model(stage, 0)
-        used, resets_at = await account.row()
-        right = first - SLACK <= resets_at - stage.window <= last + SLACK
-        attempt.expect(right, "window", seconds=(resets_at - last).total_seconds())
-        counts = {"when": "With the first question of a new window", "before": 0, "after": used}
-        attempt.expect(used == stage.model.cost, "wrong count", **counts)
+        for ago in (LEFT, A_MOMENT):  # when the router was made, the second one was not over
+            await account.set(most, most, -ago)
+            stage.model = MeteredModel(attempt, account.used, awkward_text(), 1 + randbelow(most - 1))
+            first = await account.now()
+            await self._expect_answer(stage)
+            last = await account.now()
+            self._look_at_model(stage, 0)
+            used, resets_at = await account.row()
+            right = first - SLACK <= resets_at - stage.window <= last + SLACK
+            attempt.expect(right, "window", seconds=(resets_at - last).total_seconds())
+            counts = {"when": "With the first question of a new window", "before": 0, "after": used}
+            attempt.expect(used == stage.model.cost, "wrong count", **counts)
 
     async def _fails(self, stage: _Stage) -> None:
         """While another process spends, so that a number written back does not pass for a difference."""
@@ -183,14 +185,14 @@ class AskWithinQuota(Exercise):
             await account.set(PLENTY, before, LEFT)
             stage.model = MeteredModel(attempt, account.used, awkward_text(), 1)
             stage.model.meanwhile = partial(account.book, more)
-            await (self._expect_failure(stage) if fails else self._expect_answer(stage))
+            await (self._expect_failure(stage, ModelDown("no answer")) if fails else self._expect_answer(stage))
             end = "raised an error" if fails else "worked on an answer that cost 1 token"
             counts = {"when": f"When the model {end} and another process spent {more}", "before": before}
             after = await account.used()
             attempt.expect(after == before + more + (not fails), "wrong count", after=after, **counts)
 
-    async def _expect_failure(self, stage: _Stage) -> None:
-        stage.model.fails = error = ModelDown("the provider did not answer")
+    async def _expect_failure(self, stage: _Stage, error: Exception) -> None:
+        stage.model.fails = error
         reply = await stage.ask(anyway=True)
         await stage.over()
         if reply.error not in (None, error):
@@ -214,7 +216,7 @@ class AskWithinQuota(Exercise):
             await account.set(PLENTY, before, LEFT)
             stage.model = MeteredModel(attempt, account.used, awkward_text(), 1)
             stage.model.meanwhile = partial(account.renew, before)
-            await (self._expect_failure(stage) if fails else self._expect_answer(stage))
+            await (self._expect_failure(stage, ModelOverloaded("later")) if fails else self._expect_answer(stage))
             told = {"before": before, "ending": "it had raised an error" if fails else "it had answered"}
             after = await account.used()
             attempt.expect(after == before, "new window", after=after, **told)

@@ -21,6 +21,7 @@ from course_lib.exercises.lesson_08.scenes.workers import (
     both_at_work,
     expect_done,
     expect_given,
+    several_wait,
 )
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
@@ -85,6 +86,12 @@ class EnqueueOnce(Exercise):
         "not at once": "At the end of the work the database refused the COMMIT of what had changed in {table}, and "
         "others see the job {job}, the document {document}, and {paid} tokens paid. "
         "| The end of the job and all that comes of it are one transaction, or a worker dies between two.",
+        "took more": "Several jobs waited, and when one step of a worker was over, {count} of the {n} others did not "
+        "wait any more. | One step, one job: `LIMIT 1` where it is chosen.",
+        "told done": "At the end of the work the database refused a change in {table}, and `work` returned True. "
+        "| An error of the database rises; a COMMIT after it is none.",
+        "missed": "Two jobs waited, two workers came at once, and one returned {said} without a call of `index`. "
+        "| Who takes one job locks that one: others skip whatever is locked.",
         "waited": "`work` waited for a job that another worker was just taking, with another job there to be taken. "
         "| `FOR UPDATE` knows what to do with rows that are locked.",
         "taken twice": "Two workers came at once, and {count} of them worked on the same job. "
@@ -110,6 +117,7 @@ class EnqueueOnce(Exercise):
             await self._refused(attempt, stage, served)
             await self._one(attempt, stage, await self._accepted(attempt, stage, served))
             await self._nothing_to_do(attempt, stage)
+            await several_wait(attempt, stage)
             await self._two_at_once(attempt, stage)
             await self._skips(attempt, stage)
             await self._fails(attempt, stage)
@@ -234,17 +242,19 @@ class EnqueueOnce(Exercise):
         await another_takes_it(attempt, stage, job, before.paid, "had an error at its work")
 
     async def _end_is_refused(self, attempt: Attempt, stage: Stage) -> None:
-        """What comes of the work is one transaction: the COMMIT of one part is refused, and then of another."""
-        for table, when in (("users", "NEW.tokens_used > OLD.tokens_used"), ("jobs", "NEW.status = 'done'")):
-            job = await stage.queue.add()
+        """What comes of the work is one transaction: the COMMIT of one part is refused, or a part, and then another."""
+        paid, done = ("users", "NEW.tokens_used > OLD.tokens_used"), ("jobs", "NEW.status = 'done'")
+        for (table, when), at_once in ((paid, False), (done, False), (paid, True)):
+            job, said = await stage.queue.add(), None
             before = await stage.queue.state(job)
-            async with refusing_commits(attempt, "UPDATE", table, when):
+            async with refusing_commits(attempt, "UPDATE", table, when, at_once=at_once):
                 with suppress(DBAPIError):
-                    await stage.work(stage.index())
+                    said = await stage.work(stage.index())
             after = await stage.queue.state(job)
             none = after.job != "done" and after.document != "ready" and after.paid == before.paid
             told = {"table": table, "job": after.job, "document": after.document, "paid": after.paid - before.paid}
             attempt.expect(none, "not at once", **told)
+            attempt.expect(said is not True, "told done", table=table)
             await another_takes_it(attempt, stage, job, before.paid, "could not store the end of its work")
 
     async def _is_cancelled(self, attempt: Attempt, stage: Stage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 from fastapi import FastAPI
 
 from course_lib.exercises.lesson_08.scenes.asking import asked_by, caller
-from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
+from course_lib.exercises.lesson_08.scenes.refused import expect_a_fault, refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service
 from course_lib.instruments.network import WireLog
 from course_lib.judging.attempt import Attempt
@@ -122,7 +123,10 @@ class NobodyElses(Exercise):
             for whose, shelf in (("another", beside), ("another user's", theirs)):
                 mixed = await asking.anyway("GET", PASSAGE, Shelf(mine.document, shelf.passage, "", ""))
                 attempt.expect(mixed.status == 404, "other passage", whose=whose, status=mixed.outcome)
+            nobodys = await asking.anyway("GET", PASSAGE, Shelf(mine.document, uuid4(), "", ""))
+            attempt.expect(nobodys.status == 404, "missing", what=_name("GET", PASSAGE), status=nobodys.outcome)
             for method, path in ROUTES:
+                await expect_a_fault(attempt, _name(method, path), partial(asking.anyway, method, path, mine))
                 await self._theirs(attempt, asking, method, path, theirs, mine)
             await self._delete(attempt, asking, mine)
             for table, rows in (await _others(attempt, mine)).items():

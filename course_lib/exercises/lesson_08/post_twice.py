@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from secrets import token_hex
 from typing import ClassVar
 from uuid import UUID
@@ -16,7 +17,7 @@ from uuid import UUID
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from course_lib.exercises.lesson_08.scenes.refused import refusing_commits
+from course_lib.exercises.lesson_08.scenes.refused import expect_a_fault, refusing_commits
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, app_with, in_service, side_by_side
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import POOL, Attempt
@@ -114,6 +115,7 @@ class PostTwice(Exercise):
             await self._fails_first(attempt, client)
             await self._cannot_be_kept(attempt, client)
             await self._refused_at_commit(attempt, client)
+            await expect_a_fault(attempt, "POST …/conversations", partial(client.ask, awkward_text(), _key()))
 
         await in_service(attempt, make_app, scene)
 
@@ -142,12 +144,22 @@ class PostTwice(Exercise):
         title, key = awkward_text(), _key()
         replies = [await client.ask(title), await client.ask(title)]
         await self._expect_two(attempt, "Two equal requests without a key", replies, await client.made(title))
+        title = awkward_text()
+        async with attempt.judge_session() as halting:
+            await halting.execute(text(HALT))
+            running = side_by_side(client.ask(title) for _ in range(2))
+            await until_blocked(attempt, running, 2)
+            await halting.rollback()
+            replies = await running
+        await self._expect_two(attempt, "Two equal requests without a key, at once,", replies, await client.made(title))
         other = _Client(attempt, client.served, await add_user(attempt))
         title = awkward_text()
         replies = [await one.ask(title, key) for one in (client, other)]
         made = await client.made(title) + await other.made(title)
         await self._expect_two(attempt, "Equal requests of two users with the same key", replies, made)
+        await client.again("After another user had used the same key", replies[0], title, key)
         await client.first(title, key.swapcase())
+        await client.again("After another request of this user", replies[0], title, key)
 
     async def _expect_two(self, attempt: Attempt, what: str, replies: list[Reply], made: int) -> None:
         right = [reply.status for reply in replies] == [201, 201] and made == 2

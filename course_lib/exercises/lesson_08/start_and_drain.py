@@ -96,6 +96,8 @@ class StartAndDrain(Exercise):
             await self._is_there(attempt, stage, "When the database had been away")
             await stage.database.end_connections(attempt)
             await self._answers(attempt, stage, "When the connections of the pool had been ended")
+            await stage.database.end_connections(attempt)
+            await self._is_there(attempt, stage, "When the connections of the pool had been ended")
             await self._drains(attempt, stage)
 
         stage.database.hide()

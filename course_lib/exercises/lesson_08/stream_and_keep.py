@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from secrets import choice, randbelow, token_hex
 from typing import ClassVar
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from course_lib.exercises.lesson_08.scenes.refused import expect_a_fault
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Serving, app_with, in_service
 from course_lib.exercises.lesson_08.scenes.writer import Writer
 from course_lib.judging.asking import until_blocked
@@ -110,6 +112,8 @@ class StreamAndKeep(Exercise):
         reply = await stage.served.ask_anyway("POST", path, json={"question": awkward_text()})
         attempt.expect(not writer.questions, "not refused", did="the model was asked")
         attempt.expect(reply.status == 404, "not refused", did=f"the answer was {reply.outcome}")
+        asking = partial(stage.served.ask_anyway, "POST", path, json={"question": awkward_text()})
+        await expect_a_fault(attempt, "POST …/answers", asking)
 
     async def _whole(self, attempt: Attempt, stage: _Stage) -> None:
         """Nobody can write when the model has ended, until the response has ended too or a session stands there."""

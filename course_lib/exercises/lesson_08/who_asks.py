@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.params import Depends as Dependency
 from sqlalchemy import text
 
+from course_lib.exercises.lesson_08.scenes.refused import expect_a_fault
 from course_lib.exercises.lesson_08.scenes.serving import SECONDS, Reply, Serving, in_service
 from course_lib.judging.asking import until_blocked
 from course_lib.judging.attempt import Attempt
@@ -115,6 +117,9 @@ class WhoAsks(Exercise):
             await self._refuses(attempt, door, user, key)
             await self._rotated(attempt, door, user, key)
             await self._goes_on_beside_a_lock(attempt, door, user)
+            headers = _bearer(await add_key(attempt, await add_user(attempt)))
+            asking = partial(served.ask_anyway, "GET", "/me", headers=headers)
+            await expect_a_fault(attempt, "GET /me", asking)
 
         await in_service(attempt, make_app, scene)
 

@@ -76,6 +76,19 @@ def filled(parts, size):
     yield piece
 
 
+@ANSWERS.wrong("pieces too small")
+def measured_with_its_blank_lines(text, size):
+    """Which fill a piece as letters do."""
+    if not text.strip():
+        return [text][: len(text)]
+    pieces = [""]
+    for part in parts_of(text, size):
+        if pieces[-1].strip() and len(pieces[-1] + part) > size:
+            pieces.append("")
+        pieces[-1] += part
+    return pieces
+
+
 @ANSWERS.right
 def as_the_course_does(text, size):
     return cut_of_the_course(text, size)

@@ -246,6 +246,25 @@ async def a_pause_of_its_own(client, texts, batch, at_once):
     return await Doubling(client).all(texts, batch, at_once)
 
 
+@ANSWERS.wrong("stood still")
+async def sleeps_without_await(client, texts, batch, at_once):
+    class Blocking(Polite):
+        async def quiet(self):
+            time.sleep(max(0.0, self.until - time.monotonic()))  # noqa: ASYNC251
+
+    return await Blocking(client).all(texts, batch, at_once)
+
+
+@ANSWERS.wrong("stood still")
+async def looks_at_the_clock(client, texts, batch, at_once):
+    class Looking(Polite):
+        async def quiet(self):
+            while time.monotonic() < self.until:
+                pass
+
+    return await Looking(client).all(texts, batch, at_once)
+
+
 @ANSWERS.wrong("gave up")
 async def does_not_try_again(client, texts, batch, at_once):
     polite = Polite(client)
@@ -363,3 +382,20 @@ async def left_behind(client, texts, batch, at_once):
             return await polite.ask(part)
 
     return [vector for rows in await asyncio.gather(*map(ask, parts_of(texts, batch))) for vector in rows]
+
+
+@ANSWERS.wrong("left under way")
+async def does_not_wait_for_what_it_cancels(client, texts, batch, at_once):
+    polite, gate = Polite(client), asyncio.Semaphore(at_once)
+
+    async def ask(part):
+        async with gate:
+            return await polite.ask(part)
+
+    tasks = [asyncio.create_task(ask(part)) for part in parts_of(texts, batch)]
+    try:
+        said = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return [vector for rows in said for vector in rows]

@@ -252,6 +252,27 @@ async def without_claims(sessions, client, texts):
     return await Late(sessions, client).all(texts)
 
 
+@ANSWERS.wrong("not minutes")
+async def for_ten_minutes(sessions, client, texts):
+    class Lasting(Buyer):
+        def until(self):
+            return func.clock_timestamp() + timedelta(minutes=10)
+
+    return await Lasting(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("taken from another")
+async def reads_any_model(sessions, client, texts):
+    class Careless(Buyer):
+        async def known(self, keys):
+            statement = select(Cached.content_hash, Cached.embedding)
+            statement = statement.where(Cached.content_hash.in_(keys), Cached.embedding.is_not(None))
+            async with self.sessions() as session:
+                return dict((await session.execute(statement.order_by(Cached.model))).all())
+
+    return await Careless(sessions, client).all(texts)
+
+
 @ANSWERS.wrong("connection held")
 async def in_one_transaction(sessions, client, texts):
     class Holding(Buyer):
@@ -364,6 +385,17 @@ async def waits_in_a_session(sessions, client, texts):
     return await Waiting(sessions, client).all(texts)
 
 
+@ANSWERS.wrong("rows of another")
+async def gives_back_for_all_models(sessions, client, texts):
+    class Sweeping(Buyer):
+        async def give_back(self, keys):
+            async with self.sessions.begin() as session:
+                unfilled = Cached.content_hash.in_(keys) & Cached.embedding.is_(None)
+                await session.execute(delete(Cached).where(unfilled))
+
+    return await Sweeping(sessions, client).all(texts)
+
+
 @ANSWERS.wrong("not taken over")
 async def waits_for_the_dead(sessions, client, texts):
     class Trusting(Buyer):
@@ -426,3 +458,50 @@ async def in_one_statement_in_the_order_of_the_texts(sessions, client, texts):
             return await super().claim(sorted(keys, key=order.index))
 
     return await Unsorted(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("failed at once")
+async def in_the_order_of_a_set(sessions, client, texts):
+    """Which is one of hashes: another one in each process."""
+
+    class Unsorted(Buyer):
+        async def claim(self, keys):
+            return await super().claim([key for key in {key_of(one) for one in texts} if key in keys])
+
+    return await Unsorted(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("failed at once")
+async def in_the_order_of_a_set_of_texts(sessions, client, texts):
+    class Unsorted(Buyer):
+        async def claim(self, keys):
+            return await super().claim([key_of(one) for one in set(texts) if key_of(one) in keys])
+
+    return await Unsorted(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("rows of another")
+async def fills_the_rows_of_all_models(sessions, client, texts):
+    class Filling(Buyer):
+        async def fill(self, vectors):
+            async with self.sessions.begin() as session:
+                for key, vector in vectors.items():
+                    row = update(Cached).where(Cached.content_hash == key)
+                    await session.execute(row.values(embedding=vector, claimed_until=None))
+
+    return await Filling(sessions, client).all(texts)
+
+
+@ANSWERS.wrong("bought twice")
+async def deletes_what_had_run_out_when_it_looked(sessions, client, texts):
+    class Late(Buyer):
+        async def claim(self, keys):
+            rows = [{"content_hash": key, "model": EMBEDDING_MODEL, "claimed_until": self.until()} for key in keys]
+            statement = upsert(Cached).values(rows).on_conflict_do_nothing().returning(Cached.content_hash)
+            over = select(Cached.content_hash).where(Cached.content_hash.in_(keys), OURS, self.expired())
+            async with self.sessions.begin() as session:
+                late = list(await session.scalars(over))
+                await session.execute(delete(Cached).where(Cached.content_hash.in_(late), OURS))
+                return list(await session.scalars(statement))
+
+    return await Late(sessions, client).all(texts)

@@ -469,3 +469,14 @@ async def raises_another_error(client, question, passages, budget):
         return await answered(client, question, passages, budget)
     except openai.APIStatusError as error:
         raise RuntimeError("no answer") from error
+
+
+@ANSWERS.wrong("raised")
+async def without_a_role(client, question, passages, budget):
+    """Which the API demands."""
+    if not (given := fitting(passages, budget)):
+        return None, []
+    messages = [{"content": prompt_of(question, given)}]
+    response = await client.chat.completions.create(model=CHAT_MODEL, messages=messages)
+    text = response.choices[0].message.content
+    return text, sources_of(text, given)

@@ -1,6 +1,7 @@
 """7.6: reserve, call, settle."""
 
 import asyncio
+import contextlib
 from functools import partial
 
 from sqlalchemy import func, select, text, update
@@ -528,6 +529,63 @@ async def takes_any_error_of_the_server_for_no(sessions, ask_model, user_id, que
             if not await reserve(session, user_id, most):
                 return None
     except DBAPIError:
+        return None
+    used = 0
+    try:
+        reply, used = await ask_model(question)
+        return reply
+    finally:
+        await change(sessions, user_id, used - most)
+
+
+@ANSWERS.wrong("not told")
+async def settles_if_it_can(sessions, ask_model, user_id, question, most):
+    async with sessions.begin() as session:
+        if not await reserve(session, user_id, most):
+            return None
+    used = 0
+    try:
+        reply, used = await ask_model(question)
+        return reply
+    finally:
+        with contextlib.suppress(DBAPIError):
+            await change(sessions, user_id, used - most)
+
+
+@ANSWERS.wrong("lost at once")
+async def gives_back_what_it_has_read(sessions, ask_model, user_id, question, most):
+    async with sessions.begin() as session:
+        if not await reserve(session, user_id, most):
+            return None
+    try:
+        reply, used = await ask_model(question)
+    except BaseException:
+        async with sessions.begin() as session:
+            user = await session.get(User, user_id)
+            user.tokens_used -= most
+        raise
+    await change(sessions, user_id, used - most)
+    return reply
+
+
+@ANSWERS.wrong("gave up")
+async def two_tries(sessions, ask_model, user_id, question, most):
+    async def booked(tokens):
+        for _ in range(2):
+            async with sessions.begin() as session:
+                row = (await session.execute(select(User.tokens_used, User.token_limit).filter_by(id=user_id))).first()
+                if row is None or row.tokens_used + tokens > row.token_limit:
+                    return False
+                still = update(User).where(User.id == user_id, User.tokens_used == row.tokens_used)
+                done = await session.execute(still.values(tokens_used=row.tokens_used + tokens))
+            if done.rowcount:
+                return True
+        return False
+
+    for _ in range(2):
+        if await booked(most):
+            break
+    else:
         return None
     used = 0
     try:

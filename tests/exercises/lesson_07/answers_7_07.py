@@ -352,3 +352,39 @@ async def without_a_lock(sessions, user_id, document_id):
 @ANSWERS.wrong("left by two")
 async def locks_what_nobody_else_locks(sessions, user_id, document_id):
     return await in_order(step_remove, step_forget, step_lock, step_unquote)(sessions, user_id, document_id)
+
+
+@ANSWERS.wrong("left by two")
+async def locks_all_rows_but_its_own(sessions, user_id, document_id):
+    async def step_lock_others(session, user_id, document_id, keys):
+        others = select(CachedEmbedding.model).where(KEY.not_in(keys))
+        order = (CachedEmbedding.content_hash, CachedEmbedding.model)
+        await session.execute(others.order_by(*order).with_for_update())
+
+    steps = (step_lock_others, step_remove, step_forget, step_unquote)
+    return await in_order(*steps)(sessions, user_id, document_id)
+
+
+@ANSWERS.wrong("quotations left")
+async def looks_for_entries_with_more_in_them(sessions, user_id, document_id):
+    async def step_unquote_those(session, user_id, document_id, keys):
+        entry = {"document_id": str(document_id)}
+        for message in await session.scalars(citing_of(user_id, document_id)):
+            others = [
+                one for one in message.meta["sources"] if not (isinstance(one, dict) and one.items() > entry.items())
+            ]
+            message.meta = {**message.meta, "sources": others}
+
+    steps = (step_lock, step_remove, step_forget, step_unquote_those)
+    return await in_order(*steps)(sessions, user_id, document_id)
+
+
+@ANSWERS.wrong("swallowed")
+async def takes_an_error_for_nothing_there(sessions, user_id, document_id):
+    try:
+        async with sessions() as session:
+            if not await owns(session, user_id, document_id):
+                return False
+    except DBAPIError:
+        return False
+    return await by_keys_and_locks(sessions, user_id, document_id)

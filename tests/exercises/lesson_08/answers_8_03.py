@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import func, or_, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from course_lib.models import ApiKey, User
 from course_lib.repositories.users import hash_key
@@ -181,5 +182,17 @@ def notes_every_use(sessions):
         note = update(ApiKey).where(ApiKey.key_hash == hash_key(key), VALID).values(last_used_at=func.now())
         async with sessions.begin() as session:
             return await session.scalar(note.returning(ApiKey.user_id))
+
+    return asking(find)
+
+
+@ANSWERS.wrong("swallowed")
+def takes_every_error_for_a_key_that_is_nobodys(sessions):
+    async def find(key):
+        try:
+            async with sessions() as session:
+                return await session.scalar(select(ApiKey.user_id).where(ApiKey.key_hash == hash_key(key), VALID))
+        except DBAPIError:
+            return None
 
     return asking(find)

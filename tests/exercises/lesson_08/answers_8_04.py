@@ -255,3 +255,14 @@ def remembered_here(sessions, caller, secret):
 @ANSWERS.wrong("wrong status")
 def any_limit(sessions, caller, secret):
     return routes(sessions, caller, Cursors(secret), limits=int)
+
+
+@ANSWERS.wrong("not a page")
+def pages_of_up_to_ten(sessions, caller, secret):
+    def few(limit: int = 10):
+        if limit > 10:
+            raise HTTPException(422, "too many")
+
+    router = APIRouter(dependencies=[Depends(few)])
+    router.include_router(by_text_and_two_comparisons(sessions, caller, secret))
+    return router

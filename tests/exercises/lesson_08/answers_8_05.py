@@ -8,7 +8,7 @@ import anyio
 from fastapi import APIRouter, BackgroundTasks, Body, Depends, HTTPException
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from course_lib.models import Conversation, Message
 from course_lib.repositories.lasting import uninterrupted
@@ -304,3 +304,25 @@ def stores_nothing_as_an_answer(sessions, model):
             await shielded(sessions, conversation_id, "assistant", "".join(said), status)
 
     return routed(sessions, told)
+
+
+@ANSWERS.wrong("swallowed")
+def takes_every_error_for_no_conversation(sessions, model):
+    async def ask_or_404(sessions, conversation_id, question):
+        try:
+            await store(sessions, conversation_id, "user", question)
+        except DBAPIError as error:
+            raise HTTPException(404) from error
+
+    async def told(conversation_id, question):
+        said, status = "", "aborted"
+        try:
+            async for token in model(question):
+                said += token
+                yield token
+            status = "complete"
+        finally:
+            if said:
+                await uninterrupted(store(sessions, conversation_id, "assistant", said, status))
+
+    return routed(sessions, told, before=ask_or_404)

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Depends, Header, HTTPException, Request
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from course_lib.models import Conversation, IdempotentRequest
@@ -341,3 +341,60 @@ def hashes_the_bytes(sessions):
         return {"id": said["id"], "title": said["title"]}
 
     return router
+
+
+@ANSWERS.wrong("another answer")
+def keeps_it_for_everybody(sessions):
+    async def create(user_id, title, key):
+        async with sessions.begin() as session:
+            if key and not await claimed(session, user_id, title, key):
+                return await look(session, user_id, title, key)
+            said = await made(session, user_id, title)
+            if key:
+                await session.execute(update(Kept).where(Kept.key == key).values(response=said))
+        return said
+
+    return routed(create)
+
+
+@ANSWERS.wrong("swallowed")
+def takes_every_error_for_a_conflict(sessions):
+    create_once = under_a_lock_and_nothing_else(sessions).routes[0].endpoint
+
+    async def create(user_id, title, key):
+        try:
+            async with sessions.begin() as session:
+                await look(session, user_id, title, key)
+        except DBAPIError:
+            raise HTTPException(409) from None
+        return await create_once(user_id, title, key)
+
+    return routed(create)
+
+
+@ANSWERS.wrong("not kept apart")
+def one_at_a_time_without_a_key_too(sessions):
+    create_once = under_a_lock_that_is_not_waited_for(sessions).routes[0].endpoint
+
+    async def create(user_id, title, key):
+        lock = text("SELECT pg_try_advisory_xact_lock(hashtextextended(CAST(:key AS text), 9))")
+        async with sessions.begin() as session:
+            if not await session.scalar(lock, {"key": f"{user_id}{key}"}):
+                raise HTTPException(409)
+            return await create_once(user_id, title, key)
+
+    return routed(create)
+
+
+@ANSWERS.wrong("another answer")
+def keeps_it_for_all_keys(sessions):
+    async def create(user_id, title, key):
+        async with sessions.begin() as session:
+            if key and not await claimed(session, user_id, title, key):
+                return await look(session, user_id, title, key)
+            said = await made(session, user_id, title)
+            if key:
+                await session.execute(update(Kept).where(Kept.user_id == user_id).values(response=said))
+        return said
+
+    return routed(create)

@@ -270,3 +270,36 @@ class EverybodyIsCharged(Quota):
             over = self.quotas.c.resets_at <= func.now()
             await session.execute(sa.update(self.quotas).where(over).values(tokens_used=0))
         return ends
+
+
+@ANSWERS.wrong("not answered")
+def by_the_clock_of_its_start(sessions, caller, quotas, ask_model, most, window):
+    started = datetime.now(UTC)
+
+    class Stopped(Quota):
+        async def reserve(self, user_id):
+            async with self.sessions() as session:
+                row = (await session.execute(self.look(user_id))).one()
+            if row.resets_at > started and row.tokens_used + self.most > row.token_limit:
+                raise self.refusal(row.resets_at - datetime.now(UTC))
+            return await super().reserve(user_id)
+
+    return routes(caller, Stopped(sessions, quotas, most, window), ask_model)
+
+
+@ANSWERS.wrong("wrong failure")
+def after_a_runtime_error_alone(sessions, caller, quotas, ask_model, most, window):
+    quota, router = Quota(sessions, quotas, most, window), APIRouter()
+
+    @router.post("/questions")
+    async def ask(asked: Question, user_id: Annotated[UUID, Depends(caller)]):
+        ends = await quota.reserve(user_id)
+        try:
+            reply, cost = await ask_model(asked.question)
+        except RuntimeError:
+            await quota.give_back(user_id, ends)
+            return JSONResponse({"detail": "no answer"}, 502)
+        await quota.settle(user_id, ends, cost)
+        return {"answer": reply}
+
+    return router

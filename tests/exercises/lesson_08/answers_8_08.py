@@ -192,3 +192,17 @@ class EndedTooEarly(Service):
 
     async def end(self):
         await self.watching
+
+
+@ANSWERS.wrong("wrong readiness")
+@of
+class NeitherPingsNorLooksAgain(Service):
+    """Questions are stored at the second try; readiness has one."""
+
+    engine_options = {"pool_size": 2, "max_overflow": 0}  # noqa: RUF012
+
+    async def store(self, question, reply):
+        try:
+            await super().store(question, reply)
+        except Exception:
+            await super().store(question, reply)

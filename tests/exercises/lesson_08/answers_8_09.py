@@ -1,5 +1,6 @@
 """8.9: enqueued with the row, done once."""
 
+import contextlib
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -8,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 from sqlalchemy import func, or_, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from course_lib.models import Document, Job, User
 from tests.exercises.written import Answers
@@ -275,3 +277,56 @@ class EverybodyPays(Worker):
     async def book(self, session, job, cost):
         (await session.get_one(Document, job.document_id)).status = "ready"
         await session.execute(update(User).values(tokens_used=func.least(User.tokens_used + cost, User.token_limit)))
+
+
+@ANSWERS.wrong("took more")
+@of
+class TakesAllThatWait(Worker):
+    async def take(self):
+        lease = {"status": "running", "worker": secrets.token_hex(8), "leased_until": datetime.now(UTC) + self.lease}
+        ids = select(Job.id).where(Job.kind == "ingest", self.free()).with_for_update(skip_locked=True)
+        async with self.sessions.begin() as session:
+            taken = update(Job).where(Job.id.in_(ids)).values(lease).returning(Job)
+            return (await session.scalars(taken)).first()
+
+
+@ANSWERS.wrong("raised")
+@of
+class TakesTheOnlyOneThatWaits(Worker):
+    async def take(self):
+        lease = {"status": "running", "worker": secrets.token_hex(8), "leased_until": datetime.now(UTC) + self.lease}
+        id = select(Job.id).where(Job.kind == "ingest", self.free()).with_for_update(skip_locked=True)
+        async with self.sessions.begin() as session:
+            return await session.scalar(update(Job).where(Job.id == id.scalar_subquery()).values(lease).returning(Job))
+
+
+@ANSWERS.wrong("told done")
+@of
+class BooksIfItCan(Worker):
+    async def book(self, session, job, cost):
+        with contextlib.suppress(DBAPIError):
+            await super().book(session, job, cost)
+            await session.flush()
+
+
+@ANSWERS.wrong("missed")
+@of
+class LocksAllThatWait(Worker):
+    def first(self):
+        return select(Job).where(Job.kind == "ingest", self.free()).with_for_update(skip_locked=True)
+
+
+@ANSWERS.wrong("swallowed")
+@of
+class TakesEveryErrorForNoJob(Worker):
+    async def take(self):
+        with contextlib.suppress(DBAPIError):
+            return await super().take()
+
+
+@ANSWERS.wrong("swallowed")
+@of
+class TakesEveryErrorForAnothersJob(Worker):
+    async def finish(self, job, cost):
+        with contextlib.suppress(DBAPIError):
+            await super().finish(job, cost)

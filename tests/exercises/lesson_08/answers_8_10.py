@@ -208,3 +208,27 @@ class AllOfTheUsers(Routes):
         for document in await asked.session.scalars(mine):
             document.status = "processing"
         return await super().load(asked, document_id)
+
+
+@ANSWERS.wrong("missing")
+def takes_every_passage_for_there(sessions, caller):
+    class Trusting(Routes):
+        async def passage(self, asked, document, passage_id):
+            chunk = await asked.session.get(DocumentChunk, passage_id)
+            if chunk.document_id != document.id:
+                raise HTTPException(**NOT_FOUND)
+            return chunk
+
+    return Trusting().router(sessions, caller)
+
+
+@ANSWERS.wrong("swallowed")
+def takes_every_error_for_nothing_there(sessions, caller):
+    class Excusing(Routes):
+        async def load(self, asked, document_id):
+            try:
+                return await super().load(asked, document_id)
+            except Exception:
+                raise HTTPException(**NOT_FOUND) from None
+
+    return Excusing().router(sessions, caller)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,9 +31,16 @@ CLAIM = """
 """
 LOOK = """
     SELECT content_hash, embedding::text AS embedding, claimed_until IS NULL AS is_kept,
-           coalesce(claimed_until > clock_timestamp(), false) AS is_claimed
+           coalesce(claimed_until > clock_timestamp(), false) AS is_claimed,
+           CAST(extract(epoch FROM claimed_until - clock_timestamp()) AS float) AS seconds
     FROM embedding_cache WHERE model = :model
 """
+
+OF_OTHERS = """
+    SELECT md5(coalesce(string_agg(c::text, '' ORDER BY content_hash, model), ''))
+    FROM embedding_cache AS c WHERE model <> :model
+"""
+TRIES = 40_000  # one in about a thousand is such a text
 
 Vectors = dict[str, list[float]]
 
@@ -50,9 +58,9 @@ async def put_vectors(
     return vectors
 
 
-async def put_claims(attempt: Attempt, texts: Sequence[str], seconds: float) -> None:
+async def put_claims(attempt: Attempt, texts: Sequence[str], seconds: float, model: str | None = None) -> None:
     """Claims of somebody else that run out in so many seconds."""
-    await _put(attempt, dict.fromkeys(texts), None, seconds)
+    await _put(attempt, dict.fromkeys(texts), model, seconds)
 
 
 async def _put(attempt: Attempt, cells: Mapping[str, str | None], model: str | None, seconds: float | None) -> None:
@@ -69,16 +77,36 @@ async def being_claimed(attempt: Attempt, text: str) -> AsyncIterator[AsyncSessi
 
 
 class Cell(NamedTuple):
-    """A row: its vector as text, whether it is there for good, and whether its time is still to come."""
+    """A row: its vector as text, whether it is there for good, whether its time is still to come, and how far off."""
 
     embedding: str | None
     is_kept: bool
     is_claimed: bool
+    seconds: float | None
 
 
 async def look(attempt: Attempt) -> dict[bytes, Cell]:
     """What others see, by the hash."""
     return {bytes(key): Cell(*cell) for key, *cell in await attempt.sql(LOOK, model=embedding_model())}
+
+
+async def rows_of_others(attempt: Attempt) -> str:
+    """A fingerprint of the rows of other models."""
+    print_: str = await attempt.value(OF_OTHERS, model=embedding_model())
+    return print_
+
+
+def texts_in_two_orders() -> tuple[list[str], list[str]]:
+    """Three texts and the same ones the other way round; a set of either keeps its order, and so does one of the keys.
+
+    In a set the order is one of hashes, which another process has otherwise. Two texts whose hashes meet change places
+    with the order in which they come, so that one process is enough to see it.
+    """
+    for _ in range(TRIES):
+        texts = [token_hex(4) for _ in range(3)]
+        if all(list({*row}) == row for line in (texts, [key_of(text) for text in texts]) for row in (line, line[::-1])):
+            break
+    return texts, texts[::-1]
 
 
 def numbers(vector: Any) -> list[float] | None:

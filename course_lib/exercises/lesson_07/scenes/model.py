@@ -85,6 +85,11 @@ class Model(httpx2.AsyncBaseTransport):
         return [text for request in self.requests for text in request.inputs]
 
     @property
+    def at_work(self) -> int:
+        """How many requests are under way."""
+        return self._at_work
+
+    @property
     def most(self) -> int:
         """How many requests were under way at once."""
         return max((request.at_work for request in self.requests), default=0)

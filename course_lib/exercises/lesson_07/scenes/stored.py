@@ -53,9 +53,9 @@ class Shelf:
         return cls(attempt, await add_user(attempt), f"it's/{token_hex(3)}_%.md")
 
     @classmethod
-    async def beside(cls, attempt: Attempt, shelf: Shelf, texts: Sequence[str]) -> Shelf:
+    async def beside(cls, attempt: Attempt, shelf: Shelf, texts: Sequence[str], source: str = "") -> Shelf:
         """Another document of the same user, with these passages and vectors that no model would give them."""
-        other = cls(attempt, shelf.where["user"], f"it's/{token_hex(3)}_%.md")
+        other = cls(attempt, shelf.where["user"], source or f"it's/{token_hex(3)}_%.md")
         await attempt.sql(NEW, **other.where)
         await other.replace(texts)
         return other

@@ -30,6 +30,12 @@ def a_word(length: int) -> str:
     return token_hex(length)[:length]
 
 
+def far_apart(above: int, between: int, behind: int) -> str:
+    """Two short paragraphs and a longer one, with so many blank lines above, between the short ones and behind them."""
+    gaps = ("\n" * above, "\n" * (1 + between), "\n" * (1 + behind))
+    return "".join(gap + paragraph for gap, paragraph in zip(gaps, ("a b", "c", a_paragraph(19)), strict=True))
+
+
 def joined(paragraphs: Sequence[str]) -> str:
     """The paragraphs with every kind of gap between them, and some white space around it all."""
     return "\n \n  " + "".join(paragraph + choice(GAPS) for paragraph in paragraphs)
