@@ -91,5 +91,7 @@ def _load() -> EmbeddingModel:
             "uv sync",
         )
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    # it splits no words off, so it would keep ten thousand whole questions, again for each thread, and hardly meet one
+    tokenizer.model._resize_cache(0)
     stored = load_file(folder / WEIGHTS)["embedding.weight"]
     return EmbeddingModel(np.ascontiguousarray(stored.astype(np.float32)), tokenizer)
