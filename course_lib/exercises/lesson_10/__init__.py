@@ -1,0 +1,7 @@
+"""Choosing and scaling: how large, on how many servers, and what must still be true afterwards."""
+
+from course_lib.judging.exercise import Exercise
+
+EXERCISES: list[type[Exercise]] = [
+    # in the lesson's order: size of an index, smallest representation, two stores, a replica, months, restore, decide
+]
