@@ -28,6 +28,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}\Z")
 DATABASE = "course"
 RECOVERY_SECONDS = 60
 ARCHIVE_SECONDS = 20
+TARGET_TOO_EARLY = "requested recovery stop point is before consistent recovery point"
 TARGET_MISSED = "recovery ended before configured recovery target was reached"  # xlogrecovery.c
 
 
@@ -135,12 +136,19 @@ class ExtraServer:
             await asyncio.sleep(0.01)
         return len(list((self.cluster.folder / ARCHIVE).iterdir()))
 
-    async def restore(self, backup: Backup, until: datetime | str | None = None, name: str = "restored") -> ExtraServer:
+    async def restore(
+        self,
+        backup: Backup,
+        until: datetime | str | None = None,
+        name: str = "restored",
+        inclusive: bool = True,
+    ) -> ExtraServer:
         """A new server from a base backup and the archive, as this one was at a moment; this one goes on meanwhile.
 
         Args:
             until: a time, or an LSN such as ``0/3000148``; without it, to the end of the archive.
             name: of the new server.
+            inclusive: with what was committed at that very moment.
 
         Raises:
             CourseError: the archive ends before that moment, or the backup began after it.
@@ -148,7 +156,7 @@ class ExtraServer:
         if self.runs:
             await self.archive()
         fetch = {"restore_command": f"'cp ../../{self.name}/{ARCHIVE}/%f %p'"}
-        copy = await _new(name, fetch | _target(until), backup.folder)
+        copy = await _new(name, fetch | _target(until, inclusive), backup.folder)
         await asyncio.to_thread(_touch, copy.cluster.data / "recovery.signal")
         restored = ExtraServer(copy.cluster, self.database)
         try:
@@ -213,19 +221,23 @@ def _named(name: str) -> str:
     return name
 
 
-def _target(until: datetime | str | None) -> dict[str, str]:
+def _target(until: datetime | str | None, inclusive: bool) -> dict[str, str]:
     if until is None:
         return {"recovery_target_action": "promote"}
     if isinstance(until, datetime) and until.tzinfo is None:
         raise CourseError("A moment to restore to needs its time zone.", "Try: datetime.now(timezone.utc)")
     kind = "time" if isinstance(until, datetime) else "lsn"
     value = until.isoformat() if isinstance(until, datetime) else until
-    return {f"recovery_target_{kind}": _constant(value), "recovery_target_action": "promote"}
+    target = {f"recovery_target_{kind}": _constant(value), "recovery_target_action": "promote"}
+    return target | {"recovery_target_inclusive": "on" if inclusive else "off"}
 
 
 def _unreached(cluster: ExtraCluster, until: object) -> CourseError | None:
     """The sentence for a target that recovery did not meet."""
-    if TARGET_MISSED not in cluster.log.read_text(errors="replace"):
+    log = cluster.log.read_text(errors="replace")
+    if TARGET_TOO_EARLY in log:
+        return CourseError(f"The backup was still being made at {until}.", "Restore to a later moment.")
+    if TARGET_MISSED not in log:
         return None
     return CourseError(
         f"Recovery did not come to {until}: the archive has nothing that was committed after it.",

@@ -65,6 +65,14 @@ async def ask(server: ExtraServer, query: str) -> object:
         await connection.close()
 
 
+async def commit_time(server: ExtraServer, statement: str) -> datetime:
+    """When a statement that returns its transaction's number was committed."""
+    number = await ask(server, statement)
+    moment = await ask(server, f"SELECT pg_xact_commit_timestamp('{number}')")
+    assert isinstance(moment, datetime)
+    return moment
+
+
 async def caught_up(primary: ExtraServer, standby: ExtraServer) -> None:
     lsn = await ask(primary, "SELECT pg_current_wal_flush_lsn()::text")
     await until(standby, f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")
@@ -110,12 +118,17 @@ async def test_a_restore_to_a_moment_and_to_an_lsn(primary: ExtraServer) -> None
     await ask(primary, "INSERT INTO notes (line) SELECT n::text FROM generate_series(1, 50) AS n")
     moment = await ask(primary, "SELECT clock_timestamp()")
     lsn = await ask(primary, "SELECT pg_current_wal_insert_lsn()::text")
-    await ask(primary, "DELETE FROM notes")
     assert isinstance(moment, datetime) and isinstance(lsn, str)
+    await ask(primary, "DELETE FROM notes WHERE id > 10")
     for until in (moment, lsn):
         restored = await primary.restore(backup, until)
         assert await ask(restored, "SELECT count(*) FROM notes") == 50
         assert not await ask(restored, "SELECT pg_is_in_recovery()"), "and it may be written"
+    deleted = await commit_time(primary, "UPDATE notes SET line = 'changed' RETURNING pg_current_xact_id()::xid")
+    for inclusive, line in ((True, "changed"), (False, "1")):
+        at = await primary.restore(backup, deleted, inclusive=inclusive)
+        assert await ask(at, "SELECT min(line) FROM notes") == line
+    await ask(primary, "DELETE FROM notes")
     latest = await primary.restore(backup, name="latest")
     assert await ask(latest, "SELECT count(*) FROM notes") == 0
     assert await ask(primary, "SELECT count(*) FROM notes") == 0, "the primary goes on meanwhile"
@@ -132,7 +145,11 @@ async def test_a_restore_after_the_loss_of_the_primary(primary: ExtraServer) -> 
 
 @pytest.mark.parametrize(
     ("until", "said"),
-    [(datetime.now(UTC) + timedelta(days=1), "the archive has nothing"), (datetime(2026, 1, 1), "time zone")],
+    [
+        (datetime.now(UTC) + timedelta(days=1), "the archive has nothing"),
+        (datetime.now(UTC) - timedelta(days=1), "The backup was still being made"),
+        (datetime(2026, 1, 1), "time zone"),
+    ],
 )
 async def test_moments_that_cannot_be_restored(primary: ExtraServer, until: datetime, said: str) -> None:
     backup = await primary.backup()
