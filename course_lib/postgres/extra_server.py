@@ -153,7 +153,8 @@ class ExtraServer:
         Raises:
             CourseError: the archive ends before that moment, or the backup began after it.
         """
-        if self.runs:
+        if self.runs:  # with a commit after that moment, since recovery ends only when it meets one
+            await self._ask("SELECT pg_logical_emit_message(true, 'restore', '')")
             await self.archive()
         fetch = {"restore_command": f"'cp ../../{self.name}/{ARCHIVE}/%f %p'"}
         copy = await _new(name, fetch | _target(until, inclusive), backup.folder)

@@ -77,7 +77,7 @@ class ReadYourWrites(Exercise):
         "stale": "The replica had not replayed the write of the token, and a read with it returned the old row. "
         "| How far has the replica come, compared as what type?",
         "stale before commit": "Between a write's statement and the end of its COMMIT others wrote, and a read with "
-        "its token returned the old row. | What the replica is asked for has to be true only once it has replayed the COMMIT.",
+        "its token returned the old row. | What the replica is asked has to be true only after that COMMIT.",
         "gave up": "The replica had the write after {late} s of a patience of {patience} s, and the read went to the "
         "primary. | Ask the replica again until the time is over.",
         "slept on": "The replica had the write after {late} s, and the read took {seconds:.2f} s with a patience of "
