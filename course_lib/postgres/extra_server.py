@@ -34,10 +34,14 @@ TARGET_MISSED = "recovery ended before configured recovery target was reached"  
 
 @dataclass(frozen=True)
 class Backup:
-    """A base backup: a copy of all files of a server that was written meanwhile. ``size`` in bytes."""
+    """A base backup: a copy of all files of a server that was written meanwhile.
+
+    ``size`` in bytes; ``finished`` by the server's clock: no earlier moment can be restored from it.
+    """
 
     folder: Path
     size: int
+    finished: datetime
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ class ExtraServer:
         folder = self.cluster.folder / "backups" / _named(name)
         await asyncio.to_thread(self.cluster.make_folder_of_account, folder)
         await self._copy_files_to(folder)
-        return Backup(folder, await asyncio.to_thread(_size, folder))
+        finished = await self._ask("SELECT clock_timestamp()")
+        return Backup(folder, await asyncio.to_thread(_size, folder), finished)
 
     async def archive(self) -> int:
         """Have everything written so far archived. Returns how many files the archive has then.
@@ -153,11 +158,14 @@ class ExtraServer:
         Raises:
             CourseError: the archive ends before that moment, or the backup began after it.
         """
+        target = _target(until, inclusive)
+        if isinstance(until, datetime) and until < backup.finished:  # PostgreSQL would end at the backup's own state
+            raise CourseError(f"The backup was finished after {until}.", "Restore to a later moment.")
         if self.runs:  # with a commit after that moment, since recovery ends only when it meets one
             await self._ask("SELECT pg_logical_emit_message(true, 'restore', '')")
             await self.archive()
         fetch = {"restore_command": f"'cp ../../{self.name}/{ARCHIVE}/%f %p'"}
-        copy = await _new(name, fetch | _target(until, inclusive), backup.folder)
+        copy = await _new(name, fetch | target, backup.folder)
         await asyncio.to_thread(_touch, copy.cluster.data / "recovery.signal")
         restored = ExtraServer(copy.cluster, self.database)
         try:
@@ -237,7 +245,7 @@ def _unreached(cluster: ExtraCluster, until: object) -> CourseError | None:
     """The sentence for a target that recovery did not meet."""
     log = cluster.log.read_text(errors="replace")
     if TARGET_TOO_EARLY in log:
-        return CourseError(f"The backup was still being made at {until}.", "Restore to a later moment.")
+        return CourseError(f"The backup was finished after {until}.", "Restore to a later moment.")
     if TARGET_MISSED not in log:
         return None
     return CourseError(

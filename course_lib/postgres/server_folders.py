@@ -49,7 +49,14 @@ class _Own:
 
     folder: Path
     lock: int | None
-    keeper: subprocess.Popen[bytes] | None = None
+    keeper: subprocess.Popen[bytes]
+
+    def dismiss(self) -> None:
+        """Its keeper has nothing left to wait for."""
+        self.keeper.kill()
+        self.keeper.communicate()
+        if self.lock is not None:
+            os.close(self.lock)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,9 @@ def own_folder() -> Path:
     """
     with _guard:
         key = (os.getpid(), servers_folder())
-        if key not in _own or not _own[key].folder.exists():
+        if key in _own and not _own[key].folder.exists():  # somebody has stopped all servers
+            _own.pop(key).dismiss()
+        if key not in _own:
             base = key[1]
             make_folder(base, server_account())
             require_ours(base, server_account())
@@ -121,12 +130,12 @@ def cluster_of(name: str, **settings: str) -> ExtraCluster:
 def _begin(base: Path) -> _Own:
     folder = base / f"{os.getpid()}-{secrets.token_hex(3)}"
     make_folder(folder, server_account())
-    own = _Own(folder, take(folder / LOCK))
-    own.keeper = subprocess.Popen(
+    lock = take(folder / LOCK)
+    keeper = subprocess.Popen(
         [sys.executable, "-c", WAIT, str(REPOSITORY), str(folder), str(get_settings().idle_hours * 3600)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    return own
+    return _Own(folder, lock, keeper)
 
 
 # -- all of them -------------------------------------------------------------------------------------------
@@ -230,3 +239,4 @@ def _remove_at_exit() -> None:
         if pid == os.getpid():
             with suppress(CourseError, OSError):
                 remove_servers(own.folder)
+            own.dismiss()

@@ -147,7 +147,7 @@ async def test_a_restore_after_the_loss_of_the_primary(primary: ExtraServer) -> 
     ("until", "said"),
     [
         (datetime.now(UTC) + timedelta(days=1), "the archive has nothing"),
-        (datetime.now(UTC) - timedelta(days=1), "The backup was still being made"),
+        (datetime.now(UTC) - timedelta(days=1), "The backup was finished after"),
         (datetime(2026, 1, 1), "time zone"),
     ],
 )

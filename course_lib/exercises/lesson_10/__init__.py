@@ -1,5 +1,6 @@
 """Choosing and scaling: how large, on how many servers, and what must still be true afterwards."""
 
+from course_lib.exercises.lesson_10.bring_back import BringBack
 from course_lib.exercises.lesson_10.decide import Decide
 from course_lib.exercises.lesson_10.keep_months import KeepMonths
 from course_lib.exercises.lesson_10.read_your_writes import ReadYourWrites
@@ -9,5 +10,6 @@ EXERCISES: list[type[Exercise]] = [
     # in the lesson's order: size of an index, smallest representation, two stores, a replica, months, restore, decide
     ReadYourWrites,
     KeepMonths,
+    BringBack,
     Decide,
 ]

@@ -82,15 +82,15 @@ async def standby_pair() -> AsyncIterator[Pair]:
         await primary.start()
         standby = await primary.standby("judged_standby", max_standby_streaming_delay="0")
         stack.push_async_callback(standby.remove)
-        connections = [await asyncpg.connect(server.dsn, timeout=10) for server in (primary, standby)]
+        judges = [await asyncpg.connect(server.dsn, timeout=10) for server in (primary, standby)]
         wires = [Wire.open(server.url) for server in (primary, standby)]
         engines = [make_engine(wire.url, **POOL) for wire in wires]
         try:
-            yield Pair(primary, standby, *connections, (wires[0], wires[1]), (engines[0], engines[1]))
+            yield Pair(primary, standby, judges[0], judges[1], (wires[0], wires[1]), (engines[0], engines[1]))
         finally:
             for engine in engines:
                 await engine.dispose(close=engine.pool.checkedout() == 0)  # type: ignore[attr-defined]
             for wire in wires:
                 wire.close()
-            for connection in connections:
+            for connection in judges:
                 connection.terminate()
