@@ -9,14 +9,17 @@ import contextlib
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
+import psycopg
 
 from course_lib.errors import CourseError
 from course_lib.postgres.binaries import Account
 from course_lib.postgres.cluster import Cluster
+from course_lib.postgres.configuration import settings_text, write_configuration
 from course_lib.postgres.files import make_folder
 from course_lib.postgres.obstacles import is_full, no_room
 from course_lib.postgres.postmaster import ended
@@ -24,6 +27,7 @@ from course_lib.postgres.room import MB, free_bytes
 from course_lib.postgres.sockets import socket_folder
 
 ARCHIVE = "archive"
+SECONDS = 10  # for a server to read its settings again
 NEEDED = 160 * MB  # of a server: 40 at first, and what a lesson writes
 DURABLE = {
     "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
@@ -79,6 +83,28 @@ class ExtraCluster(Cluster):
         if is_full(self.folder):
             raise no_room(self.folder)
         self._start_server()
+
+    def _start_server(self) -> None:
+        """Start, and only then write through to the disk: else it would first do so with each file that is there."""
+        durable = self.settings
+        self.settings = {**durable, "fsync": "off"}
+        try:
+            super()._start_server()
+        finally:
+            self.settings = durable
+        settings = settings_text(socket_folder(self.folder), 5432, self.settings)
+        write_configuration(self.folder, settings, self.rules, self.account)
+        if process := self.process():
+            process.send_signal(signal.SIGHUP)
+            self._wait_until_durable()
+
+    def _wait_until_durable(self) -> None:
+        patience = time.monotonic() + SECONDS
+        while time.monotonic() < patience and self.process():
+            with contextlib.suppress(psycopg.Error), psycopg.connect(self.address().dsn, connect_timeout=1) as asking:
+                if asking.execute("SHOW fsync").fetchone() == (self.settings["fsync"],):
+                    return
+            time.sleep(0.01)
 
     def crash(self) -> bool:
         """End it as a loss of power would: nothing is written any more. Returns False when it did not run."""
