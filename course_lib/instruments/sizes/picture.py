@@ -78,9 +78,9 @@ def bytes_and_recall(
     for name, (size, recall) in ways.items():
         kept = recall >= target
         colour, ink = (COLOURS[0], INKS[0]) if kept else (COLOURS[5], INKS[5])
-        size /= MB
-        axes.scatter([size], [recall], s=70, color=colour if kept else PAPER, edgecolor=colour, linewidth=2, zorder=3)
-        _name(axes, (size, recall), name, ink)
+        place = size / MB
+        axes.scatter([place], [recall], s=70, color=colour if kept else PAPER, edgecolor=colour, linewidth=2, zorder=3)
+        _name(axes, (place, recall), name, ink)
     axes.set_xlim(0, 1.28 * max(size for size, _ in ways.values()) / MB)
     low = min(target, *(recall for _, recall in ways.values()))
     axes.set_ylim(low - 0.1 * (1.02 - low), 1 + 0.12 * (1.02 - low))
