@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from course_lib.instruments.sizes.calculated import table_size as table_size
     from course_lib.instruments.sizes.found import Sizes as Sizes
     from course_lib.instruments.sizes.on_disk import sizes_on_disk as sizes_on_disk
+    from course_lib.instruments.sizes.page_map import index_pages as index_pages
     from course_lib.instruments.sizes.picture import bytes_and_recall as bytes_and_recall
     from course_lib.instruments.sizes.picture import size_steps as size_steps
     from course_lib.instruments.stage import Stage as Stage
@@ -70,6 +71,7 @@ _HOMES = {
     "explain": "plan",
     "grid": "grid_chart",
     "hnsw_graph": "vectors.hnsw.graph",
+    "index_pages": "sizes.page_map",
     "index_size": "sizes.calculated",
     "intervals": "interval_chart",
     "measured": "measurement",

@@ -6,9 +6,18 @@ import pytest
 
 from course_lib.bench.sizes import LIMIT, compare_indexes, compare_table, tables
 from course_lib.errors import CourseError
-from course_lib.instruments import Sizes, bytes_and_recall, index_size, size_steps, sizes_on_disk, table_size
+from course_lib.instruments import (
+    Sizes,
+    bytes_and_recall,
+    index_pages,
+    index_size,
+    size_steps,
+    sizes_on_disk,
+    table_size,
+)
 from course_lib.instruments.sizes.calculated import Kind
 from course_lib.instruments.sizes.found import size_text
+from course_lib.instruments.sizes.page_map import pages_of
 from course_lib.instruments.sizes.pages import PAGE, Heap, chunks
 
 MILLION, GB = 1_000_000, 2**30
@@ -141,3 +150,14 @@ def test_the_picture_of_recall_holds_no_number_in_its_text() -> None:
     assert str(picture) == "Recall, and the bytes it takes: vector, bit"
     assert "recall 0.620" in picture.spoken
     assert picture.png().startswith(b"\x89PNG")
+
+
+def test_a_page_is_drawn_with_all_its_bytes() -> None:
+    for dimensions in (64, 768, 1024, 2000):
+        for page in pages_of(8 + 4 * dimensions, 16):
+            assert sum(size for _, size in page) == PAGE
+    words = str(index_pages([768, 1024, 2000]))
+    assert "768 dimensions: 2 rows" in words and "1,024 dimensions: 1 row," in words
+    assert "…and a second: neighbours alone" in words
+    with pytest.raises(CourseError, match="2,000 dimensions at most"):
+        index_pages([3072])
