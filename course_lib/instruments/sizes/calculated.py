@@ -41,7 +41,7 @@ def table_size(rows: int, dimensions: int, kind: Kind = "vector", *, other: int 
     """Bytes of a table of ``rows`` rows with one column of vectors, freshly loaded: rows, TOAST and TOAST's index.
 
     On top of it come dead rows, other indexes, the maps of free space and visibility, which ``pg_table_size`` counts
-    (32 KB and a little), and after a COPY up to 64 pages at the table's end that are empty until more is loaded.
+    (32 KB and a little), and up to 64 empty pages that COPY and CREATE TABLE AS leave at the end, for more to come.
 
     Args:
         kind: ``vector``, ``halfvec`` or ``bit``.
