@@ -9,11 +9,12 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
 from course_lib.errors import CourseError
-from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture
+from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture, written
 from course_lib.instruments.sizes.calculated import INDEXED, VALUES, Kind, index_size
 from course_lib.instruments.sizes.found import size_text
 
-WIDTH, HEIGHT = 8.6, 3.9  # inches
+WIDTH, HEIGHT, AXES_WIDTH = 8.6, 3.9, 7.8  # inches
+LINE_OF_TEXT = 0.06  # of the height
 ROWS, STEP = 2_000, 8  # that a point of the line is calculated for; dimensions from one point to the next
 MOST = 3_200
 MB = 2**20
@@ -75,15 +76,16 @@ def bytes_and_recall(
         f"{name}: {size_text(size)}, recall {recall:.3f}" for name, (size, recall) in ways.items()
     )
     axes.axhline(target, color=INKS[5], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    for name, (size, recall) in ways.items():
+    for size, recall in ways.values():
         kept = recall >= target
-        colour, ink = (COLOURS[0], INKS[0]) if kept else (COLOURS[5], INKS[5])
-        place = size / MB
-        axes.scatter([place], [recall], s=70, color=colour if kept else PAPER, edgecolor=colour, linewidth=2, zorder=3)
-        _name(axes, (place, recall), name, ink)
+        colour = COLOURS[0] if kept else COLOURS[5]
+        axes.scatter(
+            [size / MB], [recall], s=70, color=colour if kept else PAPER, edgecolor=colour, linewidth=2, zorder=3
+        )
     axes.set_xlim(0, 1.28 * max(size for size, _ in ways.values()) / MB)
     low = min(target, *(recall for _, recall in ways.values()))
     axes.set_ylim(low - 0.1 * (1.02 - low), 1 + 0.12 * (1.02 - low))
+    _name_dots(axes, ways, target)
     axes.set_xlabel("MB of table and index", color=INK, size=9)
     axes.set_ylabel("recall of the ten nearest", color=INK, size=9)
     return picture
@@ -101,8 +103,26 @@ def _sheet(title: str, description: str) -> tuple[Picture, Axes]:
     return picture, axes
 
 
-def _name(axes: Axes, at: tuple[float, float], words: str, ink: str) -> None:
+def _name_dots(axes: Axes, ways: Mapping[str, tuple[int, float]], target: float) -> None:
+    """Each name beside its dot, or as many lines below as it takes to stand on nothing else."""
+    (_, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    inch, line = right / AXES_WIDTH, LINE_OF_TEXT * (high - low)
+    # of dots and names: left, right and middle
+    taken = [(size / MB - 0.1 * inch, size / MB + 0.1 * inch, recall) for size, recall in ways.values()]
+    for name, (size, recall) in sorted(ways.items(), key=lambda way: (-way[1][1], -way[1][0])):
+        left = size / MB + 0.13 * inch
+        wide, height = written(name, 9.5) * inch, recall
+        while any(left < end and start < left + wide and abs(height - other) < line for start, end, other in taken):
+            height -= line / 2
+        taken.append((left, left + wide, height))
+        ink = INKS[0] if recall >= target else INKS[5]
+        if height < recall:
+            axes.plot([size / MB, left], [recall, height], color=ink, linewidth=0.8, zorder=2)
+        _name(axes, (left, height), name, ink, 0)
+
+
+def _name(axes: Axes, at: tuple[float, float], words: str, ink: str, points: int = 8) -> None:
     axes.annotate(
-        words, at, xytext=(8, 0), textcoords="offset points", color=ink, size=9.5, va="center", path_effects=HALO,
+        words, at, xytext=(points, 0), textcoords="offset points", color=ink, size=9.5, va="center", path_effects=HALO,
         annotation_clip=False, zorder=5,
     )  # fmt: skip
