@@ -17,7 +17,6 @@ from course_lib.judging.quoting import article
 WITHIN = 0.15
 WIDE_ROWS, ROWS = 300, 800  # of the indexes that are built, and a few more: enough for pages to be many
 CLOSE = 0.06  # to the numbers alone, or to what is said of another case
-TENTH = (0.07, 0.22)  # of the built index: ten equal vectors share an element
 UNITS = {"KB": 2**10, "thousands": 10**3, "MB": 2**20, "millions": 10**6, "GB": 2**30, "pages": 2**13}
 TYPES = {"vector": (4, "{}", "vector_l2_ops"), "halfvec": (2, "{}", "halfvec_l2_ops"),
          "bit": (1 / 8, "binary_quantize({})", "bit_hamming_ops")}  # fmt: skip
@@ -150,11 +149,9 @@ class IndexBytes(Exercise):
         "| Asked for is the index alone: `pg_relation_size` of it.",
         "last step": "It is right up to one page for each row, and says {said:,.0f} bytes for {words}, where the index "
         "that was built took {more:.1f} times that. | Do element and neighbours still fit one page together?",
-        "a tenth": "{said:,.0f} bytes for {words} are about a tenth of what the built index took, and so it is for "
-        "every type and width. | Ten equal vectors share one element: are those of your sample all different?",
         "off": "For {words} it says {said:,.0f} bytes, {far:.0%} too {way} by the index that was built. "
-        "| How many elements with their neighbours fit one page? (In a sample the first pages count for too much where "
-        "there are few.)",
+        "| How many elements with their neighbours fit one page? (In a sample, equal vectors share elements, and the "
+        "first pages count for too much where there are few.)",
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
@@ -203,8 +200,6 @@ def _diagnosed(attempt: Attempt, found: list[Said], wrong: list[Said]) -> Wrong:
             return attempt.wrong("unit", unit=unit, **numbers)
     if all(abs(one.said / one.case.payload - 1) <= CLOSE for one in found):
         return attempt.wrong("payload", more=first.index / max(first.said, 1), **numbers)
-    if all(TENTH[0] <= one.said / one.index <= TENTH[1] for one in found):
-        return attempt.wrong("a tenth", **numbers)
     if all(abs(one.said / one.whole - 1) <= WITHIN for one in wrong):
         return attempt.wrong("whole table", **numbers)
     for name, pair in {

@@ -72,8 +72,8 @@ def index_size(
 
     Whether HNSW is built in memory, by several workers, or grows by inserts, makes no difference to its size.
     An index over an expression is that of the expression's type: ``binary_quantize(embedding)::bit(1536)`` of ``bit``.
-    ``ef_construction`` makes it slower to build, and no larger. Equal vectors share an element of an HNSW graph, ten
-    at a time; NULLs, and zero vectors by cosine, are not in an index.
+    ``ef_construction`` makes it slower to build, and no larger. Equal vectors may share an element of an HNSW
+    graph, up to ten of them; NULLs, and zero vectors by cosine, are not in an index.
 
     Args:
         m: of HNSW. ``lists``: of IVFFlat.
