@@ -11,7 +11,7 @@ from course_lib.errors import CourseError
 
 PARTS = (
     "foundation", "checks", "instruments", "loading", "searching", "pools", "service", "traffic", "migrations",
-    "isolation", "vectors", "lessons",
+    "isolation", "sizes", "vectors", "lessons",
 )  # fmt: skip
 """Modules of ``course_lib.bench``, each with ``measure(quick)``; those that take longest come last."""
 LEAST_ROWS = 2_000  # a tenth of a percent of fewer is no tenant

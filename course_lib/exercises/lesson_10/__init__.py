@@ -2,12 +2,15 @@
 
 from course_lib.exercises.lesson_10.bring_back import BringBack
 from course_lib.exercises.lesson_10.decide import Decide
+from course_lib.exercises.lesson_10.index_bytes import IndexBytes
 from course_lib.exercises.lesson_10.keep_months import KeepMonths
 from course_lib.exercises.lesson_10.read_your_writes import ReadYourWrites
+from course_lib.exercises.lesson_10.smallest_representation import SmallestRepresentation
 from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
-    # in the lesson's order: size of an index, smallest representation, two stores, a replica, months, restore, decide
+    IndexBytes,
+    SmallestRepresentation,
     ReadYourWrites,
     KeepMonths,
     BringBack,
