@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from course_lib.instruments.rows import Rows as Rows
     from course_lib.instruments.schema import draw_schema as draw_schema
     from course_lib.instruments.schema import read_schema as read_schema
+    from course_lib.instruments.second_store import SecondStore as SecondStore
+    from course_lib.instruments.second_store import StoreFailed as StoreFailed
     from course_lib.instruments.side_by_side import panels as panels
     from course_lib.instruments.stage import Stage as Stage
     from course_lib.instruments.traffic import Traffic as Traffic
@@ -52,8 +54,10 @@ _HOMES = {
     "Recall": "vectors.recall.found",
     "RecallCurve": "vectors.recall.curve",
     "Rows": "rows",
+    "SecondStore": "second_store",
     "Stage": "stage",
     "Statement": "query_log",
+    "StoreFailed": "second_store",
     "Traffic": "traffic",
     "bars": "charts",
     "curves": "line_chart",
