@@ -445,6 +445,30 @@ class TidiesUp(Base):
 
 
 @ANSWERS.wrong("never agreed")
+class StaysAway(Base):
+    """A store that fails two documents in a row is taken to be down, and nobody ever looks again."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.failed = set()
+
+    async def carry(self):
+        return len(self.failed) < 2 and await super().carry()
+
+    async def take(self, session):
+        self.id = await super().take(session)
+        return self.id
+
+    async def note(self, session, ids, error):
+        await super().note(session, ids, error)
+        self.failed.add(self.id)
+
+    async def done(self, session, id, ids):
+        await super().done(session, id, ids)
+        self.failed.clear()
+
+
+@ANSWERS.wrong("older over newer")
 class ReadsFirst(Base):
     """The passages are read before the lock is there: another worker may have carried newer ones meanwhile."""
 
@@ -452,7 +476,6 @@ class ReadsFirst(Base):
         self.read = {}
         for id in (await session.scalars(self.due())).all():
             self.read[id] = await super().passages(session, id)
-            await asyncio.sleep(0.002)
         return await super().take(session)
 
     async def passages(self, session, id):
