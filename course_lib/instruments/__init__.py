@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from course_lib.instruments.rows import Rows as Rows
     from course_lib.instruments.schema import draw_schema as draw_schema
     from course_lib.instruments.schema import read_schema as read_schema
+    from course_lib.instruments.second_store import SecondStore as SecondStore
+    from course_lib.instruments.second_store import StoreFailed as StoreFailed
     from course_lib.instruments.side_by_side import panels as panels
     from course_lib.instruments.sizes.calculated import index_size as index_size
     from course_lib.instruments.sizes.calculated import table_size as table_size
@@ -59,9 +61,11 @@ _HOMES = {
     "Recall": "vectors.recall.found",
     "RecallCurve": "vectors.recall.curve",
     "Rows": "rows",
+    "SecondStore": "second_store",
     "Sizes": "sizes.found",
     "Stage": "stage",
     "Statement": "query_log",
+    "StoreFailed": "second_store",
     "Traffic": "traffic",
     "bars": "charts",
     "bytes_and_recall": "sizes.picture",

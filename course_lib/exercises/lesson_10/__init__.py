@@ -6,11 +6,13 @@ from course_lib.exercises.lesson_10.index_bytes import IndexBytes
 from course_lib.exercises.lesson_10.keep_months import KeepMonths
 from course_lib.exercises.lesson_10.read_your_writes import ReadYourWrites
 from course_lib.exercises.lesson_10.smallest_representation import SmallestRepresentation
+from course_lib.exercises.lesson_10.two_stores import TwoStores
 from course_lib.judging.exercise import Exercise
 
 EXERCISES: list[type[Exercise]] = [
     IndexBytes,
     SmallestRepresentation,
+    TwoStores,
     ReadYourWrites,
     KeepMonths,
     BringBack,
