@@ -22,7 +22,7 @@ from course_lib.instruments.sizes.calculated import INDEXED, Kind, Method
 from course_lib.postgres.address import libpq_uri
 
 DIMENSIONS = (256, 384, 768, 1024, 1536, 2000, 3072)
-ROWS, QUICK_ROWS = (500, 2_000, 8_000), (500, 2_000)
+ROWS, QUICK_ROWS = (500, 2_000, 5_000), (500, 2_000)
 MS, QUICK_MS = (8, 16, 32), (16,)
 LIMIT = 0.05  # of the measured size
 ROWS_A_LIST = 1_000  # as pgvector's README has it
