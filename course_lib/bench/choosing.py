@@ -22,13 +22,14 @@ from course_lib.bench.choosing_report import Changed, Chosen, Searched, say, wri
 from course_lib.bench.chunk_table import build_table, connected
 from course_lib.bench.engines import INSTALL
 from course_lib.bench.filters import REPOSITORY, Filters
+from course_lib.bench.installed_stores import STORES, version_of
 from course_lib.bench.killed import ADDED, kill_process, kill_server
 from course_lib.bench.lanes import BATCH, Within, deleting, inserting, rising, rows_to_delete, torn, within_tenants
 from course_lib.bench.large_server import LargeServer, large_server
 from course_lib.bench.pgvector_store import PgvectorStore
 from course_lib.bench.points import Numbers, Points, Vectors, make_points
 from course_lib.bench.report import seconds_text
-from course_lib.bench.stores import STORES, BareEdgeStore, Store, version_of
+from course_lib.bench.stores import BareEdgeStore, Store
 
 QUICK_ROWS, ROWS = 5_000, 20_000
 QUERIES, QUICK_QUERIES = 500, 200

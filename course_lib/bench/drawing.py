@@ -13,6 +13,7 @@ from course_lib.bench.points import TARGET, Found
 from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture
 
 WIDTH, HEIGHT = 8.6, 4.8  # inches
+SHORT_NAME, LETTER = 36, 0.075  # letters that have room, inches for one more
 LEAST_RECALL = 0.7  # what finds less is of no use, and would take half of the picture
 
 
@@ -75,7 +76,8 @@ def draw_filters(rows: int, found: Sequence[Filtered]) -> Picture:
 def draw_ways(title: str, found: Sequence[tuple[float, str, Found]]) -> Picture:
     """The same for shares, names of ways and what each found, in this order."""
     description = f"{title}, by {len({way for _, way, _ in found})} ways"
-    picture, axes = sheet(WIDTH, 0.27 * len(found) + 2.0, title, description)
+    width = WIDTH + LETTER * max(0, max(len(way) for _, way, _ in found) - SHORT_NAME)
+    picture, axes = sheet(width, 0.27 * len(found) + 2.0, title, description)
     place, places, names, before = 0.0, [], [], None
     least = min(one.p50 for *_, one in found) * 1000
     for share, way, one in found:

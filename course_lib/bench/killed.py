@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from course_lib.bench.installed_stores import STORES
 from course_lib.bench.large_server import LargeServer
 from course_lib.bench.pgvector_store import PgvectorStore
 from course_lib.bench.points import Numbers, Vectors
-from course_lib.bench.stores import STORES, Store
+from course_lib.bench.stores import Store
 
 ADDED = 500  # rows between the last save and the kill
 PATIENCE = 120  # seconds for a process to come to that
@@ -73,9 +74,7 @@ def _elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _open(name: str, folder: Path) -> Store:
-    _, kind = STORES[name]
-    store: Store = kind.open(folder)  # type: ignore[attr-defined]
-    return store
+    return STORES[name][1].open(folder)
 
 
 def _numbers(start: int) -> Numbers:
