@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from course_lib.data.fresh import RECIPES, fingerprint_of
 from course_lib.errors import CourseError
 from course_lib.postgres.extra_server import ExtraServer, new_server
+from course_lib.postgres.files import remove_tree
+from course_lib.postgres.obstacles import is_damage
 from course_lib.postgres.server_template import ensure_data
+from course_lib.postgres.starting import NotStarted
 
 
 async def fresh_server(name: str = "primary", recipe: str = "base", **settings: str) -> ExtraServer:
@@ -24,5 +29,13 @@ async def fresh_server(name: str = "primary", recipe: str = "base", **settings: 
     """
     if recipe not in RECIPES:
         raise CourseError(f"There is no recipe {recipe!r}.", f"Choose one of: {', '.join(sorted(RECIPES))}")
-    data = await ensure_data(recipe, fingerprint_of(recipe), RECIPES[recipe])
-    return await new_server(name, settings, data)
+    for last in (False, True):
+        data = await ensure_data(recipe, fingerprint_of(recipe), RECIPES[recipe])
+        try:
+            return await new_server(name, settings, data)
+        except CourseError as error:
+            damaged = isinstance(error.__cause__, NotStarted) and is_damage(error.__cause__.log)
+            if last or not damaged:
+                raise
+            await asyncio.to_thread(remove_tree, data)  # disks fail: it is built again
+    raise AssertionError("the second try returns or raises")

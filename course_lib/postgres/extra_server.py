@@ -32,6 +32,10 @@ TARGET_TOO_EARLY = "requested recovery stop point is before consistent recovery 
 TARGET_MISSED = "recovery ended before configured recovery target was reached"  # xlogrecovery.c
 
 
+class NoSuchMoment(CourseError):
+    """A restore was asked for a moment that the backup and the archive do not have, or that is none."""
+
+
 @dataclass(frozen=True)
 class Backup:
     """A base backup: a copy of all files of a server that was written meanwhile.
@@ -156,11 +160,11 @@ class ExtraServer:
             inclusive: with what was committed at that very moment.
 
         Raises:
-            CourseError: the archive ends before that moment, or the backup began after it.
+            NoSuchMoment: the archive ends before that moment, or the backup was finished after it.
         """
         target = _target(until, inclusive)
         if isinstance(until, datetime) and until < backup.finished:  # PostgreSQL would end at the backup's own state
-            raise CourseError(f"The backup was finished after {until}.", "Restore to a later moment.")
+            raise NoSuchMoment(f"The backup was finished after {until}.", "Restore to a later moment.")
         if self.runs:  # with a commit after that moment, since recovery ends only when it meets one
             await self._ask("SELECT pg_logical_emit_message(true, 'restore', '')")
             await self.archive()
@@ -234,7 +238,7 @@ def _target(until: datetime | str | None, inclusive: bool) -> dict[str, str]:
     if until is None:
         return {"recovery_target_action": "promote"}
     if isinstance(until, datetime) and until.tzinfo is None:
-        raise CourseError("A moment to restore to needs its time zone.", "Try: datetime.now(timezone.utc)")
+        raise NoSuchMoment("A moment to restore to needs its time zone.", "Try: datetime.now(timezone.utc)")
     kind = "time" if isinstance(until, datetime) else "lsn"
     value = until.isoformat() if isinstance(until, datetime) else until
     target = {f"recovery_target_{kind}": _constant(value), "recovery_target_action": "promote"}
@@ -245,10 +249,10 @@ def _unreached(cluster: ExtraCluster, until: object) -> CourseError | None:
     """The sentence for a target that recovery did not meet."""
     log = cluster.log.read_text(errors="replace")
     if TARGET_TOO_EARLY in log:
-        return CourseError(f"The backup was finished after {until}.", "Restore to a later moment.")
+        return NoSuchMoment(f"The backup was finished after {until}.", "Restore to a later moment.")
     if TARGET_MISSED not in log:
         return None
-    return CourseError(
+    return NoSuchMoment(
         f"Recovery did not come to {until}: the archive has nothing that was committed after it.",
         "Restore without a target, which goes to the end of the archive.",
     )

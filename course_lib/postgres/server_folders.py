@@ -90,15 +90,15 @@ def require_programs() -> None:
     """
     if os.name == "nt":
         raise CourseError(
-            "This section runs servers of its own behind Unix sockets, which the course does not have on Windows.",
-            "Go on with the next section, or run the course in WSL.",
+            "This takes servers of its own behind Unix sockets, which the course does not have on Windows.",
+            "Go on with what comes next, or run the course in WSL.",
         )
     programs = reachable_installation(server_home(), server_account())
     for name in ("postgres", "initdb", "pg_basebackup"):
         if not (programs / "bin" / name).exists():
             raise CourseError(
-                f"The PostgreSQL that comes with the course lacks {name} on this machine, which this section needs.",
-                "Go on with the next section.",
+                f"The PostgreSQL that comes with the course lacks {name} on this machine, which this takes.",
+                "Go on with what comes next.",
             )
 
 
@@ -128,11 +128,14 @@ def cluster_of(name: str, **settings: str) -> ExtraCluster:
 
 
 def _begin(base: Path) -> _Own:
-    folder = base / f"{os.getpid()}-{secrets.token_hex(3)}"
-    make_folder(folder, server_account())
-    lock = take(folder / LOCK)
+    """A sweep sees the folder only once it is locked."""
+    name = f"{os.getpid()}-{secrets.token_hex(3)}"
+    folder, unlocked = base / name, base / f".{name}"
+    make_folder(unlocked, server_account())
+    lock = take(unlocked / LOCK)
+    unlocked.rename(folder)
     keeper = subprocess.Popen(
-        [sys.executable, "-c", WAIT, str(REPOSITORY), str(folder), str(get_settings().idle_hours * 3600)],
+        [sys.executable, "-P", "-c", WAIT, str(REPOSITORY), str(folder), str(get_settings().idle_hours * 3600)],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     return _Own(folder, lock, keeper)
@@ -152,7 +155,11 @@ def list_servers() -> list[ServerOf]:
 
 def sweep_servers() -> int:
     """Stop and remove those whose process has ended. Returns how many folders that were."""
-    return sum(remove_servers(folder) for folder, pid in _folders() if _is_over(folder, pid))
+    swept = 0
+    for folder, pid in _folders():
+        with suppress(OSError):  # another process sweeps, too
+            swept += _is_over(folder, pid) and remove_servers(folder)
+    return swept
 
 
 def stop_all_servers() -> int:
@@ -201,7 +208,9 @@ def clusters_in(folder: Path) -> list[ExtraCluster]:
     """The servers of a process's folder."""
     account = server_account()
     programs = reachable_installation(server_home(), account)
-    places = sorted(place for place in folder.iterdir() if _is_ours(place)) if folder.is_dir() else []
+    places: list[Path] = []
+    with suppress(FileNotFoundError):
+        places = sorted(place for place in folder.iterdir() if _is_ours(place))
     return [ExtraCluster(place, programs, account, {}) for place in places]
 
 

@@ -21,6 +21,7 @@ from course_lib.postgres.starting import NotStarted
 BUILDING = {"fsync": "off", "wal_level": "minimal", "max_wal_senders": "0", "archive_mode": "off"}
 SEGMENT = "--wal-segsize=1"  # MB: an archived file, and what a restart copies, is a sixteenth of the usual
 STATE_DIGITS = 12
+KEPT = 3  # of a recipe, 40 MB each
 
 Build = Callable[[URL], Awaitable[None]]
 
@@ -42,18 +43,24 @@ async def ensure_data(recipe: str, fingerprint: str, build: Build) -> Path:
     template = servers_folder() / f"template-{recipe}-{state}"
     if template.exists():
         return template
-    lock = FileLock(servers_folder() / "template.lock", mode=0o600)
+    lock = FileLock(servers_folder() / "template.lock", mode=0o600, thread_local=False)
     await asyncio.to_thread(lock.acquire)
     try:
         if not template.exists():
             await _build(cluster, build)
-            for earlier in servers_folder().glob(f"template-{recipe}-*"):
-                remove_tree(earlier)
             cluster.data.rename(template)
+            _remove_old(recipe)
     finally:
         await asyncio.to_thread(remove_server, cluster)
         lock.release()
     return template
+
+
+def _remove_old(recipe: str) -> None:
+    """Those that belong to checkouts that moved on."""
+    found = sorted(servers_folder().glob(f"template-{recipe}-*"), key=lambda place: place.stat().st_mtime)
+    for earlier in found[:-KEPT]:
+        remove_tree(earlier)
 
 
 async def _build(cluster: ExtraCluster, build: Build) -> None:

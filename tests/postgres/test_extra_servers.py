@@ -251,6 +251,13 @@ def test_a_killed_kernels_servers_are_ended_by_its_keeper(shared_home: Path) -> 
     wait_until(lambda: gone(folder, servers))
 
 
+def test_an_ordinary_user_has_them_too(folder: Path, ordinary_user: list[str]) -> None:
+    home = folder / "home"
+    folder.chmod(0o1777)
+    place, *_ = run_python(home, MAKE, ordinary_user).rsplit(" ", 2)
+    assert (home / "servers").stat().st_mode & 0o777 == 0o700 and not Path(place).exists()
+
+
 def test_where_the_keeper_was_killed_too_the_next_one_sweeps(shared_home: Path) -> None:
     program = start_python(shared_home, AND_WAIT_ALONE)
     folder, servers = made_by(program)
@@ -292,7 +299,13 @@ def test_the_commands_show_and_stop_them(shared_home: Path) -> None:
 def test_folders_of_others_are_left_alone(shared_home: Path) -> None:
     base = servers_folder()
     base.mkdir(parents=True, exist_ok=True)
-    strange = [base / "999999-abcdef0", base / "notes", base / "999999-ABCDEF", base / "x999999-abcdef"]
+    strange = [
+        base / "999999-abcdef0",
+        base / ".999999-abcdef",
+        base / "notes",
+        base / "999999-ABCDEF",
+        base / "x999999-abcdef",
+    ]
     for place in strange:
         (place / "primary").mkdir(parents=True)
     elsewhere = shared_home / "elsewhere"
@@ -333,6 +346,19 @@ async def test_a_server_whose_data_are_gone_is_not_made_anew(primary: ExtraServe
     with pytest.raises(CourseError, match="its data are gone"):
         await primary.start()
     assert clusters_in(own_folder()) == []
+
+
+async def test_a_damaged_template_is_built_again(primary: ExtraServer) -> None:
+    (template,) = servers_folder().glob("template-empty-*")
+    os.truncate(template / "global" / "pg_control", 100)
+    assert await ask(await fresh_server("again", "empty"), "SELECT 1") == 1
+
+
+async def test_two_recipes_in_one_process(shared_home: Path) -> None:
+    for recipe in ("empty", "migrated", "empty"):
+        server = await fresh_server("primary", recipe)
+        assert await ask(server, "SELECT to_regclass('users') IS NOT NULL") == (recipe == "migrated")
+    await server.remove()
 
 
 async def test_an_unknown_recipe(shared_home: Path) -> None:

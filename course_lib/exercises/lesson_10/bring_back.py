@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from course_lib.errors import CourseError
 from course_lib.exercises.lesson_10.scenes.incident import Incident, Rows, incident
 from course_lib.instruments.network import Wire
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
+from course_lib.postgres.extra_server import NoSuchMoment
 
 MOST_RESTORES = 8
 
@@ -111,14 +111,14 @@ class _Trial:
         self.attempt.expect(not held, "connection held", held=held)
 
     async def _restore(self, moment: datetime | None = None, *, inclusive: bool = True) -> AsyncEngine:
-        """What the answer is given. It raises no CourseError, which would say that the course has failed."""
+        """What the answer is given. Of a moment that cannot be had it is told by a ValueError."""
         self.restores += 1
         self.attempt.expect(self.restores <= MOST_RESTORES, "too many restores", count=self.restores)
         if moment is not None and not isinstance(moment, datetime):
             raise TypeError(f"a moment is a datetime, and this is {type(moment).__name__}")
         try:
             return await self.scene.restore(moment, inclusive)
-        except CourseError as error:
+        except NoSuchMoment as error:
             raise ValueError(error.sentence) from None
 
     def _compare(self, found: Rows) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from course_lib.data.fresh_server import fresh_server
 from course_lib.db import make_engine
 from course_lib.postgres.extra_server import Backup, ExtraServer
+from course_lib.postgres.server_folders import cluster_of, remove_server
 
 TABLES = ("conversations", "messages", "users")
 KEPT = 3  # restored servers at once
@@ -52,6 +53,8 @@ class Incident:
     restored: list[ExtraServer] = field(default_factory=list)
     engines: list[AsyncEngine] = field(default_factory=list)
     owner: UUID | None = None
+    begun: int = 0
+    """Restores, those that did not come to an end too."""
 
     async def rows(self) -> Rows:
         return await rows_of(self.connection)
@@ -60,18 +63,24 @@ class Incident:
         """A restored server's engine. Meanwhile somebody writes to the live one.
 
         Raises:
-            CourseError: PostgreSQL does not come to that moment, or a server cannot be made.
+            NoSuchMoment: PostgreSQL does not come to it.
         """
         identity = await self.connection.fetchval(GREETING, self.owner, "written while a backup was restored")
         self.expected |= {key: row for key, row in (await self.rows()).items() if key == ("conversations", identity)}
-        name = f"restored_{len(self.restored)}"
+        self.begun += 1
         if len(self.restored) >= KEPT:
             await self.engines[-KEPT].dispose()
             await self.restored[-KEPT].remove()
+        name = restored(self.begun)
         server = await self.live.restore(self.backup, moment, name, inclusive)
         self.restored.append(server)
         self.engines.append(make_engine(server.url, pool_size=5))
         return self.engines[-1]
+
+
+def restored(number: int) -> str:
+    """The name of a restored server."""
+    return f"restored_{number}"
 
 
 async def rows_of(connection: asyncpg.Connection[Any]) -> Rows:
@@ -103,8 +112,9 @@ async def incident(through: Callable[[Any], Any]) -> AsyncIterator[Incident]:
         for each in [engine, *(scene.engines if scene else [])]:
             await each.dispose(close=each.pool.checkedout() == 0)  # type: ignore[attr-defined]
         connection.terminate()
-        for server in [live, *(scene.restored if scene else [])]:
-            await server.remove()
+        for number in range(1, scene.begun + 1 if scene else 1):
+            await asyncio.to_thread(remove_server, cluster_of(restored(number)))
+        await live.remove()
 
 
 async def _happened(live: ExtraServer, connection: asyncpg.Connection[Any], engine: AsyncEngine) -> Incident:
