@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from course_lib.exercises.lesson_10.scenes.carrying import agree, carry, drain, one_amid_another, play, storm
+from course_lib.exercises.lesson_10.scenes.carrying import agree, carry, drain, play, storm
+from course_lib.exercises.lesson_10.scenes.meanwhile import changed_meanwhile, one_amid_another, two_at_once
 from course_lib.exercises.lesson_10.scenes.second_copies import Stage
-from course_lib.judging.asking import NOT_AVAILABLE, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import quoted
 from course_lib.judging.staging import add_user
-from course_lib.judging.trouble import sqlstate_of
 
 REFUSALS = 8  # rounds in which one document is refused
 ASIDE = 5  # documents behind it
@@ -93,6 +90,9 @@ class TwoStores(Exercise):
         "older over newer": "Two workers had entries of one document, the one with the older passages came to its end "
         "last, and later on {difference}, with {left} entries left. "
         "| A lock on one entry does not keep others from the next one: lock the document, and then read its passages.",
+        "between two statements": "A worker stood after {statements} statements, the document was changed with "
+        "an entry, another worker came, and then the first one went on; later on {difference}, with {left} entries "
+        "left. | What is read before the lock, or before the entries, is old by the time it is carried.",
         "stuck": "One document is refused by the store again and again, and of {count} others behind it {difference}. "
         "| Whatever has failed comes again after the others: that is what `run_after` is for.",
         "given up": "One document was refused {rounds} times, then the store took it again; {difference}, with {left} "
@@ -128,10 +128,10 @@ class TwoStores(Exercise):
                 await self._is_killed(attempt, stage, number, after)
         for number in (1, 2):
             for early in (False, True):
-                await self._changed_meanwhile(attempt, stage, number, early)
+                await changed_meanwhile(stage, number, early)
         for number in (1, 2):
             for early in (False, True):
-                await self._two_at_once(attempt, stage, number, early)
+                await two_at_once(stage, number, early)
         await one_amid_another(stage)
         await self._refused(attempt, stage)
         await storm(stage)
@@ -232,82 +232,6 @@ class TwoStores(Exercise):
         difference, left = await stage.difference(), len(await stage.entries())
         said = f"of the copied passages {difference}" if difference else "the stores agree"
         attempt.expect(not difference and not left, "lost at a kill", difference=said, left=left)
-
-    async def _changed_meanwhile(self, attempt: Attempt, stage: Stage, number: int, early: bool) -> None:
-        """The change's entry may have been added ``early``, before the one that is carried, in an open transaction."""
-        id = await stage.add()
-        await drain(stage)
-        async with attempt.session() as writer:
-            if early:
-                await attempt.call(writer, id, function=stage.boxes[1].enqueue)
-            await stage.commit("replace", id, 4)
-            hang = stage.hang(id, number)
-
-            async def scene() -> None:
-                running = asyncio.ensure_future(stage.boxes[0].carry())
-                await first_of(running, hang.begun)
-                try:
-                    await self._write(attempt, stage, writer, id, early)
-                finally:
-                    hang.goes_on.set()
-                    await running
-
-            await play(stage, scene)
-        stage.let_go()
-        how = ", an entry with a smaller id" if early else ""
-        await agree(stage, "lost meanwhile", how=how)
-
-    async def _write(self, attempt: Attempt, stage: Stage, writer: AsyncSession, id: UUID, early: bool) -> None:
-        try:
-            await stage.change(writer, "change", id)
-            if not early:
-                await stage.boxes[1].enqueue(writer, id)
-            await writer.commit()
-        except Exception as error:
-            if sqlstate_of(error) == NOT_AVAILABLE:
-                raise attempt.wrong("writer waits") from error
-            raise
-
-    async def _two_at_once(self, attempt: Attempt, stage: Stage, number: int, early: bool) -> None:
-        """One worker has read the passages and stands in the store; they change, and another worker comes."""
-        id, other = await stage.add(), await stage.add()
-        await drain(stage)
-        async with attempt.session() as writer:
-            if early:
-                await attempt.call(writer, id, function=stage.boxes[1].enqueue)
-            await stage.commit("replace", id, 4)
-            hang = stage.hang(id, number)
-
-            async def scene() -> None:
-                running = asyncio.ensure_future(stage.boxes[0].carry())
-                await first_of(running, hang.begun)
-                try:
-                    if not running.done():
-                        await self._write(attempt, stage, writer, id, early)
-                        await self._carry_beside(attempt, stage, other)
-                finally:
-                    hang.goes_on.set()
-                    await running
-
-            await play(stage, scene)
-        stage.let_go()
-        await agree(stage, "older over newer")
-
-    async def _carry_beside(self, attempt: Attempt, stage: Stage, other: UUID) -> None:
-        async with attempt.session() as session:
-            await stage.change(session, "change", other)
-            await stage.boxes[1].enqueue(session, other)
-            await session.commit()
-        for _ in range(3):
-            beside = asyncio.ensure_future(stage.boxes[1].carry())
-            await until_blocked(attempt, beside, 1)
-            if not beside.done():
-                beside.cancel()
-                await asyncio.gather(beside, return_exceptions=True)
-                raise attempt.wrong("waits")
-            if not await beside:
-                break
-        attempt.expect(not await stage.difference([other]), "stopped", count=3)
 
     async def _refused(self, attempt: Attempt, stage: Stage) -> None:
         poison = await stage.add()

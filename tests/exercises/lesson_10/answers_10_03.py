@@ -468,7 +468,7 @@ class StaysAway(Base):
         self.failed.clear()
 
 
-@ANSWERS.wrong("older over newer")
+@ANSWERS.wrong("between two statements")
 class ReadsFirst(Base):
     """The passages are read before the lock is there: another worker may have carried newer ones meanwhile."""
 
@@ -480,3 +480,16 @@ class ReadsFirst(Base):
 
     async def passages(self, session, id):
         return self.read[id] if id in self.read else await super().passages(session, id)
+
+
+@ANSWERS.wrong("between two statements")
+class PassagesBeforeIds(Base):
+    """A change between the two is not among the passages, and its entry is deleted."""
+
+    async def take(self, session):
+        id = await super().take(session)
+        self.read = None if id is None else await super().passages(session, id)
+        return id
+
+    async def passages(self, session, id):
+        return self.read

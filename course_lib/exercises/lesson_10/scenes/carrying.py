@@ -6,18 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
-from uuid import UUID
 
 from course_lib.exercises.lesson_10.scenes.second_copies import MOST_CALLS, Stage
 from course_lib.instruments.second_store import StoreFailed
 from course_lib.judging.asking import calling_it
 from course_lib.judging.quoting import article
-from course_lib.judging.turns import Race, run_race
 
 DOCUMENTS, CHANGES, WEATHER = 8, 40, 0.35
 CANCELLED = 0.3  # the share of steps that are cancelled in a storm
 ROUNDS = 6
-TURNS = 16  # more than a step takes
 
 
 async def carry(stage: Stage, worker: int = 0) -> bool:
@@ -61,31 +58,6 @@ async def agree(stage: Stage, mistake: str, **told: Any) -> None:
     stage.attempt.expect(await stage.fingerprint() == before, "passages changed")
     said = f"of the copied passages {difference}" if difference else "the stores agree"
     stage.attempt.expect(not difference and not left, mistake, difference=said, left=left, **told)
-
-
-async def one_amid_another(stage: Stage) -> None:
-    """A change and a step that happen while another step is after its first statement, after its second, and so on."""
-    for turns in range(1, TURNS):
-        id = await stage.add()
-
-        async def script(race: Race, turns: int = turns, id: UUID = id) -> bool:
-            first = race.start(stage.boxes[0].carry)
-            await race.run_alone(first, turns)
-            ended = first.ended
-            if not ended:
-                async with stage.attempt.session() as session:
-                    await stage.change(session, "replace", id, 3)
-                    await stage.boxes[-1].enqueue(session, id)
-                    await session.commit()
-                await race.run_alone(race.start(stage.boxes[1].carry))
-                await race.take_turns()
-            await race.results()
-            return ended
-
-        ended = await run_race(stage.attempt, script)
-        await agree(stage, "older over newer")
-        if ended:
-            return
 
 
 async def storm(stage: Stage) -> None:
