@@ -296,6 +296,17 @@ def test_the_commands_show_and_stop_them(shared_home: Path) -> None:
     program.communicate("", timeout=30)
 
 
+def test_they_are_stopped_where_the_lessons_have_another_server(shared_home: Path) -> None:
+    program = start_python(shared_home, AND_WAIT)
+    folder, servers = made_by(program)
+    elsewhere = {"DATABASE_URL": "postgresql://somebody@127.0.0.1:1/shop"}
+    assert "Stopped 2 servers of lessons." in run_course(shared_home, "db", "down", **elsewhere).stdout
+    assert gone(folder, servers)
+    again = run_course(shared_home, "db", "down", **elsewhere)
+    assert again.returncode and "DATABASE_URL names a server" in again.stdout + again.stderr
+    program.communicate("", timeout=30)
+
+
 def test_folders_of_others_are_left_alone(shared_home: Path) -> None:
     base = servers_folder()
     base.mkdir(parents=True, exist_ok=True)

@@ -57,15 +57,15 @@ class BringBack(Exercise):
         "| A conversation's deletion takes its messages along.",
         "not all back": "{missing} of the {lost} lost rows are not back. | Compare the states before and after the "
         "purge, table by table.",
-        "changed on the way": "{count} lost rows are back with other values, for one in `{table}`. "
+        "changed on the way": "{count} lost row(s) are back with other values, for one in `{table}`. "
         "| Every column comes back as it was, the id and the times too.",
-        "back on purpose": "{count} rows are back that somebody has deleted on purpose since, or with their account. "
+        "back on purpose": "{count} row(s) are back that somebody has deleted on purpose since, or with their account. "
         "| Which rows did the purge itself delete?",
-        "overwritten": "{count} rows that were changed since have their old values again. | What is in the live "
+        "overwritten": "{count} row(s) that were changed since have their old values again. | What is in the live "
         "database is newer than the backup.",
-        "lost since": "{count} rows are gone that the live database had when you began, or that came meanwhile. "
+        "lost since": "{count} row(s) are gone that the live database had when you began, or that came meanwhile. "
         "| It is in use: add to it, and take nothing away.",
-        "extra rows": "{count} rows are there that never were, for one in `{table}`. | Add what was lost, once.",
+        "extra rows": "{count} row(s) are there that never were, for one in `{table}`. | Add what was lost, once.",
         "second run": "A second call {did}. | Somebody will run it again to be sure: then nothing is missing any more.",
         "too many restores": "{count} servers were restored. | The moment can be known beforehand: two are enough.",
         "connection held": "{held} connection(s) were not given back to the pools. | `async with engine.connect()`.",
