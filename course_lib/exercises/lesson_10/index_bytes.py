@@ -137,7 +137,8 @@ class IndexBytes(Exercise):
         "not a number": "`index_bytes` returned {kind}, and a number of bytes was asked for. "
         "| Did you forget `return`?",
         "not scaled": "For {n:,} rows it says {said:,.0f} bytes, and for {rows:,} of the same {other:,.0f}. "
-        "| A sample's size has to be multiplied by rows / rows of the sample.",
+        "| A sample's size has to be multiplied by rows / rows of the sample. (Equal vectors share elements, and how "
+        "many do is chance: those of a sample should all be different.)",
         "unit": "It says {said:,.0f} for {words}, which would be about right in {unit}. | Bytes were asked for.",
         "links left out": "With m = 8 and with m = 40 it says the same, {said:,.0f} bytes for 1,000 rows of "
         "vector({dimensions}). | Each element has room for 2 × m neighbours, whether it has them or not.",
