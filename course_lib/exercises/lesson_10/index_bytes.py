@@ -136,8 +136,9 @@ class IndexBytes(Exercise):
     mistakes: ClassVar = {
         "not a number": "`index_bytes` returned {kind}, and a number of bytes was asked for. "
         "| Did you forget `return`?",
-        "not scaled": "For 200,000 rows it says {one:,.0f} bytes, and for ten times as many {ten:,.0f}. "
-        "| A sample's size has to be multiplied by rows / rows of the sample.",
+        "not scaled": "For {n:,} rows it says {said:,.0f} bytes, and for {rows:,} of the same {other:,.0f}. "
+        "| A sample's size has to be multiplied by rows / rows of the sample. (Equal vectors share elements, and how "
+        "many do is chance: those of a sample should all be different.)",
         "unit": "It says {said:,.0f} for {words}, which would be about right in {unit}. | Bytes were asked for.",
         "links left out": "With m = 8 and with m = 40 it says the same, {said:,.0f} bytes for 1,000 rows of "
         "vector({dimensions}). | Each element has room for 2 × m neighbours, whether it has them or not.",
@@ -157,8 +158,7 @@ class IndexBytes(Exercise):
     async def judge(self, attempt: Attempt) -> None:
         cases = some_cases()
         said = [await self._ask(attempt, case, case.asked) for case in cases]
-        one, ten = [await self._ask(attempt, cases[0], rows) for rows in (200_000, 2_000_000)]
-        attempt.expect(abs(ten / one / 10 - 1) <= WITHIN if one else False, "not scaled", one=one, ten=ten)
+        await self._ask_for_more(attempt, cases[0], said[0])
         found = [await self._build(attempt, number, case, said[number]) for number, case in enumerate(cases)]
         wrong = [one for one in found if not one.right]
         if wrong:
@@ -173,6 +173,18 @@ class IndexBytes(Exercise):
                 number = float(said)
         attempt.expect(math.isfinite(number), "not a number", kind=article(said))
         return number
+
+    async def _ask_for_more(self, attempt: Attempt, case: Case, said: float) -> None:
+        """The same index for another number of rows, of which its size has to be a multiple.
+
+        Raises:
+            Wrong: "not scaled".
+        """
+        rows = 100_000 if case.asked >= 1_000_000 else 10_000_000
+        other = await self._ask(attempt, case, rows)
+        each, others = said / case.asked, other / rows
+        alike = each / 2 <= others <= 2 * each
+        attempt.expect(alike and each > 0, "not scaled", n=case.asked, said=said, rows=rows, other=other)
 
     async def _build(self, attempt: Attempt, number: int, case: Case, said: float) -> Said:
         """A sample of the judge's own, made once all has been said: nobody could look at its size."""

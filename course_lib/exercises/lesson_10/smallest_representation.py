@@ -133,7 +133,7 @@ class SmallestRepresentation(Exercise):
             small = await attempt.call(session)
             look_for_methods(attempt, small, "build", "search")
             await attempt.call(function=small.build)
-            await session.commit()
+            await attempt.call(function=session.commit)  # may fail by what the answer has done to the session
         await attempt.sql("DROP TABLE IF EXISTS passages CASCADE")
         await attempt.sql("VACUUM")
         indexes, scans = (await attempt.sql(VECTOR_INDEXES))[0]
@@ -154,6 +154,7 @@ class SmallestRepresentation(Exercise):
             vector = question.tolist()
             with calling_it(attempt, "needs passages", saying=UNDEFINED_TABLE):
                 found = expect_list(attempt, await attempt.call(vector, function=small.search))
+            await session.rollback()
             await session.execute(REPORT)
             await session.commit()
         odd = [article(one) for one in found if not isinstance(one, int)]

@@ -124,17 +124,6 @@ async def without_steps(session, rows, dimensions, kind, m):
     return rows * (aligned(80 + math.ceil(dimensions * BYTES[kind])) + aligned(4 + 12 * m) + 8)
 
 
-@ANSWERS.wrong("off")
-async def a_sample_of_equal_vectors(session, rows, dimensions, kind, m):
-    zeros = f"array_fill(1, ARRAY[{dimensions}])::vector"
-    value = f"binary_quantize({zeros})" if kind == "bit" else zeros
-    await session.execute(text(f"CREATE TEMP TABLE equal (embedding {kind}({dimensions}))"))
-    await session.execute(text(f"INSERT INTO equal SELECT {value} FROM generate_series(1, 1000)"))
-    links = f"WITH (m = {m}, ef_construction = {2 * m})"
-    await session.execute(text(f"CREATE INDEX same ON equal USING hnsw (embedding {OPERATORS[kind]}) {links}"))
-    return await session.scalar(text("SELECT pg_relation_size('same')")) * rows / 1000
-
-
 @ANSWERS.wrong("not a number")
 async def forgotten(session, rows, dimensions, kind, m):
     laid_out(rows, dimensions, kind, m)
