@@ -2,9 +2,11 @@
 
 from course_lib.exercises.interview.title_by_model import TitleByModel
 from course_lib.exercises.interview.to_translate import ToTranslate
+from course_lib.exercises.interview.tokens_sold import TokensSold
 from course_lib.judging.exercise import Drill
 
 DRILLS: list[type[Drill]] = [
     ToTranslate,
     TitleByModel,
+    TokensSold,
 ]
