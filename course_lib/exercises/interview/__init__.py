@@ -1,5 +1,6 @@
 """Repair drills: code of the kind that is put before a candidate, with what the product reports."""
 
+from course_lib.exercises.interview.shared_search import SharedSearch
 from course_lib.exercises.interview.title_by_model import TitleByModel
 from course_lib.exercises.interview.to_translate import ToTranslate
 from course_lib.exercises.interview.tokens_sold import TokensSold
@@ -9,4 +10,5 @@ DRILLS: list[type[Drill]] = [
     ToTranslate,
     TitleByModel,
     TokensSold,
+    SharedSearch,
 ]
