@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from secrets import choice, randbelow, token_hex
+from secrets import choice, token_hex
 from typing import ClassVar
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ from course_lib.judging.rising import expect_errors_to_rise
 from course_lib.judging.staging import add_rows, add_user
 from course_lib.models.documents import DIMENSIONS
 
-LONG = 300  # numbers in the document that is looked into
+LAST = 304  # number of the document that is looked into
 OTHERS, EACH = 24, 110  # other documents, and the numbers in each
 BESIDES = 20  # rows that may be read besides those returned
 GOODBYE = 2.0  # seconds for the server to see a closed connection off
@@ -87,8 +87,8 @@ class AroundAHit(Drill):
     async def judge(self, attempt: Attempt) -> None:
         document = await _stage(attempt)
         before: list[Pair] | None = None
-        number = document.last // 2
-        for place, width in ((number, 2), (0, 4), (document.last, 3), (document.gap, 1)):
+        number = LAST // 2
+        for place, width in ((number, 2), (0, 4), (LAST, 3), (document.gap, 1)):
             found = await self._look_at(attempt, document, place, width)
             before = before or found
         await attempt.sql(
@@ -137,7 +137,6 @@ class Document:
     """A long document on stage. ``gap`` is a number that no passage has."""
 
     id: UUID
-    last: int
     gap: int
     objects: str
     """The names of the tables and indexes that there are."""
@@ -158,13 +157,12 @@ async def _stage(attempt: Attempt) -> Document:
     await add_rows(attempt, "documents", rows)
     await attempt.sql("ALTER TABLE document_chunks SET (autovacuum_enabled = off)")  # it would read, too
     vector = str([1.0] + [0.0] * (DIMENSIONS - 1))
-    last = LONG + 5 * randbelow(20) + 4
     for place, id in enumerate(ids):
-        first, end = (0, last) if place == 0 else (last // 2 - EACH // 2, last // 2 + EACH // 2)
+        first, end = (0, LAST) if place == 0 else (LAST // 2 - EACH // 2, LAST // 2 + EACH // 2)
         await attempt.sql(PASSAGES, document=id, vector=vector, first=first, last=end)
     await attempt.sql("ANALYZE document_chunks")
     await attempt.sql(f'ALTER DATABASE "{attempt.database.name}" SET random_page_cost = 1.1')  # as on today's disks
-    return Document(ids[0], last, 5 * choice(range(10, 50)) + 3, await attempt.value(OBJECTS))
+    return Document(ids[0], 5 * choice(range(10, 50)) + 3, await attempt.value(OBJECTS))
 
 
 async def _rows_read(attempt: Attempt) -> tuple[int, int]:
