@@ -18,7 +18,8 @@ from course_lib.models.documents import DIMENSIONS
 
 LAST = 304  # number of the document that is looked into
 OTHERS, EACH = 24, 110  # other documents, and the numbers in each
-BESIDES = 20  # rows that may be read besides those returned
+EMPTY = 500  # documents without passages
+BESIDES = 20  # rows that may be read of a table besides those returned
 GOODBYE = 2.0  # seconds for the server to see a closed connection off
 PASSAGES = """
     INSERT INTO document_chunks (document_id, chunk_index, content, token_count, embedding, embedding_model)
@@ -27,7 +28,8 @@ PASSAGES = """
     ORDER BY md5(i::text)
 """
 READ = """
-    SELECT seq_tup_read, coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'document_chunks'
+    SELECT relname, seq_tup_read, coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables
+    WHERE relname IN ('documents', 'document_chunks') ORDER BY relname
 """
 AT_WORK = """
     SELECT count(*) FROM pg_stat_activity
@@ -74,12 +76,11 @@ class AroundAHit(Drill):
         "| Both sides, both ends of the range and the number itself, whether a passage has it or not.",
         "twice": "A passage came more than once. | Once each.",
         "order": "The right passages came in another order. | By `chunk_index`.",
-        "whole table": "For {count} passages the server read the table `document_chunks` from its beginning to its "
-        "end, {rows:,} rows. | That is what was reported. Which condition keeps it from using the index on "
-        "(`document_id`, `chunk_index`)?",
-        "thrown away": "The server fetched {rows:,} rows by an index, and {count} of them are the passages asked for. "
-        "| The rest is the whole document, or these numbers in every document. Which of the two columns still has "
-        "something around it?",
+        "whole table": "For {count} passages the server read the table `{table}` from its beginning to its end, "
+        "{rows:,} rows. | That is what was reported. Which condition is it that no index can answer?",
+        "thrown away": "For {count} passages the server fetched {rows:,} rows of `{table}` by an index. "
+        "| Most are thrown away afterwards: a whole document, or these numbers in every document. Which of the two "
+        "columns still has something around it?",
         "schema changed": "There are other tables or indexes than before: {names}. "
         "| The tables stay as they are; the index that is needed is there.",
     }
@@ -111,11 +112,13 @@ class AroundAHit(Drill):
         found = await self._ask(attempt, document.id, number, width)
         objects = await attempt.value(OBJECTS)
         attempt.expect(objects == document.objects, "schema changed", names=_news(document.objects, objects))
-        table, index = (now - then for now, then in zip(await _rows_read(attempt), before, strict=True))
+        after = await _rows_read(attempt)
         self._compare(attempt, found, await document.passages(attempt), number, width)
         allowed = len(found) + BESIDES
-        attempt.expect(table <= allowed, "whole table", count=len(found), rows=table)
-        attempt.expect(index <= allowed, "thrown away", count=len(found), rows=index)
+        for table in before:
+            whole, by_index = (now - then for now, then in zip(after[table], before[table], strict=True))
+            attempt.expect(whole <= allowed, "whole table", count=len(found), table=table, rows=whole)
+            attempt.expect(by_index <= allowed, "thrown away", count=len(found), table=table, rows=by_index)
         return found
 
     def _compare(
@@ -150,23 +153,24 @@ class Document:
 async def _stage(attempt: Attempt) -> Document:
     """A long document, and many short ones with the same numbers."""
     owner = await add_user(attempt)
-    ids = [uuid4() for _ in range(1 + OTHERS)]
+    ids = [uuid4() for _ in range(1 + OTHERS + EMPTY)]
     rows = [
         {"id": id, "user_id": owner, "source": token_hex(6), "title": "Archive", "status": "ready"} for id in ids
     ]  # fmt: skip
     await add_rows(attempt, "documents", rows)
-    await attempt.sql("ALTER TABLE document_chunks SET (autovacuum_enabled = off)")  # it would read, too
+    for table in ("documents", "document_chunks"):
+        await attempt.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")  # it would read, too
     vector = str([1.0] + [0.0] * (DIMENSIONS - 1))
-    for place, id in enumerate(ids):
+    for place, id in enumerate(ids[: 1 + OTHERS]):
         first, end = (0, LAST) if place == 0 else (LAST // 2 - EACH // 2, LAST // 2 + EACH // 2)
         await attempt.sql(PASSAGES, document=id, vector=vector, first=first, last=end)
-    await attempt.sql("ANALYZE document_chunks")
+    await attempt.sql("ANALYZE documents, document_chunks")
     await attempt.sql(f'ALTER DATABASE "{attempt.database.name}" SET random_page_cost = 1.1')  # as on today's disks
     return Document(ids[0], 5 * choice(range(10, 50)) + 3, await attempt.value(OBJECTS))
 
 
-async def _rows_read(attempt: Attempt) -> tuple[int, int]:
-    """How many rows of the passages' table were read so far: from its beginning on, and by an index.
+async def _rows_read(attempt: Attempt) -> dict[str, tuple[int, int]]:
+    """How many rows of each table were read so far: from its beginning on, and by an index.
 
     A session tells its counts when it ends, so the learner's connections are closed first.
     """
@@ -179,8 +183,7 @@ async def _rows_read(attempt: Attempt) -> tuple[int, int]:
             break
         await asyncio.sleep(0.002)
     await attempt.sql("SELECT pg_stat_force_next_flush()")  # of the judge's own, which counts as well
-    rows = await attempt.sql(READ)
-    return rows[0][0], rows[0][1]
+    return {table: (whole, by_index) for table, whole, by_index in await attempt.sql(READ)}
 
 
 def _news(before: str, now: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -91,6 +92,8 @@ class MessageExport(Drill):
         "| Its caller cannot tell that from a short export. Let the error go on.",
         "another error": "The receiver was gone with {gone}, and the caller was given {error}. "
         "| The caller knows what a receiver does. Let the error go on as it is.",
+        "two at once": "Line {line} was sent before the receiver had taken the one before it. "
+        "| `await send(…)` comes back when it is taken: one after the other.",
         "sent on": "The receiver was gone at line {line}, and `send` was called again after that. "
         "| Nobody is there any more.",
     }
@@ -184,11 +187,21 @@ class Receiver:
         self.lines: list[Line] = []
         self.held = self.held_at = 0
         self.furthest = (0, 0)
+        self._busy = False
         self._attempt, self._looks, self._then = attempt, looks, then or {}
 
     async def __call__(self, line: Any) -> None:
         self.lines.append(self._read(line))
         number = len(self.lines)
+        self._attempt.expect(not self._busy, "two at once", line=number)
+        self._busy = True
+        try:
+            await asyncio.sleep(0)  # others go on meanwhile
+            await self._take(number)
+        finally:
+            self._busy = False
+
+    async def _take(self, number: int) -> None:
         if self._looks and not self.held:
             self.held, self.held_at = await held_now(self._attempt), number
         if self._looks and number % EVERY == 1:

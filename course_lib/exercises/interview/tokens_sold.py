@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from course_lib.db import make_session_factory
+from course_lib.judging.asking import while_another_writes
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Drill, Wrong
 from course_lib.judging.quoting import article, kind_of
@@ -65,9 +66,8 @@ class TokensSold(Drill):
         "| So many thousand tokens more, and committed.",
         "wrong return": "`buy_tokens` returned {said} that is not the receipt. | What `charge` returned.",
         "others changed": "Other users were changed. | The user's id belongs into the WHERE.",
-        "charged twice": "Another process changed the user while the card was charged, and in the end the card was "
-        "charged {count} times. | That is what was reported. Which of the things in the repeated block can a rollback "
-        "not take back?",
+        "charged twice": "Another process changed the user meanwhile, and in the end the card was charged {count} "
+        "times. | That is what was reported. Which of the things in the repeated block can a rollback not take back?",
         "gave up": "Another process changed the user once, and then it raised {error}. "
         "| The money is there: storing is tried again, and this time nobody is in the way.",
         "lost update": "Another process added {more} tokens meanwhile, and they are gone. "
@@ -92,6 +92,7 @@ class TokensSold(Drill):
         for tier in CENTS:
             await self._sells(attempt, tier)
         await self._is_overtaken(attempt)
+        await self._waits_for_another(attempt)
         await self._is_overtaken_again_and_again(attempt)
         await self._is_refused(attempt)
         await self._is_declined(attempt)
@@ -131,10 +132,25 @@ class TokensSold(Drill):
             sale.till.meanwhile = _Overtaking(other, sale.user_id)
             with listening(attempt, "before_cursor_execute", sale.till.meanwhile.at_a_statement):
                 said, error = await self._outcome(attempt, sale)
+        await self._survives_one(attempt, sale, said, error, before, MORE * other.changes)
+
+    async def _waits_for_another(self, attempt: Attempt) -> None:
+        """Another process has changed the row and commits when the call stands at it."""
+        sale = await _sale(attempt)
+        before = await _limit(attempt, sale.user_id)
+        change = "UPDATE users SET token_limit = token_limit + :more WHERE id = :id"
+        values = {"more": MORE, "id": sale.user_id}
+        said, error = await while_another_writes(attempt, change, values, lambda: self._outcome(attempt, sale))
+        await self._survives_one(attempt, sale, said, error, before, MORE)
+
+    async def _survives_one(
+        self, attempt: Attempt, sale: Sale, said: Any, error: Wrong | None, before: int, more: int
+    ) -> None:
+        """Nothing is lost where another process added ``more`` tokens meanwhile."""
         attempt.expect(len(sale.till.charges) <= 1, "charged twice", count=len(sale.till.charges))
         if error is not None:
             raise attempt.wrong("gave up", error=kind_of(error.__cause__)) from error
-        after, more = await _limit(attempt, sale.user_id), MORE * other.changes
+        after = await _limit(attempt, sale.user_id)
         attempt.expect(not more or after != before + sale.tokens, "lost update", more=more)
         await self._look_at(attempt, sale, said, before + more, "while another process changed the user")
 

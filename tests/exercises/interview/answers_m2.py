@@ -243,6 +243,16 @@ async def tried_once_more(sessions, user_id, send):
     return await export(sessions, user_id, patiently, 100, behind)
 
 
+@ANSWERS.wrong("two at once")
+async def a_page_side_by_side(sessions, user_id, send):
+    sent, conditions = 0, ()
+    while page := await all_of(sessions, messages_of(user_id, *conditions).limit(100)):
+        await asyncio.gather(*(send(line_of(message)) for message in page))
+        sent += len(page)
+        conditions = (behind(page[-1]),)
+    return sent
+
+
 @ANSWERS.wrong("order")
 async def by_id_alone(sessions, user_id, send):
     def after(last):

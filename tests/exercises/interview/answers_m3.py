@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import String, cast, func, select, text
 
+from course_lib.models import Document
 from course_lib.models import DocumentChunk as Passage
 from tests.exercises.written import Answers
 
@@ -58,6 +59,18 @@ async def the_number_beside_the_distance(session, document_id, number, width):
     )
 
 
+@ANSWERS.right
+async def converted_by_the_driver(session, document_id, number, width):
+    return await found(session, Passage.document_id == document_id, near(number, width))
+
+
+@ANSWERS.right
+async def joined_with_the_document(session, document_id, number, width):
+    around = select(Passage.chunk_index, Passage.content).join(Passage.document)
+    around = around.where(Document.id == UUID(document_id), near(number, width)).order_by(Passage.chunk_index)
+    return (await session.execute(around)).all()
+
+
 @ANSWERS.wrong("thrown away")
 async def the_number_only(session, document_id, number, width):
     return await found(session, cast(Passage.document_id, String) == document_id, near(number, width))
@@ -105,6 +118,12 @@ async def without_the_function(session, document_id, number, width):
     """What the other side adds up to is still computed on the column."""
     within = Passage.chunk_index + width >= number, Passage.chunk_index - width <= number
     return await found(session, cast(Passage.document_id, String) == document_id, *within)
+
+
+@ANSWERS.wrong("whole table")
+async def the_cast_in_another_table(session, document_id, number, width):
+    documents = select(Document.id).where(cast(Document.id, String) == document_id)
+    return await found(session, Passage.document_id.in_(documents), near(number, width))
 
 
 @ANSWERS.wrong("too far")

@@ -183,6 +183,19 @@ async def no_second_try(sessions, payments, user_id, thousands):
         return receipt
 
 
+@ANSWERS.wrong("gave up")
+async def one_statement_and_no_second_try(sessions, payments, user_id, thousands):
+    """At SERIALIZABLE one statement conflicts as well, when it had to wait for the row."""
+    receipt = await charged(sessions, payments, user_id, thousands)
+    try:
+        async with sessions.begin() as session:
+            await session.execute(RAISING, {"tokens": 1000 * thousands, "id": user_id})
+    except DBAPIError:
+        await payments.refund(receipt)
+        raise
+    return receipt
+
+
 @ANSWERS.wrong("not charged")
 async def a_key_of_what_is_bought(sessions, payments, user_id, thousands):
     email, cents = await price(sessions, user_id, thousands)
