@@ -58,11 +58,11 @@ class TokensSold(Drill):
         "killed between the payment and the commit?"
     )
     mistakes: ClassVar = {
-        "not charged": "For a purchase {what} the card was charged 0 times. "
-        "| Each call is a purchase of its own, so a key belongs to one call and to no other.",
+        "not once": "For a purchase {what} the card was charged {count} times. "
+        "| Once for each call, so a key belongs to one call and to no other.",
         "wrong payment": "The card of a user of tier {tier} was charged {cents} cents for {thousands} thousand tokens, "
         "or it was another user's. | The price and the e-mail of the user who buys.",
-        "not stored": "The card was charged, nothing went wrong, and `token_limit` went from {before} to {after}. "
+        "not stored": "The card was charged, no error came, and `token_limit` went from {before} to {after}. "
         "| So many thousand tokens more, and committed.",
         "wrong return": "`buy_tokens` returned {said} that is not the receipt. | What `charge` returned.",
         "others changed": "Other users were changed. | The user's id belongs into the WHERE.",
@@ -115,8 +115,7 @@ class TokensSold(Drill):
     async def _look_at(self, attempt: Attempt, sale: Sale, said: Any, before: int, what: str) -> None:
         """It came to its end without an error, while nobody else wrote."""
         charges, after = sale.till.charges, await _limit(attempt, sale.user_id)
-        attempt.expect(bool(charges), "not charged", what=what)
-        attempt.expect(len(charges) == 1, "charged twice", count=len(charges))
+        attempt.expect(len(charges) == 1, "not once", what=what, count=len(charges))
         right = (charges[0].email, charges[0].cents) == (sale.email, sale.cents)
         paid = {"tier": sale.tier, "cents": charges[0].cents, "thousands": sale.thousands}
         attempt.expect(right, "wrong payment", **paid)

@@ -150,6 +150,18 @@ async def one_key_and_the_loop_ends(sessions, payments, user_id, thousands):
     return None
 
 
+@ANSWERS.wrong("not stored")
+async def silent_at_the_first_conflict(sessions, payments, user_id, thousands):
+    receipt = await charged(sessions, payments, user_id, thousands)
+    try:
+        await add(sessions, user_id, 1000 * thousands, tries=1)
+    except DBAPIError as error:
+        if not overtaken(error):
+            await payments.refund(receipt)
+            raise
+    return receipt
+
+
 @ANSWERS.wrong("paid for nothing")
 async def raised_without_a_refund(sessions, payments, user_id, thousands):
     receipt = await charged(sessions, payments, user_id, thousands)
@@ -196,7 +208,15 @@ async def one_statement_and_no_second_try(sessions, payments, user_id, thousands
     return receipt
 
 
-@ANSWERS.wrong("not charged")
+@ANSWERS.wrong("not once")
+async def another_payment_to_be_sure(sessions, payments, user_id, thousands):
+    await charged(sessions, payments, user_id, thousands)
+    return await stored_or_given_back(
+        sessions, payments, user_id, thousands, await charged(sessions, payments, user_id, thousands)
+    )
+
+
+@ANSWERS.wrong("not once")
 async def a_key_of_what_is_bought(sessions, payments, user_id, thousands):
     email, cents = await price(sessions, user_id, thousands)
     receipt = await payments.charge(email, cents, f"{user_id}/{thousands}")
