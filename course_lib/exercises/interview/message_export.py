@@ -78,7 +78,7 @@ class MessageExport(Drill):
         "fetched ahead": "{rows:,} rows had been fetched when {sent} lines were sent. "
         "| A user may have millions: no more than two hundred ahead.",
         "row by row": "{count} statements were sent for {total} messages. "
-        "| A page may hold two hundred; one statement for fifty messages is the least.",
+        "| A page may hold two hundred: each statement is a round trip, and one for fifty messages is enough.",
         "twice": "{count} messages were sent more than once. "
         "| Where does the next page begin, if many messages have the same `created_at`, or some go meanwhile?",
         "missing": "{count} messages were never sent. "
