@@ -25,6 +25,7 @@ BEGAN = datetime(2026, 5, 1, tzinfo=UTC)
 MESSAGES, TIED = 330, 37  # of one user; so many of one moment, a number that no usual page is a multiple of
 AHEAD, SPARE = 200, 20  # rows fetched and not sent yet; and those that are none of the messages
 PER_STATEMENT, FURTHER = 50, 3
+SLOW = 0.8  # seconds of a receiver; who reads the next page meanwhile gives its connection back sooner
 EVERY = 5  # lines between two looks at what was fetched
 DELETED = 25
 SENT = "DELETE FROM messages WHERE id = ANY(CAST(string_to_array(:ids, ',') AS uuid[]))"
@@ -203,12 +204,22 @@ class Receiver:
 
     async def _take(self, number: int) -> None:
         if self._looks and not self.held:
-            self.held, self.held_at = await held_now(self._attempt), number
+            self.held, self.held_at = await self._held(), number
         if self._looks and number % EVERY == 1:
             now = fetched(self._attempt.log), number
             self.furthest = max(self.furthest, now, key=lambda rows_and_sent: rows_and_sent[0] - rows_and_sent[1])
         if then := self._then.get(number):
             await then()
+
+    async def _held(self) -> int:
+        """How many connections are held for as long as this receiver likes."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + SLOW
+        while True:
+            held = await held_now(self._attempt)
+            if not held or clock() > deadline:
+                return held
+            await asyncio.sleep(0.005)
 
     def _read(self, line: Any) -> Line:
         try:
