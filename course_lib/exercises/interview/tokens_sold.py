@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from secrets import choice, randbelow, token_hex
+import asyncio
+import inspect
+from secrets import randbelow
 from typing import Any, ClassVar
-from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from course_lib.db import make_session_factory
-from course_lib.judging.asking import while_another_writes
+from course_lib.exercises.interview.scenes.payments import (
+    CENTS,
+    MORE,
+    CardDeclined,
+    Overtaking,
+    Sale,
+    limit_of,
+    new_sale,
+)
+from course_lib.judging.asking import until_blocked, while_another_writes
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Drill, Wrong
 from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import Intruder, listening
 from course_lib.judging.rising import expect_errors_to_rise
-from course_lib.judging.staging import add_user, new_email, other_rows
+from course_lib.judging.staging import other_rows
 
-CENTS = {"free": 3, "pro": 2, "team": 1}
 LARGEST = 2**31 - 1  # that the column takes
-MORE = 7  # tokens that another process adds to the limit each time
 PERSISTENT = 12  # times; who tries again a few times gives up before
-WRITES = re.compile(r"\bUPDATE\s+(ONLY\s+)?(public\.)?\"?users\b", re.IGNORECASE)
-
-
-class CardDeclined(RuntimeError):
-    """The bank does not pay."""
 
 
 class TokensSold(Drill):
@@ -72,6 +75,8 @@ class TokensSold(Drill):
         "| The money is there: storing is tried again, and this time nobody is in the way.",
         "lost update": "Another process added {more} tokens meanwhile, and they are gone. "
         "| What was computed from a row that was read earlier is old, at READ COMMITTED without an error.",
+        "two at once": "For two purchases of one user at the same time the card was charged {count} time(s), and "
+        "`token_limit` went from {before} to {after}. | Two calls are two purchases, even if both read the same row.",
         "before paid": "When the card was charged, others saw the new `token_limit` already. "
         "| A card may be declined. The tokens come after the money.",
         "paid for nothing": "Another process changed the user {times} times in a row, `buy_tokens` {did}, and the "
@@ -93,18 +98,19 @@ class TokensSold(Drill):
             await self._sells(attempt, tier)
         await self._is_overtaken(attempt)
         await self._waits_for_another(attempt)
+        await self._sells_two_at_once(attempt)
         await self._is_overtaken_again_and_again(attempt)
         await self._is_refused(attempt)
         await self._is_declined(attempt)
-        sale = await _sale(attempt, "pro")
+        sale = await new_sale(attempt, "pro")
         await expect_errors_to_rise(attempt, call=lambda: self._call(attempt, sale))
 
     async def _sells(self, attempt: Attempt, tier: str) -> None:
         """Twice the same, one after the other."""
-        sale = await _sale(attempt, tier)
+        sale = await new_sale(attempt, tier)
         others = await other_rows(attempt, "users", "id", sale.user_id)
         for what in ("with nobody in the way", "like the one before, a moment later"):
-            before = await _limit(attempt, sale.user_id)
+            before = await limit_of(attempt, sale.user_id)
             sale.till.charges.clear()
             sale.till.seen = None
             said = await self._call(attempt, sale)
@@ -114,7 +120,7 @@ class TokensSold(Drill):
 
     async def _look_at(self, attempt: Attempt, sale: Sale, said: Any, before: int, what: str) -> None:
         """It came to its end without an error, while nobody else wrote."""
-        charges, after = sale.till.charges, await _limit(attempt, sale.user_id)
+        charges, after = sale.till.charges, await limit_of(attempt, sale.user_id)
         attempt.expect(len(charges) == 1, "not once", what=what, count=len(charges))
         right = (charges[0].email, charges[0].cents) == (sale.email, sale.cents)
         paid = {"tier": sale.tier, "cents": charges[0].cents, "thousands": sale.thousands}
@@ -125,18 +131,18 @@ class TokensSold(Drill):
 
     async def _is_overtaken(self, attempt: Attempt) -> None:
         """Once, while the card is charged; the row is locked where it could not be."""
-        sale = await _sale(attempt)
-        before = await _limit(attempt, sale.user_id)
+        sale = await new_sale(attempt)
+        before = await limit_of(attempt, sale.user_id)
         with Intruder(attempt, times=1) as other:
-            sale.till.meanwhile = _Overtaking(other, sale.user_id)
+            sale.till.meanwhile = Overtaking(other, sale.user_id)
             with listening(attempt, "before_cursor_execute", sale.till.meanwhile.at_a_statement):
                 said, error = await self._outcome(attempt, sale)
         await self._survives_one(attempt, sale, said, error, before, MORE * other.changes)
 
     async def _waits_for_another(self, attempt: Attempt) -> None:
         """Another process has changed the row and commits when the call stands at it."""
-        sale = await _sale(attempt)
-        before = await _limit(attempt, sale.user_id)
+        sale = await new_sale(attempt)
+        before = await limit_of(attempt, sale.user_id)
         change = "UPDATE users SET token_limit = token_limit + :more WHERE id = :id"
         values = {"more": MORE, "id": sale.user_id}
         said, error = await while_another_writes(attempt, change, values, lambda: self._outcome(attempt, sale))
@@ -149,20 +155,46 @@ class TokensSold(Drill):
         attempt.expect(len(sale.till.charges) <= 1, "charged twice", count=len(sale.till.charges))
         if error is not None:
             raise attempt.wrong("gave up", error=kind_of(error.__cause__)) from error
-        after = await _limit(attempt, sale.user_id)
+        after = await limit_of(attempt, sale.user_id)
         attempt.expect(not more or after != before + sale.tokens, "lost update", more=more)
         await self._look_at(attempt, sale, said, before + more, "while another process changed the user")
 
+    async def _sells_two_at_once(self, attempt: Attempt) -> None:
+        """The second purchase begins while the card is charged for the first, and goes as far as it can."""
+        sale = await new_sale(attempt)
+        before = await limit_of(attempt, sale.user_id)
+        calls: list[asyncio.Future[Any]] = []
+
+        async def begin() -> None:
+            if len(calls) == 1:
+                calls.append(asyncio.ensure_future(self._answer(attempt, sale)))
+                await until_blocked(attempt, calls[1], 1)
+
+        async def both() -> list[Any]:
+            calls.append(asyncio.ensure_future(self._answer(attempt, sale)))
+            await asyncio.wait(calls[:1])
+            await asyncio.wait(calls)
+            return [call.result() for call in calls]
+
+        both.__name__ = self.answer  # the name that a message gives
+        sale.till.under_way = begin
+        receipts = await attempt.call(function=both)
+        after, charges = await limit_of(attempt, sale.user_id), sale.till.charges
+        right = len(charges) == 2 and after == before + 2 * sale.tokens
+        attempt.expect(right, "two at once", count=len(charges), before=before, after=after)
+        paid = sorted(charge.receipt for charge in charges)
+        attempt.expect(sorted(map(str, receipts)) == paid, "wrong return", said=article(receipts[0]))
+
     async def _is_overtaken_again_and_again(self, attempt: Attempt) -> None:
-        sale = await _sale(attempt)
-        before = await _limit(attempt, sale.user_id)
+        sale = await new_sale(attempt)
+        before = await limit_of(attempt, sale.user_id)
         with Intruder(attempt, times=PERSISTENT, seconds=1.0) as other:
-            sale.till.meanwhile = _Overtaking(other, sale.user_id)
+            sale.till.meanwhile = Overtaking(other, sale.user_id)
             with listening(attempt, "before_cursor_execute", sale.till.meanwhile.at_a_statement):
                 said, error = await self._outcome(attempt, sale)
         before += MORE * other.changes
         attempt.expect(len(sale.till.charges) <= 1, "charged twice", count=len(sale.till.charges))
-        if await _limit(attempt, sale.user_id) != before:
+        if await limit_of(attempt, sale.user_id) != before:
             if error is not None:
                 raise error
             await self._look_at(attempt, sale, said, before, "while another process changed the user")
@@ -174,7 +206,7 @@ class TokensSold(Drill):
 
     async def _is_refused(self, attempt: Attempt) -> None:
         """The new limit is more than the column takes."""
-        sale = await _sale(attempt, limit=LARGEST - randbelow(500))
+        sale = await new_sale(attempt, limit=LARGEST - randbelow(500))
         said, error = await self._outcome(attempt, sale)
         did = f"raised {kind_of(error.__cause__)}" if error else f"returned {article(said)}"
         self._gives_back(attempt, sale, "not refunded", did=did)
@@ -187,11 +219,11 @@ class TokensSold(Drill):
         attempt.expect(sale.till.refunds == paid, "refunded twice", count=len(sale.till.refunds))
 
     async def _is_declined(self, attempt: Attempt) -> None:
-        sale = await _sale(attempt)
-        before = await _limit(attempt, sale.user_id)
+        sale = await new_sale(attempt)
+        before = await limit_of(attempt, sale.user_id)
         sale.till.declines = True
         said, error = await self._outcome(attempt, sale)
-        attempt.expect(await _limit(attempt, sale.user_id) == before, "given for nothing")
+        attempt.expect(await limit_of(attempt, sale.user_id) == before, "given for nothing")
         what = "The card was declined"
         if error is None:
             raise attempt.wrong("error swallowed", what=what, said=article(said))
@@ -208,97 +240,13 @@ class TokensSold(Drill):
             return None, wrong
 
     async def _call(self, attempt: Attempt, sale: Sale) -> Any:
-        engine = attempt.engine.execution_options(isolation_level="SERIALIZABLE")
-        return await attempt.call(make_session_factory(engine), sale.till, sale.user_id, sale.thousands)
+        return await attempt.call(_serializable(attempt), sale.till, sale.user_id, sale.thousands)
+
+    async def _answer(self, attempt: Attempt, sale: Sale) -> Any:
+        """The same, where several calls are under way."""
+        answered = attempt.answer(_serializable(attempt), sale.till, sale.user_id, sale.thousands)
+        return await answered if inspect.isawaitable(answered) else answered
 
 
-@dataclass(frozen=True)
-class Charge:
-    """A payment that was taken."""
-
-    email: Any
-    cents: Any
-    receipt: str
-
-
-class Till:
-    """The payment provider: knows a payment by its key, and takes it once.
-
-    Attributes:
-        charges: what was taken, in its order.
-        refunds: the receipts whose money was given back.
-        meanwhile: what another process does while a payment is under way.
-        seen: the limit that everybody saw when the last payment was taken.
-    """
-
-    def __init__(self, attempt: Attempt, user_id: UUID) -> None:
-        self.charges: list[Charge] = []
-        self.refunds: list[Any] = []
-        self.declines = False
-        self.seen: int | None = None
-        self.meanwhile: _Overtaking | None = None
-        self._known: dict[Any, str] = {}
-        self._attempt, self._user_id = attempt, user_id
-
-    async def charge(self, email: str, cents: int, key: str) -> str:
-        """Take the money; with a key that is known, say again what was said the first time."""
-        if self.declines:
-            raise CardDeclined("the bank does not pay")
-        if key not in self._known:
-            self.seen = await _limit(self._attempt, self._user_id)
-            self._known[key] = f"receipt-{token_hex(6)}"
-            self.charges.append(Charge(email, cents, self._known[key]))
-        if self.meanwhile:
-            self.meanwhile.strike()
-        return self._known[key]
-
-    async def refund(self, receipt: str) -> None:
-        """Give the money back."""
-        self.refunds.append(receipt)
-
-
-@dataclass
-class _Overtaking:
-    """Another process that raises the user's limit, unless a lock keeps it out."""
-
-    other: Intruder
-    user_id: UUID
-
-    def strike(self) -> None:
-        self.other.change_if_free("users", self.user_id, "token_limit = token_limit + %s", MORE)
-
-    def at_a_statement(self, _: Any, __: Any, statement: str, *___: Any) -> None:
-        if WRITES.search(statement):
-            self.strike()
-
-
-@dataclass
-class Sale:
-    """A user who buys, and the provider that is asked for the money."""
-
-    user_id: UUID
-    email: str
-    tier: str
-    thousands: int
-    till: Till = field(repr=False)
-
-    @property
-    def tokens(self) -> int:
-        return 1000 * self.thousands
-
-    @property
-    def cents(self) -> int:
-        return CENTS[self.tier] * self.thousands
-
-
-async def _sale(attempt: Attempt, tier: str = "", limit: int = 0) -> Sale:
-    email = new_email()
-    user_id = await add_user(attempt, email, limit or 10_000 + randbelow(5_000))
-    tier = tier or choice(list(CENTS))
-    await attempt.sql("UPDATE users SET tier = :tier WHERE id = :id", tier=tier, id=user_id)
-    return Sale(user_id, email, tier, 2 + randbelow(90), Till(attempt, user_id))
-
-
-async def _limit(attempt: Attempt, user_id: UUID) -> int:
-    limit: int = await attempt.value("SELECT token_limit FROM users WHERE id = :id", id=user_id)
-    return limit
+def _serializable(attempt: Attempt) -> async_sessionmaker[AsyncSession]:
+    return make_session_factory(attempt.engine.execution_options(isolation_level="SERIALIZABLE"))

@@ -224,6 +224,15 @@ async def a_key_of_what_is_bought(sessions, payments, user_id, thousands):
     return receipt
 
 
+@ANSWERS.wrong("two at once")
+async def a_key_of_the_row_as_it_was(sessions, payments, user_id, thousands):
+    async with sessions() as session:
+        user = await session.get(User, user_id)
+    key = f"{user_id}/{user.token_limit}/{thousands}"
+    receipt = await payments.charge(user.email, CENTS[user.tier] * thousands, key)
+    return await stored_or_given_back(sessions, payments, user_id, thousands, receipt)
+
+
 @ANSWERS.wrong("lost update")
 async def read_early_at_a_weaker_level(sessions, payments, user_id, thousands):
     async with sessions() as session:
