@@ -1,0 +1,1 @@
+"""What the judges of the drills put on stage."""
