@@ -20,7 +20,7 @@ METAS: dict[str, tuple[dict[str, Any], ...]] = {
     "foreign": ({"language": "de"}, {"language": "en-GB"}, {"language": "EN", "pages": 2}),
     "unsaid": ({}, {"pages": 3}, {"language": None}, {"author": "en"}),
     "english": ({"language": "en"}, {"language": "en", "pages": 9}),
-    "has a job": ({"language": "fr"}, {}),
+    "has a job": ({"language": "fr"}, {}, {"language": "es"}),
     "not ready": ({"language": "it"}, {}),
 }
 """Of each kind of document on stage what its ``meta`` says."""
@@ -123,9 +123,10 @@ async def _stage(attempt: Attempt, user_id: UUID, hours: int = 0) -> list[Staged
             "meta": meta, "content_hash": f"\\x{token_hex(32)}", "created_at": moment,
         })  # fmt: skip
     await add_rows(attempt, "documents", rows[::-1])
-    await attempt.sql(
-        "INSERT INTO jobs (kind, document_id, status) SELECT 'embed', id, state FROM documents, "
-        "unnest(ARRAY['queued', 'done', 'failed']) state WHERE title = ANY(CAST(:busy AS text[]))",
-        busy=[document.title for document in staged if document.kind == "has a job"],
-    )
+    busy = [document.title for document in staged if document.kind == "has a job"]
+    await attempt.sql(  # each in another state
+        "INSERT INTO jobs (kind, document_id, status) SELECT 'embed', id, "
+        "(ARRAY['queued', 'done', 'failed'])[array_position(CAST(:busy AS text[]), title)] "
+        "FROM documents WHERE title = ANY(CAST(:busy AS text[]))", busy=busy,
+    )  # fmt: skip
     return staged
