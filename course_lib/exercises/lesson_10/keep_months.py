@@ -25,6 +25,7 @@ from course_lib.exercises.lesson_10.scenes.months import (
     usage_rows,
     values_of,
 )
+from course_lib.exercises.lesson_10.scenes.passers_by import THEIRS, PassersBy
 from course_lib.judging.asking import DEADLOCK, calling_it, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
@@ -33,7 +34,6 @@ from course_lib.judging.quoting import message_of
 EAST = timezone(timedelta(hours=5, minutes=45))
 IN_THE_WAY = "default partition"  # what the server says of rows that stand there
 OVERLAP, EXISTS, NOT_NOW = "42P17", "42P07", "55000"  # SQLSTATEs
-THEIRS = "written meanwhile"
 
 
 class KeepMonths(Exercise):
@@ -99,7 +99,7 @@ class KeepMonths(Exercise):
         "| Rows in a table that is not attached are read by nobody, so moving and attaching is one transaction. And "
         "who has listed the partitions and waits at the default does not look into one that is attached meanwhile: "
         "keep readers out of the table itself.",
-        "reader failed": "Somebody read the table while `keep_months` was at work, and was told: {said}. "
+        "reader failed": "Somebody came to the table while `keep_months` was at work, and was told: {said}. "
         "| A reader locks the table and then its partitions. Who takes a partition first, and the table while holding "
         "it, meets readers halfway.",
         "met a reader": "Somebody read the table while `keep_months` was at work, and it raised {error}: {said}. "
@@ -118,6 +118,11 @@ class KeepMonths(Exercise):
         await add_usage(attempt, fresh)
         with self._told(attempt, overtaken=True):
             await self._runs_among_others(attempt, following, fresh, [*old, *gone])
+        last = Night(following.today + timedelta(days=31), following.keep, following.ahead)
+        fresh = [month for month in last.months if month not in following.months]
+        await add_usage(attempt, fresh)
+        with self._told(attempt, overtaken=True):
+            await self._is_passed_by(attempt, last, fresh, [*old, *gone, following.months[0]])
 
     async def _runs(self, attempt: Attempt, night: Night, old: list[Month]) -> None:
         before = await usage_rows(attempt)
@@ -143,11 +148,29 @@ class KeepMonths(Exercise):
         kept = sum(count for row, count in before.items() if row[0] >= night.oldest)
         missing = kept - await reader
         attempt.expect(missing <= 0, "seen missing", count=missing)
-        theirs = {row: count for row, count in (await usage_rows(attempt)).items() if row[4] == THEIRS}
+        self._expect_stored(attempt, before, await usage_rows(attempt), moments)
+        await self._expect_all(attempt, night, before, old)
+
+    async def _is_passed_by(self, attempt: Attempt, night: Night, fresh: list[Month], old: list[Month]) -> None:
+        """Between any two statements of the job somebody reads, and somebody writes and commits."""
+        before = await usage_rows(attempt)
+        there = sum(count for row, count in before.items() if row[0] >= night.oldest and row[4] != THEIRS)
+        passers = PassersBy(attempt, night, fresh)
+        try:
+            await passers.walk_through(attempt.engine, night.today, night.keep, night.ahead)
+        except DBAPIError as error:
+            raise attempt.wrong("reader failed", said=message_of(error).rstrip(".")) from error
+        missing = there - min(passers.seen, default=there)
+        attempt.expect(missing <= 0, "seen missing", count=missing)
+        self._expect_stored(attempt, before, await usage_rows(attempt), passers.stored)
+        await self._expect_all(attempt, night, before, old)
+
+    def _expect_stored(self, attempt: Attempt, before: Any, after: Any, moments: list[datetime]) -> None:
+        """What others have committed meanwhile is there; from then on it counts among what was there ``before``."""
+        theirs = {row: count for row, count in after.items() if row[4] == THEIRS}
         lost = [moment for moment in moments if moment not in {row[0] for row in theirs}]
         attempt.expect(not lost, "rows lost", count=len(lost), month=str(Month.of(lost[0])) if lost else "")
-        before.update(theirs)
-        await self._expect_all(attempt, night, before, old)
+        before.update({row: count - before[row] for row, count in theirs.items()})
 
     @contextmanager
     def _told(self, attempt: Attempt, overtaken: bool = False) -> Iterator[None]:

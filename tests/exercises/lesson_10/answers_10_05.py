@@ -278,3 +278,11 @@ async def the_partition_first_and_later(engine, today, keep, ahead):
         busy = await too_old(connection, wanted[0][0])
     # whoever begins to wait last finds out that nobody can go on
     await all_at_once(engine, wanted, lock=(rest_first, "SELECT pg_sleep(1.2)") if busy else (rest_first,))
+
+
+@ANSWERS.wrong("rows lost")
+async def copied_before_the_lock(engine, today, keep, ahead):
+    copy = "CREATE TEMPORARY TABLE copied ON COMMIT DROP AS SELECT * FROM usage_rest"
+    leave = "DELETE FROM usage_rest WHERE at >= '{0}' AND at < '{1}'"
+    fill = "INSERT INTO {2} SELECT * FROM copied WHERE at >= '{0}' AND at < '{1}'"
+    await all_at_once(engine, months(today, keep, ahead), (LIKE, fill, leave, ATTACH), lock=(copy, LOCK))
