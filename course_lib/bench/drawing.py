@@ -13,10 +13,12 @@ from course_lib.bench.points import TARGET, Found
 from course_lib.instruments.pictures import COLOURS, FAINT, INK, INKS, LINE, PAPER, Picture
 
 WIDTH, HEIGHT = 8.6, 4.8  # inches
+SHORT_NAME, LETTER = 36, 0.075  # letters that have room, inches for one more
 LEAST_RECALL = 0.7  # what finds less is of no use, and would take half of the picture
 
 
-def _sheet(width: float, height: float, title: str, description: str) -> tuple[Picture, Axes]:
+def sheet(width: float, height: float, title: str, description: str) -> tuple[Picture, Axes]:
+    """A picture with one field, titled, without a frame; sizes in inches."""
     picture = Picture.sized(width, height, description)
     axes = picture.add_subplot()
     axes.set_facecolor(PAPER)
@@ -38,7 +40,7 @@ def draw_sizes(curves: Mapping[int, Sequence[Found]]) -> Picture:
 
 
 def _curves(curves: Mapping[str, Sequence[Found]], title: str) -> Picture:
-    picture, axes = _sheet(WIDTH, HEIGHT, title, f"{title}: {', '.join(curves)}")
+    picture, axes = sheet(WIDTH, HEIGHT, title, f"{title}: {', '.join(curves)}")
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
         points = [(found.recall, found.p50 * 1000) for found in curve if found.recall >= LEAST_RECALL]
         recalls, times = [recall for recall, _ in points], [time for _, time in points]
@@ -68,27 +70,34 @@ def _milliseconds(axes: Axes, which: str) -> None:
 def draw_filters(rows: int, found: Sequence[Filtered]) -> Picture:
     """For each share a dot for each way: where its time is, full where it finds enough, what it returns beside it."""
     title = f"The ten nearest within a tenant's share of {rows:,} rows"
-    picture, axes = _sheet(WIDTH, 0.27 * len(found) + 2.0, title, f"{title}, by {len({one.way for one in found})} ways")
-    place, places, names, share = 0.0, [], [], None
-    least = min(one.found.p50 for one in found) * 1000
-    for one in found:
-        if one.share != share:
-            place += 1.3 if share is not None else 0
-            axes.text(0, place, f"{one.share:.1%} of the rows", transform=axes.get_yaxis_transform(),
+    return draw_ways(title, [(one.share, one.way, one.found) for one in found])
+
+
+def draw_ways(title: str, found: Sequence[tuple[float, str, Found]]) -> Picture:
+    """The same for shares, names of ways and what each found, in this order."""
+    description = f"{title}, by {len({way for _, way, _ in found})} ways"
+    width = WIDTH + LETTER * max(0, max(len(way) for _, way, _ in found) - SHORT_NAME)
+    picture, axes = sheet(width, 0.27 * len(found) + 2.0, title, description)
+    place, places, names, before = 0.0, [], [], None
+    least = min(one.p50 for *_, one in found) * 1000
+    for share, way, one in found:
+        if share != before:
+            place += 1.3 if before is not None else 0
+            axes.text(0, place, f"{share:.1%} of the rows", transform=axes.get_yaxis_transform(),
                       color=INK, size=10, weight="bold", va="center")  # fmt: skip
-            share, place = one.share, place + 1
-        good = one.found.recall >= TARGET
-        milliseconds = one.found.p50 * 1000
+            before, place = share, place + 1
+        good = one.recall >= TARGET
+        milliseconds = one.p50 * 1000
         axes.plot([least / 2, milliseconds], [place, place], color=LINE, linewidth=1.4, zorder=2)
         axes.plot(milliseconds, place, "o", markersize=9, zorder=3, **_dot(good))
-        words = f"{one.found.rows:.1f} rows, recall {one.found.recall:.3f}"
+        words = f"{one.rows:.1f} rows, recall {one.recall:.3f}"
         axes.text(milliseconds * 1.25, place, words, va="center", size=8.5, color=INK, zorder=4)
         places.append(place)
-        names.append(one.way)
+        names.append(way)
         place += 1
     axes.set_yticks(places, names)
     _milliseconds(axes, "x")
-    axes.set_xlim(least / 2, max(one.found.p50 for one in found) * 1000 * 8)
+    axes.set_xlim(least / 2, max(one.p50 for *_, one in found) * 1000 * 8)
     axes.set_ylim(place, -1)
     axes.set_xlabel(f"milliseconds, median; full: recall of {TARGET} or more", color=INK, size=9)
     axes.grid(axis="x", color=LINE, linewidth=0.6)
@@ -102,7 +111,7 @@ def _dot(good: bool) -> dict[str, Any]:
 
 def draw_pools(title: str, held: Mapping[str, float], released: Mapping[str, float]) -> Picture:
     """Two bars for each case, in seconds: the connection held, and released, while the model thinks."""
-    picture, axes = _sheet(WIDTH, 0.62 * len(held) + 1.6, title, f"{title}: {', '.join(held)}")
+    picture, axes = sheet(WIDTH, 0.62 * len(held) + 1.6, title, f"{title}: {', '.join(held)}")
     for row, name in enumerate(held):
         for offset, seconds, colour in ((-0.19, held[name], COLOURS[5]), (0.19, released[name], COLOURS[0])):
             axes.barh(row + offset, seconds, height=0.34, color=colour, linewidth=0, zorder=3)

@@ -67,7 +67,7 @@ class Filters:
         async with under(self._connection, {"plan_cache_mode": "force_custom_plan"}):
             for tenant in SHARES:
                 found += [await self._search(tenant, way, {**BY_GRAPH, **more}) for way, more in self._graph_ways()]
-            found += await self._by_repository(url)
+            found += await self.by_repository(url)
             found += await self._by_b_tree()
             for tenant in self._tenants_with_their_own():
                 found += [await self._partial_index(tenant), await self._partition(tenant)]
@@ -94,7 +94,7 @@ class Filters:
             found = await search_all(self._connection, text, self._queries, self._truth[tenant])
         return Filtered(SHARES[tenant], way, found, index, build)
 
-    async def _by_repository(self, url: URL) -> list[Filtered]:
+    async def by_repository(self, url: URL) -> list[Filtered]:
         """The product's own search, by user and not by tenant_id, a new session for each; whole passages come back."""
         engine = make_engine(url, binary_vectors=True)
         sessions, found = make_session_factory(engine), []

@@ -34,6 +34,7 @@ DATABASE = "bench"
 IDLE_HOURS = 0.25  # then it stops by itself, should this process have been killed
 ROW_BUFFERS = 4_000  # bytes: the row, its place in the indexes, and their fill
 ROW_GRAPH = 2_000  # bytes while an index is built: the vector and its links
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 ROW_DISK = 9_600  # bytes: table, indexes, write-ahead log, and the vectors for the engines beside it
 
 
@@ -62,11 +63,15 @@ class LargeServer:
     url: URL
     memory: Memory
     folder: Path
+    cluster: Cluster
 
 
 @asynccontextmanager
-async def large_server(rows: int) -> AsyncIterator[LargeServer]:
+async def large_server(rows: int, durable: bool = False) -> AsyncIterator[LargeServer]:
     """Start one with memory for ``rows`` vectors of 256 dimensions; stop it and remove its data in the end.
+
+    Args:
+        durable: a COMMIT is on the disk when it returns, as on a server whose data matter.
 
     Raises:
         CourseError: the disk is too full, or another measurement is running.
@@ -77,7 +82,7 @@ async def large_server(rows: int) -> AsyncIterator[LargeServer]:
         with FileLock(folder.with_name("bench.lock"), timeout=0):
             memory = Memory.for_rows(rows)
             programs = reachable_installation(server_home(), account)
-            cluster = Cluster(folder / "postgres", programs, account, _settings(memory))
+            cluster = Cluster(folder / "postgres", programs, account, _settings(memory) | (DURABLE if durable else {}))
             _clear(cluster, folder)  # of a run that was killed
             make_folder(folder, account)
             _require_room(folder, rows)
@@ -100,7 +105,7 @@ async def _started(cluster: Cluster, memory: Memory, folder: Path) -> LargeServe
     connection = await asyncpg.connect(libpq_uri(url))
     await connection.execute("CREATE EXTENSION vector")
     await connection.close()
-    return LargeServer(url, memory, folder)
+    return LargeServer(url, memory, folder, cluster)
 
 
 def _settings(memory: Memory) -> dict[str, str]:

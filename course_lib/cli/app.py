@@ -216,7 +216,7 @@ def bench(
 ) -> None:
     """Measure everything against the peers and the limits, and write bench-results/.
 
-    With sizes: --only vectors --rows 100000 --rows 500000 --rows 1000000
+    With sizes: --only vectors --rows 100000 --rows 500000 --rows 1000000, and --only choosing --rows 100000
     """
     from course_lib.cli.bench import run_bench
 

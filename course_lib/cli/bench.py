@@ -11,9 +11,11 @@ from course_lib.errors import CourseError
 
 PARTS = (
     "foundation", "checks", "instruments", "loading", "searching", "pools", "service", "traffic", "migrations",
-    "isolation", "vectors", "lessons",
+    "isolation", "sizes", "vectors", "choosing", "lessons",
 )  # fmt: skip
 """Modules of ``course_lib.bench``, each with ``measure(quick)``; those that take longest come last."""
+SIZED = ("vectors", "choosing")
+"""Those of them that are measured at any size."""
 LEAST_ROWS = 2_000  # a tenth of a percent of fewer is no tenant
 
 
@@ -33,4 +35,4 @@ def run_bench(quick: bool, only: Sequence[str], rows: Sequence[int]) -> None:
         module = import_module(f"course_lib.bench.{part}")
         # a thousand databases in minutes, which nobody makes who learns; the tests' server says why not on a disk
         with server_in_memory() if part == "checks" else nullcontext():
-            module.measure(quick, rows) if part == "vectors" else module.measure(quick)
+            module.measure(quick, rows) if part in SIZED else module.measure(quick)

@@ -30,6 +30,7 @@ from course_lib.postgres import (
 from course_lib.postgres.address import libpq_options, public_uri
 from course_lib.postgres.binaries import program, wheel_installation
 from course_lib.postgres.server import environment_names_a_server
+from course_lib.postgres.server_folders import ServerOf, list_servers, stop_all_servers
 from course_lib.postgres.watchdog import clients
 
 db = typer.Typer(no_args_is_help=True, help="The server behind the lessons: up, down, renew, url, psql, list.")
@@ -47,6 +48,10 @@ def up() -> None:
 @db.command()
 def down() -> None:
     """Stop the embedded server. Open notebooks lose their databases; their first cell brings fresh ones."""
+    if beside := stop_all_servers():
+        typer.echo("Stopped 1 server of a lesson." if beside == 1 else f"Stopped {beside} servers of lessons.")
+        if environment_names_a_server():
+            return
     _require_embedded("stop")
     typer.echo("Stopped." if stop_embedded() else "It was not running.")
 
@@ -132,7 +137,9 @@ def list_command() -> None:
     table = Table("database", "what", "owner", "connections", box=None, pad_edge=False)
     for database in found:
         table.add_row(database.name, _kind(database), _owner(database), str(database.connections))
-    Console().print(table if found else "The course has made no database on this server yet.")
+    for server in list_servers():
+        table.add_row(server.name, "server of a lesson", _owner_of(server), _connections(server))
+    Console().print(table if table.rows else "The course has made no database on this server yet.")
 
 
 def libpq_environment(url: URL) -> dict[str, str]:
@@ -162,6 +169,19 @@ def _choose(server: Server, number: str | None, newest: bool = False) -> str:
     if lessons and (number is not None or newest):
         return lessons[-1].name
     return server.url.database or "postgres"
+
+
+def _owner_of(server: ServerOf) -> str:
+    return f"process {server.pid}, {'ended, swept by the next' if server.owner_ended else 'running'}"
+
+
+def _connections(server: ServerOf) -> str:
+    if not server.cluster.accepts_clients():
+        return "stopped"
+    try:
+        return str(clients(server.cluster.address().dsn))
+    except psycopg.Error:
+        return "?"
 
 
 def _kind(database: Database) -> str:

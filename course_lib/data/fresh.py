@@ -36,6 +36,11 @@ RECIPES: dict[str, Callable[[URL], Awaitable[None]]] = {
 _FINGERPRINTS: dict[str, Callable[[], str]] = {"vectors": library.fingerprint}  # the others have the seed's
 
 
+def fingerprint_of(recipe: str) -> str:
+    """A hash of all that a recipe's rows depend on."""
+    return _FINGERPRINTS.get(recipe, fingerprint)()
+
+
 @dataclass(frozen=True)
 class FreshDatabase:
     """A database nobody else uses, on ``server``. ``drop`` it, or let a later sweep find it."""
@@ -101,9 +106,8 @@ async def make_and_stay(lesson: str, recipe: str = "base") -> AsyncIterator[tupl
 
 
 async def _make(server: Server, connection: Connection, lesson: str, recipe: str) -> FreshDatabase:
-    state = _FINGERPRINTS.get(recipe, fingerprint)()
     await sweep(connection, server.embedded)
-    template = await ensure_template(server, connection, recipe, state, RECIPES[recipe])
+    template = await ensure_template(server, connection, recipe, fingerprint_of(recipe), RECIPES[recipe])
     name = await clone(connection, template.name, lesson, server.settings)
     await look_at_copy(server, name, template)
     return FreshDatabase(server, name)

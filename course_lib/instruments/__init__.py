@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from course_lib.instruments.rows import Rows as Rows
     from course_lib.instruments.schema import draw_schema as draw_schema
     from course_lib.instruments.schema import read_schema as read_schema
+    from course_lib.instruments.second_store import SecondStore as SecondStore
+    from course_lib.instruments.second_store import StoreFailed as StoreFailed
     from course_lib.instruments.side_by_side import panels as panels
+    from course_lib.instruments.sizes.calculated import index_size as index_size
+    from course_lib.instruments.sizes.calculated import table_size as table_size
+    from course_lib.instruments.sizes.found import Sizes as Sizes
+    from course_lib.instruments.sizes.on_disk import sizes_on_disk as sizes_on_disk
+    from course_lib.instruments.sizes.page_map import index_pages as index_pages
+    from course_lib.instruments.sizes.picture import bytes_and_recall as bytes_and_recall
+    from course_lib.instruments.sizes.picture import size_steps as size_steps
     from course_lib.instruments.stage import Stage as Stage
     from course_lib.instruments.traffic import Traffic as Traffic
     from course_lib.instruments.vectors.distances import distance_lanes as distance_lanes
@@ -52,16 +61,22 @@ _HOMES = {
     "Recall": "vectors.recall.found",
     "RecallCurve": "vectors.recall.curve",
     "Rows": "rows",
+    "SecondStore": "second_store",
+    "Sizes": "sizes.found",
     "Stage": "stage",
     "Statement": "query_log",
+    "StoreFailed": "second_store",
     "Traffic": "traffic",
     "bars": "charts",
+    "bytes_and_recall": "sizes.picture",
     "curves": "line_chart",
     "distance_lanes": "vectors.distances",
     "draw_schema": "schema",
     "explain": "plan",
     "grid": "grid_chart",
     "hnsw_graph": "vectors.hnsw.graph",
+    "index_pages": "sizes.page_map",
+    "index_size": "sizes.calculated",
     "intervals": "interval_chart",
     "measured": "measurement",
     "network_delay": "network",
@@ -71,7 +86,10 @@ _HOMES = {
     "recall": "vectors.recall.measure",
     "recall_curve": "vectors.recall.curve",
     "result_shapes": "query_log.shapes",
+    "size_steps": "sizes.picture",
+    "sizes_on_disk": "sizes.on_disk",
     "spans": "charts",
+    "table_size": "sizes.calculated",
     "vector_plane": "vectors.plane",
     "waterfalls": "query_log.waterfall",
 }

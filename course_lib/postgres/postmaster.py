@@ -55,8 +55,9 @@ class Postmaster:
             return [""]
 
     def state(self) -> str:
-        """``starting``, ``stopping``, ``ready`` or, where nothing runs, an empty string."""
-        return (self.pid_file()[7:8] or [""])[0].strip()
+        """``starting``, ``stopping``, ``ready`` (a standby, too) or, where nothing runs, an empty string."""
+        told = (self.pid_file()[7:8] or [""])[0].strip()
+        return "ready" if told == "standby" else told
 
     def socket(self) -> tuple[str, int] | None:
         """The folder and the port that the pid file names; None when it names none, or is one of other data."""

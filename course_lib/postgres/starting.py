@@ -79,8 +79,8 @@ class Programs:
         if done.returncode != 0:
             raise NotStarted(done.stderr or done.stdout)
 
-    def make_data(self, target: Path) -> None:
-        """Run initdb in a folder that exists, is empty and belongs to the account."""
+    def make_data(self, target: Path, *more: str) -> None:
+        """Run initdb in a folder that exists, is empty and belongs to the account; ``more`` are arguments of it."""
         arguments = ["-D", str(target), "-U", "postgres", "-E", "UTF8", "--no-sync", "--no-instructions"]
         # what a failed one leaves is ours to remove, after a look at how full the disk is with it
         arguments += ["--no-clean", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -89,7 +89,7 @@ class Programs:
             arguments += ["-A", "scram-sha-256", f"--pwfile={self.folder / 'password'}"]
         else:
             arguments += ["-A", "trust"]
-        self.run("initdb", arguments)
+        self.run("initdb", [*arguments, *more])
 
     def single_user(self, database: str, statements: Sequence[str]) -> None:
         """Run statements in a database of a server that is stopped, with all rights and past all locks.

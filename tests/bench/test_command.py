@@ -25,11 +25,17 @@ def test_everything_by_default(measured: list[tuple[object, ...]]) -> None:
     command()
     assert [part for part, *_ in measured] == list(PARTS)
     assert ("vectors", False, []) in measured
+    assert ("choosing", False, []) in measured
 
 
 def test_a_part_and_sizes(measured: list[tuple[object, ...]]) -> None:
     command(quick=True, only=["pools", "vectors"], rows=[100_000, 500_000])
     assert measured == [("pools", True), ("vectors", True, [100_000, 500_000])]
+
+
+def test_choosing_has_sizes_too(measured: list[tuple[object, ...]]) -> None:
+    command(only=["choosing"], rows=[100_000])
+    assert measured == [("choosing", False, [100_000])]
 
 
 def test_sizes_alone_mean_vectors(measured: list[tuple[object, ...]]) -> None:

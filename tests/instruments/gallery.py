@@ -16,18 +16,21 @@ from course_lib.instruments import (
     Stage,
     Traffic,
     bars,
+    bytes_and_recall,
     curves,
     distance_lanes,
     draw_schema,
     explain,
     grid,
     hnsw_graph,
+    index_pages,
     intervals,
     page_walk,
     panels,
     read_schema,
     recall_curve,
     result_shapes,
+    size_steps,
     spans,
     vector_plane,
     waterfalls,
@@ -158,6 +161,7 @@ def still(draw: Callable[[], Picture]) -> Draw:
 
 
 ESTIMATES = {"words beside": Estimate(0.07, 0.03, 0.11), "places": Estimate(0.01, -0.05, 0.07)}
+KEPT = {"vector": (12_700_000, 0.99), "bits": (2_000_000, 0.55), "bits, 320 re-ranked": (12_600_000, 0.98)}
 GRAPH = hnsw_graph(groups(20, 6))
 GALLERY: dict[str, Draw] = {
     "bars": still(lambda: bars({"COPY": 70_000, "commit_each": 12}, "Rows", unit="rows a second", note="a note")),
@@ -172,6 +176,9 @@ GALLERY: dict[str, Draw] = {
     "hnsw": still(lambda: draw_hnsw(hnsw_graph(groups(20, 6)))),
     "hnsw search": still(lambda: draw_hnsw(GRAPH, GRAPH.search([0.5] * 20, k=3))),
     "lanes": still(lambda: distance_lanes([("Ada", 0.2), ("Bruno Castellani", 0.5), ("Chidi", 1.1)], asker="Chidi")),
+    "index pages": still(lambda: index_pages([256, 1024, 2000])),
+    "size steps": still(lambda: size_steps({"vector": {1024: 8197}, "bit": {3000: 700}})),
+    "bytes and recall": still(lambda: bytes_and_recall(KEPT)),
     "recall": curve_of_recall,
     "waterfall": waterfall,
     "waterfalls": several_waterfalls,

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from sqlalchemy import URL, create_engine, text
 
 from course_lib.data.fresh import FreshDatabase, fresh_database
+from course_lib.data.fresh_server import fresh_server
 from course_lib.db import make_engine
 from course_lib.exercises.lesson_02.message_counts import MessageCounts
 from course_lib.exercises.lesson_08.scenes.serving import serving
@@ -71,6 +72,22 @@ def synchronous(database: FreshDatabase) -> Any:
     return network_delay(create_engine(database.url.set(drivername="postgresql+psycopg")))
 
 
+@asynccontextmanager
+async def a_pair_of_servers(_: FreshDatabase) -> AsyncIterator[None]:
+    """A primary and its standby, whose processes are nobody's children."""
+    primary = await fresh_server("door", "empty")
+    standby = await primary.standby("door_standby")
+    servers = [server.cluster.process() for server in (primary, standby)]
+    DETACHED.update(process for process in servers if process)
+    yield
+    DETACHED.clear()
+    for server in (standby, primary):
+        await server.remove()
+
+
+DETACHED: set[psutil.Process] = set()
+"""What this test has started, and whose parent it is not."""
+
 EVERYTHING: dict[str, Callable[[FreshDatabase], AbstractAsyncContextManager[Any]]] = {
     "network_delay": lambda database: network_delay(make_engine(database.url)),
     "network_delay of a synchronous engine": synchronous,
@@ -79,6 +96,7 @@ EVERYTHING: dict[str, Callable[[FreshDatabase], AbstractAsyncContextManager[Any]
     "the wire": wired,
     "an app of lesson 08": lambda database: served(FastAPI()),
     "PgBouncer": lambda database: pgbouncer(database.server, database.name),
+    "servers of a lesson": a_pair_of_servers,
 }
 """Everything that listens for a lesson or a check. What comes later is one line more."""
 
@@ -119,7 +137,7 @@ def knock(place: str, user: list[str]) -> str:
 
 def our_processes() -> list[psutil.Process]:
     this = psutil.Process()
-    return [this, *this.children(recursive=True)]
+    return [this, *this.children(recursive=True), *DETACHED]
 
 
 def inodes(process: psutil.Process) -> Iterator[str]:
