@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 from course_lib.errors import CourseError
 from course_lib.files import answering_for, write_whole
 from course_lib.interview.memory import Kept, Memory, folder
+from course_lib.interview.opinion import Opinion
 from course_lib.interview.schema import Design, Level
 from course_lib.interview.tasks import Task, tasks_for
 from course_lib.judging.exercise import Drill
@@ -42,6 +43,8 @@ class Part(Kept):
     verdict: str = ""
     hints: int = 0
     saw_solution: bool = False
+    opinion: Opinion | None = None
+    """What a model thought of the answer to a design question; it counts for nothing."""
 
 
 class Interview(Kept):

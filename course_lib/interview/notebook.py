@@ -14,7 +14,7 @@ from course_lib.interview.grading import grade_answer, grade_drill
 from course_lib.interview.memory import Review
 from course_lib.interview.references import where
 from course_lib.interview.schema import Question
-from course_lib.interview.tasks import Task, find_task, title_of
+from course_lib.interview.tasks import Task, asked, find_task, title_of
 from course_lib.judging.exercise import Drill
 from course_lib.judging.judge import judge_answer
 from course_lib.judging.record import Record
@@ -76,7 +76,7 @@ def _shown(task: Task) -> Page:
         how = f'Open `{sheet}` and repair the code. Then, in that notebook: `await drill("{task.id}", {task.answer})`'
         return Page(f"{head}\n\n{task.title}\n\n{how}")
     how = f'Write what you would say: `await drill("{task.id}", """…""")`'
-    return Page(f"{head}\n\n{task.ask}\n\n{how}")
+    return Page("\n\n".join([head, *asked(task), how]))
 
 
 def _compared(question: Question, answer: str) -> Page:
