@@ -106,8 +106,12 @@ def test_the_facts_stand_in_the_editor_and_headings_are_kept(tmp_path: Path) -> 
 @needs_a_terminal
 @pytest.mark.parametrize(
     ("editor", "says"),
-    [("pass", "Nothing was written"), ("open(file, 'wb').write(b'<!-- \\xff')", "is not UTF-8"), ("exit(1)", "did not start")],
-)  # fmt: skip
+    [
+        ("pass", "Nothing was written"),
+        ("open(file, 'wb').write(b'<!-- \\xff')", "is not UTF-8"),
+        ("exit(1)", "did not start"),
+    ],
+)
 def test_an_editor_that_gives_nothing_back_loses_no_question(tmp_path: Path, editor: str, says: str) -> None:
     file = tmp_path / "editor.py"
     file.write_text(f"import sys\nfile = sys.argv[1]\n{editor}\n")
