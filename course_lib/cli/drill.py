@@ -13,7 +13,7 @@ from course_lib.cli.speaking import Left, answer, go_on
 from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.exercises import drills
-from course_lib.interview.evening import countdown, day, keep, now, tonight
+from course_lib.interview.evening import again, countdown, day, keep, now, tonight
 from course_lib.interview.lookup import bank
 from course_lib.interview.memory import Memory, Review, set_date
 from course_lib.interview.schedule import Schedule
@@ -112,4 +112,6 @@ def _one(task: Task, place: str, editor: bool) -> None:
 def _keep(task: Task, review: Review) -> None:
     due, remark = keep(task, review)
     points = "" if isinstance(task, Drill) else f"{review.points} of {len(task.points)} points. "
-    show(f"{points}Kept as {review.grade}.", [("again on", day(due)), *([("", remark)] if remark else [])])
+    show(
+        f"{points}Kept as {review.grade}.", [("", f"It comes again {again(due)}."), *([("", remark)] if remark else [])]
+    )

@@ -25,9 +25,9 @@ def tonight(topic: str | None = None, level: str | None = None, minutes: int | N
     """
     tasks, today = tasks_for(topic, level), now().date()
     schedule = Schedule(items_of(tasks), Memory.load())
-    wanted = minutes if minutes is not None else MINUTES - schedule.spent(today)
+    chosen = schedule.evening(today, minutes) if minutes else schedule.evening(today, MINUTES, schedule.spent(today))
     by_id = {task.id: task for task in tasks}
-    return [by_id[item.id] for item in schedule.evening(today, wanted)] if wanted > 0 else []
+    return [by_id[item.id] for item in chosen]
 
 
 def keep(task: Task, review: Review) -> tuple[date, str]:
@@ -46,6 +46,12 @@ def keep(task: Task, review: Review) -> tuple[date, str]:
 def day(moment: date) -> str:
     """``Monday, 14 December``."""
     return f"{moment:%A}, {moment.day} {moment:%B}"
+
+
+def again(due: date) -> str:
+    """``on Monday, 14 December``, or ``after the interview``."""
+    until = Memory.load().until
+    return "after the interview" if until and now().date() < until <= due else f"on {day(due)}"
 
 
 def countdown() -> str:

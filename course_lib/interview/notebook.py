@@ -9,7 +9,7 @@ from typing import Any
 from course_lib.errors import CourseError
 from course_lib.exercises.book import sheet_name
 from course_lib.exercises.check import take_note
-from course_lib.interview.evening import countdown, day, keep, now, tonight
+from course_lib.interview.evening import again, countdown, keep, now, tonight
 from course_lib.interview.grading import grade_answer, grade_drill
 from course_lib.interview.memory import Review
 from course_lib.interview.references import where
@@ -140,4 +140,4 @@ async def _judged(task: Drill, repaired: Callable[..., Any]) -> Page:
 
 def _remembered(task: Task, review: Review) -> Page:
     due, remark = keep(task, review)
-    return Page(f"Kept as {review.grade}; it comes again on {day(due)}. {remark}".strip())
+    return Page(f"Kept as {review.grade}; it comes again {again(due)}. {remark}".strip())

@@ -52,7 +52,7 @@ def go_through(terminal: Terminal, ticks: str) -> str:
     for _ in find_question(ID).follow_ups:
         terminal.wait_for("press Enter. ")
         terminal.type("\n")
-    return terminal.wait_for("again on: ")
+    return terminal.wait_for("It comes again ")
 
 
 def test_nothing_of_a_good_answer_is_shown_before_one_is_written() -> None:
@@ -112,7 +112,7 @@ def test_a_drill_is_repaired_in_a_file_and_judged_from_there(work: Path) -> None
         assert "returned no title" in folded(terminal.wait_for("judge it"))
         file.write_text(solution_source(drill), encoding="utf-8")
         terminal.type("\n")
-        assert "Kept as easy." in terminal.wait_for("again on: ")
+        assert "Kept as easy." in terminal.wait_for("It comes again ")
     assert [(review.id, review.grade) for review in Memory.load().reviews] == [("J1", "easy")]
 
 
@@ -127,7 +127,7 @@ def test_who_sees_the_solution_meets_the_drill_again_tomorrow(work: Path) -> Non
         terminal.wait_for("give up   ")
         terminal.type("q\n")
         tomorrow = date.today() + timedelta(days=1)
-        assert f"{tomorrow:%A}" in terminal.wait_for("again on: ") + terminal.rest()
+        assert f"{tomorrow:%A}" in terminal.wait_for("It comes again ") + terminal.rest()
     kept = [path.read_text() for path in (work / "interview").glob("J1.*.py")]
     assert kept == ["mine = 1\n"], "what lay there"
 

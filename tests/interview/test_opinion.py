@@ -31,7 +31,7 @@ MARKS = [
     {"point": 3, "made": True, "quotation": "the server adds and nobody is lost"},
     {"point": 4, "made": True, "quotation": "A CHECK stands behind."},
 ]
-SECRET = "sk-this-must-not-be-seen"
+SECRET = "this-must-not-be-seen"
 needs_a_terminal = pytest.mark.skipif(sys.platform == "win32", reason="it has no pseudo-terminals")
 
 
