@@ -80,11 +80,10 @@ def _typed(in_paragraphs: bool) -> str:
         lines: list[str] = []
         while (line := read_line("> ")) or (in_paragraphs and lines and lines[-1]):
             lines.append(line)
-        said = "\n".join(lines).strip()
-        if said.lower() == SKIP:
-            return ""
-        if said:
-            return said
+            if [one.lower() for one in lines] == [SKIP]:
+                return ""
+        if lines:
+            return "\n".join(lines).strip()
         show(NOTHING, [])
 
 

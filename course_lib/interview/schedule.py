@@ -60,12 +60,13 @@ class Schedule:
     items: Sequence[Item]
     memory: Memory = field(default_factory=Memory)
 
-    def evening(self, today: date, minutes: float, spent: float = 0) -> list[Item]:
+    def evening(self, today: date, minutes: float, spent: float = 0, planned: bool = True) -> list[Item]:
         """What fits into ``minutes``, of which ``spent`` are gone: what is due, weakest first, then new items.
 
         An item longer than all of the minutes comes alone. On the day before the interview, half of the minutes count.
+        Where it is not ``planned``, everything new may come, as on a day without a date.
         """
-        days, light = self._days_left(today), minutes * LIGHT
+        days, light = self._days_left(today) if planned else None, minutes * LIGHT
         left = (light if days == 1 else minutes) - spent
         chosen: list[Item] = []
 
@@ -79,7 +80,7 @@ class Schedule:
         take(self._due(today))
         if days == 2:
             left = min(left, light)
-        take(self._new_today(today))
+        take(self._new_today(today, days))
         return chosen
 
     def spent(self, today: date) -> int:
@@ -125,10 +126,9 @@ class Schedule:
         recall = {item.id: SCHEDULER.get_card_retrievability(self._met[item.id].card, _noon(today)) for item in due}
         return sorted(due, key=lambda item: (late and not self._met[item.id].weak, recall[item.id]))
 
-    def _new_today(self, today: date) -> list[Item]:
+    def _new_today(self, today: date, days: int | None) -> list[Item]:
         """New items, in their order: with a date, an equal share of them for each day but the last."""
         new = [item for item in self.items if item.id not in self._met]
-        days = self._days_left(today)
         if days is None:
             return new
         begun = sum(self._met_today(item, today) and self._met[item.id].times == 1 for item in self.items)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from course_lib.exercises.book import solution_source
+from course_lib.interview import evening
 from course_lib.interview.lookup import bank, find_question
-from course_lib.interview.memory import Memory
+from course_lib.interview.memory import Memory, Review, remember, set_date
 from course_lib.interview.tasks import all_tasks, find_task
 from course_lib.judging.exercise import Drill
 from course_lib.settings import get_settings
@@ -86,8 +87,6 @@ def test_what_is_skipped_is_not_kept() -> None:
     with course("drill", ID) as terminal:
         terminal.wait_for("> ")
         terminal.type("skip\n")
-        terminal.wait_for("> ")
-        terminal.type("\n")
         assert not [text for text in told(ID) if text in folded(terminal.rest())]
     assert Memory.load().reviews == ()
 
@@ -169,6 +168,22 @@ def test_the_list_says_how_much_there_is() -> None:
     )
     assert "3 days until the interview" in done.stdout
     assert all(f"{task.id} · {task.level}" in done.stdout for task in all_tasks())
+
+
+def test_nothing_is_left_for_today_and_minutes_bring_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2026, 12, 7, 19, tzinfo=UTC)
+    monkeypatch.setattr(evening, "now", lambda: moment)
+    set_date(moment.date() + timedelta(days=4))
+    first = evening.tonight()
+    remember(*(Review(id=task.id, at=moment, grade="easy", seconds=1) for task in first))
+    assert evening.tonight() == []
+    more = evening.tonight(minutes=20)
+    assert more and not {task.id for task in more} & {task.id for task in first}
+    task = more[0]
+    due, _ = evening.keep(task, Review(id=task.id, at=moment, grade="easy", seconds=1))
+    assert due > moment.date() + timedelta(days=4)
+    assert evening.again(due) == "after the interview"
+    assert evening.again(moment.date() + timedelta(days=1)) == "on Tuesday, 8 December"
 
 
 def test_a_new_evening_goes_through_topics_and_brings_a_drill_now_and_then() -> None:

@@ -153,3 +153,12 @@ def test_what_is_weak_on_the_last_evening_does_not_come_on_it_again() -> None:
     reviews = (Review(id="item-00", at=FIRST, grade="again", seconds=1),)
     due = Schedule(ITEMS, Memory(until=until, reviews=reviews)).due_on(ITEMS[0], FIRST.date())
     assert due is not None and due > FIRST.date()
+
+
+def test_who_wants_more_than_was_planned_gets_something_new() -> None:
+    memory = Memory(until=FIRST.date() + 5 * DAY)
+    asked = Schedule(ITEMS, memory).evening(FIRST.date(), 60)
+    reviews = tuple(Review(id=item.id, at=FIRST, grade="good", seconds=9) for item in asked)
+    later = Schedule(ITEMS, memory.model_copy(update={"reviews": reviews}))
+    assert later.evening(FIRST.date(), 20) == []
+    assert later.evening(FIRST.date(), 20, planned=False) == ITEMS[10:14]
