@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from select import select
 from time import monotonic
 
 import click
@@ -42,6 +44,14 @@ def ask(question: Question, head: str) -> None:
     show(f"{head} · {question.minutes} minutes", [("", line) for line in asked(question)])
 
 
+def more_waits() -> bool:
+    """Whether more stands there to be read, as when several paragraphs were pasted. False where nobody can tell."""
+    try:
+        return bool(select([sys.stdin], [], [], 0)[0])
+    except (OSError, ValueError):  # Windows selects sockets only
+        return False
+
+
 def answer(question: Question, place: str, editor: bool) -> tuple[Review, str] | None:
     """Ask, wait for the answer, then show its points one by one to be ticked. None where it was skipped.
 
@@ -78,7 +88,7 @@ def _typed(in_paragraphs: bool) -> str:
     print(f"Your answer. {'Two empty lines end' if in_paragraphs else 'An empty line ends'} it.")
     while True:
         lines: list[str] = []
-        while (line := read_line("> ")) or (in_paragraphs and lines and lines[-1]):
+        while (line := read_line("> ")) or (in_paragraphs and lines and lines[-1]) or more_waits():
             lines.append(line)
             if [one.lower() for one in lines] == [SKIP]:
                 return ""

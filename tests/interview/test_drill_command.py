@@ -83,6 +83,16 @@ def test_ticked_points_are_the_grade_and_are_kept() -> None:
     assert (review.id, review.grade, review.points) == (ID, "good", points - 1)
 
 
+def test_paragraphs_that_are_pasted_are_one_answer_and_tick_nothing() -> None:
+    with course("drill", ID) as terminal:
+        terminal.wait_for("> ")
+        terminal.type("It asks once for each row.\n\nyes, each one\n\ny\n\n")
+        terminal.wait_for("y or n: ")
+        terminal.type("n\n")
+        assert "y or n: " not in terminal.wait_for("y or n: ").removesuffix("y or n: ")
+        assert "\n2. " in terminal.shown and "\n3. " not in terminal.shown
+
+
 def test_what_is_skipped_is_not_kept() -> None:
     with course("drill", ID) as terminal:
         terminal.wait_for("> ")
