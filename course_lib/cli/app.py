@@ -121,11 +121,12 @@ def drill(
     ] = None,
     until: Annotated[str | None, typer.Option(help="The day of the interview, 2027-01-31, or none.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show all that there is, and when it comes again.")] = False,
+    editor: Annotated[bool, typer.Option("--editor", help="Write answers in $EDITOR.")] = False,
 ) -> None:
     """Today's interview questions and repair drills: what is due, by spaced repetition, and something new."""
     from course_lib.cli.drill import run_drill
 
-    run_drill(ids or [], topic, level, minutes, until, listed)
+    run_drill(ids or [], topic, level, minutes, until, listed, editor)
 
 
 @app.command(rich_help_panel=LEARNING)

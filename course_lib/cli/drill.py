@@ -7,21 +7,28 @@ from collections.abc import Sequence
 from datetime import date
 
 from course_lib.cli.drilling import repair
+from course_lib.cli.opinions import offered
 from course_lib.cli.screen import show
-from course_lib.cli.speaking import Left, answer
+from course_lib.cli.speaking import Left, answer, go_on
 from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.exercises import drills
-from course_lib.interview.evening import countdown, day, keep, now, tonight
+from course_lib.interview.evening import again, countdown, day, keep, now, tonight
 from course_lib.interview.lookup import bank
-from course_lib.interview.memory import Memory, set_date
+from course_lib.interview.memory import Memory, Review, set_date
 from course_lib.interview.schedule import Schedule
 from course_lib.interview.tasks import Task, all_tasks, find_task, items_of, tasks_for, title_of
 from course_lib.judging.exercise import Drill
 
 
 def run_drill(
-    ids: Sequence[str], topic: str | None, level: str | None, minutes: int | None, until: str | None, listed: bool
+    ids: Sequence[str],
+    topic: str | None,
+    level: str | None,
+    minutes: int | None,
+    until: str | None,
+    listed: bool,
+    editor: bool,
 ) -> None:
     """Set the day if one is given; then list, or ask what is to be asked.
 
@@ -40,7 +47,7 @@ def run_drill(
             f"Type it in a terminal. What there is: {command('drill --list')}",
         )
     if tasks:
-        _evening(tasks)
+        _evening(tasks, editor)
     else:
         show(f"Nothing for today. {countdown()}".strip(), [("next", f"{command('drill --minutes 20')} brings more.")])
 
@@ -71,23 +78,40 @@ def _list(topic: str | None, level: str | None) -> None:
     show(f"{len(bank())} questions and {len(drills())} drills, {total} minutes in all. {countdown()}".strip(), [])
 
 
-def _evening(tasks: Sequence[Task]) -> None:
+def _evening(tasks: Sequence[Task], editor: bool) -> None:
     minutes = sum(task.minutes for task in tasks)
     things = f"{len(tasks)} to do" if len(tasks) > 1 else "One to do"
     show(
         f"{day(now().date())} · {things}, about {minutes} minutes. {countdown()}".strip(),
-        [("", "Ctrl-C leaves at any time; what you have answered stays.")],
+        [("", "Ctrl-C leaves at any time; what has been rated stays.")],
     )
     try:
         for number, task in enumerate(tasks, 1):
-            _one(task, f"{number} of {len(tasks)}")
+            _one(task, f"{number} of {len(tasks)}", editor)
     except (Left, KeyboardInterrupt):
-        show("Left. What you had answered is kept.", [])
+        show("Left. What had been rated is kept.", [])
 
 
-def _one(task: Task, place: str) -> None:
-    review = repair(task, place) if isinstance(task, Drill) else answer(task, place)
-    if review is None:
+def _one(task: Task, place: str, editor: bool) -> None:
+    if isinstance(task, Drill):
+        review = repair(task, place)
+        if review is not None:
+            _keep(task, review)
         return
+    answered = answer(task, place, editor)
+    if answered is None:
+        return
+    review, said = answered
+    try:
+        offered(task, said)
+        go_on(task)
+    finally:  # it is rated, whether or not its follow-ups are waited for
+        _keep(task, review)
+
+
+def _keep(task: Task, review: Review) -> None:
     due, remark = keep(task, review)
-    show(f"Kept as {review.grade}.", [("again on", day(due)), *([("", remark)] if remark else [])])
+    points = "" if isinstance(task, Drill) else f"{review.points} of {len(task.points)} points. "
+    show(
+        f"{points}Kept as {review.grade}.", [("", f"It comes again {again(due)}."), *([("", remark)] if remark else [])]
+    )

@@ -8,8 +8,9 @@ from random import Random
 from typing import cast
 
 from course_lib.cli.drilling import repair_for
+from course_lib.cli.opinions import offered
 from course_lib.cli.screen import show
-from course_lib.cli.speaking import Left, clock, ticked, written
+from course_lib.cli.speaking import Left, ask, clock, ticked, written
 from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.files import answering_for, write_whole
@@ -19,7 +20,7 @@ from course_lib.interview.lookup import check_level
 from course_lib.interview.memory import Grade, Memory, Review, folder, remember
 from course_lib.interview.mock import Interview, Part, plan, unfinished
 from course_lib.interview.report import write_report
-from course_lib.interview.schema import Design, Level, Question
+from course_lib.interview.schema import Level, Question
 from course_lib.interview.sheet import as_sheet
 from course_lib.interview.tasks import find_task
 from course_lib.judging.exercise import Drill
@@ -40,6 +41,7 @@ def run_interview(level: str, minutes: int, resume: bool, editor: bool) -> None:
             interview = interview.with_part(place, _asked(interview, place, editor))
         for place in [place for place, part in enumerate(interview.parts) if part.ticked is None]:
             interview = interview.with_part(place, _looked_at(interview.parts[place]))
+            interview = interview.with_part(place, _thought_of(interview.parts[place]))
     except (Left, KeyboardInterrupt):
         show("Left. What you had answered is kept.", [("go on", command("interview --resume"))])
         return
@@ -83,9 +85,8 @@ def _asked(interview: Interview, place: int, editor: bool) -> Part:
         found = {"answer": done.code, "passed": done.passed, "verdict": done.verdict, "ticked": (), "hints": done.hints,
                  "saw_solution": done.saw_solution, "seconds": round(done.seconds, 1)}  # fmt: skip
         return part.model_copy(update=found)
-    facts = [("", fact) for fact in task.given] if isinstance(task, Design) else []
-    show(f"{head} · {part.minutes} minutes", [("", task.ask), *facts])
-    answer, seconds = written(editor, f"{task.ask}\n")
+    ask(task, head)
+    answer, seconds = written(task, editor)
     over = seconds - part.minutes * 60
     if over > 0:
         show(f"That was {clock(over)} over its {part.minutes} minutes.", [])
@@ -101,6 +102,13 @@ def _looked_at(part: Part) -> Part:
     show(task.ask, [("you", part.answer), ("", "Did you say this? y or n, for each.")])
     said = tuple(number for number, point in enumerate(task.points, 1) if ticked(number, point))
     return part.model_copy(update={"ticked": said})
+
+
+def _thought_of(part: Part) -> Part:
+    """With a model's opinion of the answer, where there is one and it is wanted."""
+    task = find_task(part.id)
+    assert isinstance(task, Question), "a drill is looked at by its judge"
+    return part.model_copy(update={"opinion": offered(task, part.answer)}) if part.answer else part
 
 
 def _end(interview: Interview) -> None:

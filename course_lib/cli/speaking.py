@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from select import select
 from time import monotonic
 
 import click
@@ -12,10 +14,12 @@ from course_lib.interview.evening import now
 from course_lib.interview.grading import grade_answer
 from course_lib.interview.memory import Review
 from course_lib.interview.references import where
-from course_lib.interview.schema import Point, Question
+from course_lib.interview.schema import Design, Point, Question
+from course_lib.interview.tasks import asked
 
 SKIP = "skip"
 NOTHING = "Nothing was written. A sentence or two, as you would say it; `skip` leaves the question for another day."
+BELOW = "<!-- Write your answer below this line. -->"
 
 
 class Left(Exception):
@@ -29,68 +33,85 @@ def read_line(prompt: str) -> str:
         Left: there comes none.
     """
     try:
-        return input(prompt).strip()
+        return input(prompt).encode(errors="replace").decode().strip()
     except (EOFError, KeyboardInterrupt) as error:
         print()
         raise Left from error
 
 
-def answer(question: Question, place: str) -> Review | None:
+def ask(question: Question, head: str) -> None:
+    """Show a question below ``head``, which says where one is."""
+    show(f"{head} · {question.minutes} minutes", [("", line) for line in asked(question)])
+
+
+def more_waits() -> bool:
+    """Whether more stands there to be read, as when several paragraphs were pasted. False where nobody can tell."""
+    try:
+        return bool(select([sys.stdin], [], [], 0)[0])
+    except (OSError, ValueError):  # Windows selects sockets only
+        return False
+
+
+def answer(question: Question, place: str, editor: bool) -> tuple[Review, str] | None:
     """Ask, wait for the answer, then show its points one by one to be ticked. None where it was skipped.
+
+    Returns:
+        The review, and the answer.
 
     Raises:
         Left: the learner has gone.
     """
-    show(f"{place} · {question.topics[0]} · {question.level} · {question.minutes} minutes", [("", question.ask)])
+    ask(question, f"{place} · {question.topics[0]} · {question.level}")
     moment = now()
-    said, seconds = written()
+    said, seconds = written(question, editor)
     if not said:
         return None
     show(f"It took {clock(seconds)} of {question.minutes}:00. Did you say this? y or n, for each.", [])
     reached = sum(ticked(number, point) for number, point in enumerate(question.points, 1))
-    _show_the_rest(question)
     grade = grade_answer(reached, len(question.points))
-    show(f"{reached} of {len(question.points)} points.", [])
-    return Review(id=question.id, at=moment, grade=grade, seconds=round(seconds, 1), points=reached)
+    return Review(id=question.id, at=moment, grade=grade, seconds=round(seconds, 1), points=reached), said
 
 
-def written(editor: bool = False, question: str = "") -> tuple[str, float]:
+def written(question: Question, editor: bool) -> tuple[str, float]:
     """The learner's answer and the seconds it took; an empty one where it was skipped.
 
     Args:
+        question: what was asked. The answer to a design question has paragraphs.
         editor: it is written in ``$EDITOR``, where the question stands above it, and not line by line.
-        question: the question.
     """
     began = monotonic()
-    said = _edited(question) if editor else None
-    if said is None:
-        said = _typed()
+    said = (_edited(question) if editor else "") or _typed(isinstance(question, Design))
     return said, monotonic() - began
 
 
-def _typed() -> str:
-    print("Your answer. An empty line ends it.")
+def _typed(in_paragraphs: bool) -> str:
+    print(f"Your answer. {'Two empty lines end' if in_paragraphs else 'An empty line ends'} it.")
     while True:
         lines: list[str] = []
-        while line := read_line("> "):
+        while (line := read_line("> ")) or (in_paragraphs and lines and lines[-1]) or more_waits():
             lines.append(line)
-        if [line.lower() for line in lines] == [SKIP]:
-            return ""
+            if [one.lower() for one in lines] == [SKIP]:
+                return ""
         if lines:
-            return "\n".join(lines)
+            return "\n".join(lines).strip()
         show(NOTHING, [])
 
 
-def _edited(question: str) -> str | None:
-    """What stands below the question when the editor is left; None where no editor can be started."""
-    head = "".join(f"# {line}\n" for line in question.strip().splitlines()) + "\n"
+def _edited(question: Question) -> str:
+    """What stands below the question when the editor is left; nothing where no editor can be started."""
+    head = "\n\n".join([*asked(question), BELOW, ""])
     try:
-        text = click.edit(head, extension=".md")
+        text = click.edit(head, extension=".md") or ""
     except click.ClickException as error:
         show(f"The editor did not start: {error.format_message()}", [("", "Type your answer here instead.")])
-        return None
-    lines = [line for line in (text or "").splitlines() if not line.startswith("# ")]
-    return "\n".join(lines).strip()
+        return ""
+    except UnicodeDecodeError:
+        show("What the editor saved is not UTF-8.", [("", "Type your answer here instead.")])
+        return ""
+    said = text.partition(BELOW)[2] if BELOW in text else text.removeprefix("\n\n".join(asked(question)))
+    if not said.strip():
+        show(NOTHING, [])
+    return said.strip()
 
 
 def ticked(number: int, point: Point) -> bool:
@@ -102,7 +123,12 @@ def ticked(number: int, point: Point) -> bool:
             return said[0] == "y"
 
 
-def _show_the_rest(question: Question) -> None:
+def go_on(question: Question) -> None:
+    """What is often said, what an interviewer asks next, and where it can be proved.
+
+    Raises:
+        Left: the learner has gone.
+    """
     show("Often said, and why it is not enough", [("", f"“{weak.say}” {weak.wrong}") for weak in question.weak])
     for follow_up in question.follow_ups:
         show("Asked next", [("", follow_up.ask)])

@@ -20,14 +20,19 @@ def now() -> datetime:
 def tonight(topic: str | None = None, level: str | None = None, minutes: int | None = None) -> list[Task]:
     """What is due and what is new, as far as ``minutes`` go; by default what is left of today's hour.
 
+    Whoever names minutes when there is nothing more planned for today gets what was planned for later.
+
     Raises:
         CourseError: there is nothing of that topic and level, or the memory cannot be read.
     """
     tasks, today = tasks_for(topic, level), now().date()
     schedule = Schedule(items_of(tasks), Memory.load())
-    wanted = minutes if minutes is not None else MINUTES - schedule.spent(today)
+    if minutes is None:
+        chosen = schedule.evening(today, MINUTES, schedule.spent(today))
+    else:
+        chosen = schedule.evening(today, minutes) or schedule.evening(today, minutes, planned=False)
     by_id = {task.id: task for task in tasks}
-    return [by_id[item.id] for item in schedule.evening(today, wanted)] if wanted > 0 else []
+    return [by_id[item.id] for item in chosen]
 
 
 def keep(task: Task, review: Review) -> tuple[date, str]:
@@ -46,6 +51,12 @@ def keep(task: Task, review: Review) -> tuple[date, str]:
 def day(moment: date) -> str:
     """``Monday, 14 December``."""
     return f"{moment:%A}, {moment.day} {moment:%B}"
+
+
+def again(due: date) -> str:
+    """``on Monday, 14 December``, or ``after the interview``."""
+    until = Memory.load().until
+    return "after the interview" if until and now().date() < until <= due else f"on {day(due)}"
 
 
 def countdown() -> str:

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 from course_lib.errors import CourseError
 from course_lib.files import answering_for, write_whole
 from course_lib.interview.memory import Kept, Memory, folder
+from course_lib.interview.opinion import Opinion
 from course_lib.interview.schema import Design, Level
 from course_lib.interview.tasks import Task, tasks_for
 from course_lib.judging.exercise import Drill
@@ -20,6 +21,7 @@ from course_lib.judging.exercise import Drill
 LATELY = timedelta(days=14)
 SHORTEST, LONGEST = 15, 180  # minutes
 DRILL_FROM, TWO_DRILLS_FROM, DESIGN_FROM = 25, 75, 45
+LONG = 10  # minutes; a question that takes them
 BELOW: dict[Level, Level] = {"mid": "junior", "senior": "mid"}
 """The level of the question that one is let in with."""
 Kind = Literal["question", "drill", "design"]
@@ -42,6 +44,8 @@ class Part(Kept):
     verdict: str = ""
     hints: int = 0
     saw_solution: bool = False
+    opinion: Opinion | None = None
+    """What a model thought of the answer to a design question; it counts for nothing."""
 
 
 class Interview(Kept):
@@ -76,7 +80,7 @@ class Interview(Kept):
 def plan(level: Level, minutes: int, now: datetime, chance: Random, memory: Memory) -> Interview:
     """An interview of ``minutes``: one question of the level below, then questions, drills and a design question.
 
-    What was asked in the last two weeks comes only where nothing else is left.
+    What was asked in the last two weeks comes only where nothing else is left, and nothing is asked about twice.
 
     Raises:
         CourseError: it is too short or too long.
@@ -90,7 +94,9 @@ def plan(level: Level, minutes: int, now: datetime, chance: Random, memory: Memo
         nonlocal left
         taken: list[Task] = []
         for task in _shuffled(tasks, lately, chance):
-            if len(taken) < most and fits(task) and task.minutes <= left and task not in chosen:
+            new = not any(is_near(task, other) for other in chosen)
+            new = new and (task.id not in lately or left >= LONG)  # the last minutes may stay free
+            if len(taken) < most and fits(task) and task.minutes <= left and new:
                 taken.append(task)
                 chosen.append(task)
                 left -= task.minutes
@@ -116,6 +122,19 @@ def _shuffled(tasks: Iterable[Task], lately: set[str], chance: Random) -> list[T
         met[task.topics[0]] = met.get(task.topics[0], 0) + 1
         places[task.id] = (task.id in lately, met[task.topics[0]])
     return sorted(mixed, key=lambda task: places[task.id])
+
+
+def is_near(one: Task, other: Task) -> bool:
+    """Whether two ask about the same: one section teaches them, the same exercises prove them, or both are long.
+
+    A long question is a design question in other clothes, and one of these is enough.
+    """
+    if one.id == other.id:
+        return True
+    if isinstance(one, Drill) or isinstance(other, Drill) or not (_is_design(one) or _is_design(other)):
+        return False
+    taught = (one.lesson, one.section) == (other.lesson, other.section)
+    return taught or len({*one.proof} & {*other.proof}) > 1 or min(one.minutes, other.minutes) >= LONG
 
 
 def _is_design(task: Task) -> bool:

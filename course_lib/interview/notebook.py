@@ -9,12 +9,12 @@ from typing import Any
 from course_lib.errors import CourseError
 from course_lib.exercises.book import sheet_name
 from course_lib.exercises.check import take_note
-from course_lib.interview.evening import countdown, day, keep, now, tonight
+from course_lib.interview.evening import again, countdown, keep, now, tonight
 from course_lib.interview.grading import grade_answer, grade_drill
 from course_lib.interview.memory import Review
 from course_lib.interview.references import where
 from course_lib.interview.schema import Question
-from course_lib.interview.tasks import Task, find_task, title_of
+from course_lib.interview.tasks import Task, asked, find_task, title_of
 from course_lib.judging.exercise import Drill
 from course_lib.judging.judge import judge_answer
 from course_lib.judging.record import Record
@@ -76,7 +76,7 @@ def _shown(task: Task) -> Page:
         how = f'Open `{sheet}` and repair the code. Then, in that notebook: `await drill("{task.id}", {task.answer})`'
         return Page(f"{head}\n\n{task.title}\n\n{how}")
     how = f'Write what you would say: `await drill("{task.id}", """…""")`'
-    return Page(f"{head}\n\n{task.ask}\n\n{how}")
+    return Page("\n\n".join([head, *asked(task), how]))
 
 
 def _compared(question: Question, answer: str) -> Page:
@@ -140,4 +140,4 @@ async def _judged(task: Drill, repaired: Callable[..., Any]) -> Page:
 
 def _remembered(task: Task, review: Review) -> Page:
     due, remark = keep(task, review)
-    return Page(f"Kept as {review.grade}; it comes again on {day(due)}. {remark}".strip())
+    return Page(f"Kept as {review.grade}; it comes again {again(due)}. {remark}".strip())

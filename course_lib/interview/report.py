@@ -12,7 +12,7 @@ from course_lib.interview.mock import Interview, Part
 from course_lib.interview.pages import render
 from course_lib.interview.references import stored_cell, where
 from course_lib.interview.schema import Point
-from course_lib.interview.tasks import Task, find_task, title_of
+from course_lib.interview.tasks import Task, asked, find_task, title_of
 from course_lib.judging.exercise import Drill
 
 ENOUGH = 0.75  # of the points; what is below is to be repeated
@@ -20,12 +20,18 @@ ENOUGH = 0.75  # of the points; what is below is to be repeated
 
 @dataclass(frozen=True)
 class Told:
-    """A part as the report tells it; ``points`` are (said, text), and None for a drill."""
+    """A part as the report tells it.
+
+    ``asked`` is what was asked beside the title, a design question and its facts; ``points`` are (said, text), and None
+    for a drill; ``opinion`` is what a model thought of each point, if it was asked.
+    """
 
     part: Part
     title: str
     head: str
+    asked: list[str]
     points: list[tuple[bool, str]] | None
+    opinion: list[str]
 
     @classmethod
     def of(cls, part: Part) -> Told:
@@ -33,12 +39,14 @@ class Told:
         minutes = f"{part.minutes} minutes, took {part.seconds / 60:.1f}"
         head = f"{task.level} · {', '.join(task.topics)} · {minutes}"
         if isinstance(task, Drill):
-            return cls(part, task.title, head, None)
+            return cls(part, task.title, head, [], None, [])
         points = [
             (number in (part.ticked or ()), f"{point.say} ({where(point)})" if where(point) else point.say)
             for number, point in enumerate(task.points, 1)
         ]
-        return cls(part, task.ask, head, points)
+        numbers = range(1, len(task.points) + 1) if part.opinion else ()
+        opinion = [part.opinion.in_words(number) for number in numbers if part.opinion]
+        return cls(part, title_of(task), head, asked(task)[1:], points, opinion)
 
 
 def write_report(interview: Interview) -> list[Path]:

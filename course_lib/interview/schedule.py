@@ -3,7 +3,8 @@
 FSRS plans for ever: an item is due on the day on which nine in ten would still know it. An interview has a date, of
 which it knows nothing. ``Schedule`` plans towards that: what is due after it is known well enough on it and may stay
 there, what is weak comes once more before it whatever its interval, the days until then share what is new, and the last
-one is light: half of the minutes, for what is weak.
+one is light: half of the minutes, for what is weak. So that these suffice, the day before takes on the weak, too, and
+half as much that is new.
 """
 
 from __future__ import annotations
@@ -59,19 +60,27 @@ class Schedule:
     items: Sequence[Item]
     memory: Memory = field(default_factory=Memory)
 
-    def evening(self, today: date, minutes: float) -> list[Item]:
-        """What fits into ``minutes``: what is due, weakest first, then new items. An item longer than that alone.
+    def evening(self, today: date, minutes: float, spent: float = 0, planned: bool = True) -> list[Item]:
+        """What fits into ``minutes``, of which ``spent`` are gone: what is due, weakest first, then new items.
 
-        On the day before the interview, half of the minutes count.
+        An item longer than all of the minutes comes alone. On the day before the interview, half of the minutes count.
+        Where it is not ``planned``, everything new may come, as on a day without a date.
         """
-        left = float(minutes)
-        if self._days_left(today) == 1:
-            left *= LIGHT
+        days, light = self._days_left(today) if planned else None, minutes * LIGHT
+        left = (light if days == 1 else minutes) - spent
         chosen: list[Item] = []
-        for item in [*self._due(today), *self._new_today(today)]:
-            if item.minutes <= left or not chosen:
-                chosen.append(item)
-                left -= item.minutes
+
+        def take(items: Sequence[Item]) -> None:
+            nonlocal left
+            for item in items:
+                if item.minutes <= left or not (chosen or spent):
+                    chosen.append(item)
+                    left -= item.minutes
+
+        take(self._due(today))
+        if days == 2:
+            left = min(left, light)
+        take(self._new_today(today, days))
         return chosen
 
     def spent(self, today: date) -> int:
@@ -85,7 +94,9 @@ class Schedule:
             return None
         due = met.card.due.date()
         until = self.memory.until
-        return min(due, until - DAY) if met.weak and until is not None and today < until else due
+        if until is None or today >= until or not met.weak or met.last.at.date() >= until - DAY:
+            return due
+        return min(due, until - DAY)
 
     @cached_property
     def _met(self) -> dict[str, Met]:
@@ -98,18 +109,26 @@ class Schedule:
         return met
 
     def _due(self, today: date) -> list[Item]:
-        """Asked before, not today, and due by today: those that are most likely forgotten first."""
-        due = [item for item in self.items if (on := self.due_on(item, today)) is not None and on <= today]
+        """Asked before, not today, and due by today: those that are most likely forgotten first.
+
+        Two days before the interview what is weak is due as well, and comes first: the last day has little room.
+        """
+        late = self._days_left(today) == 2
+        due = [
+            item
+            for item in self.items
+            if (on := self.due_on(item, today)) is not None
+            if on <= today or (late and self._met[item.id].weak)
+        ]
         due = [item for item in due if not self._met_today(item, today)]
         if self._days_left(today) == 1:
             due = [item for item in due if self._met[item.id].weak]
         recall = {item.id: SCHEDULER.get_card_retrievability(self._met[item.id].card, _noon(today)) for item in due}
-        return sorted(due, key=lambda item: recall[item.id])
+        return sorted(due, key=lambda item: (late and not self._met[item.id].weak, recall[item.id]))
 
-    def _new_today(self, today: date) -> list[Item]:
+    def _new_today(self, today: date, days: int | None) -> list[Item]:
         """New items, in their order: with a date, an equal share of them for each day but the last."""
         new = [item for item in self.items if item.id not in self._met]
-        days = self._days_left(today)
         if days is None:
             return new
         begun = sum(self._met_today(item, today) and self._met[item.id].times == 1 for item in self.items)

@@ -9,7 +9,7 @@ from course_lib.errors import CourseError
 from course_lib.exercises import drills
 from course_lib.interview.lookup import bank, check_level, check_topic
 from course_lib.interview.schedule import Item
-from course_lib.interview.schema import Question
+from course_lib.interview.schema import Design, Question
 from course_lib.judging.exercise import DRILL, Drill
 from course_lib.masking import short
 
@@ -65,8 +65,15 @@ def items_of(tasks: Iterable[Task]) -> list[Item]:
 
 
 def title_of(task: Task) -> str:
-    """A line for a list: the question itself, or the drill's name."""
-    return task.title if isinstance(task, Drill) else task.ask
+    """A line for a list: the question itself, or the name of a drill or of a design question."""
+    return task.title if isinstance(task, Drill | Design) else task.ask
+
+
+def asked(question: Question) -> list[str]:
+    """The question; of a design question its title, and the facts that an interviewer has ready, as list items."""
+    if not isinstance(question, Design):
+        return [question.ask]
+    return [question.title, question.ask, *(f"- {fact}" for fact in question.given)]
 
 
 def _by_turns(questions: Sequence[Question]) -> Iterator[Question]:

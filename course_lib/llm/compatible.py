@@ -16,7 +16,7 @@ from course_lib.errors import CourseError
 from course_lib.masking import masked, public_address, short
 
 from . import DIMENSIONS
-from .names import embedding_model
+from .names import chat_model, embedding_model
 
 _ABOUT_LENGTH = re.compile(r"dimension|matryoshka", re.I)
 _ABOUT_COUNT = re.compile(
@@ -38,7 +38,7 @@ def refuses_count(error: openai.APIStatusError) -> bool:
 
 
 def is_elsewhere(error: Exception) -> bool:
-    """Whether what answered is no embeddings endpoint: another path is not found, or answered with something else.
+    """Whether what answered is no such endpoint: another path is not found, or answered with something else.
 
     For what is neither OpenAI's object nor an error the SDK raises ValueError or AttributeError.
     """
@@ -71,30 +71,40 @@ def wrong_length(client: openai.AsyncOpenAI, found: int) -> CourseError:
     )
 
 
-def address_of(client: openai.AsyncOpenAI) -> str:
+def address_of(client: openai.AsyncOpenAI | openai.OpenAI) -> str:
     """Where the client asks, as one may show it."""
     return public_address(str(client.base_url)).rstrip("/")
 
 
 @contextmanager
-def explained(client: openai.AsyncOpenAI) -> Iterator[None]:
-    """Every error of the SDK's in this block becomes a sentence, for where nobody is taught about the errors."""
+def explained(client: openai.AsyncOpenAI | openai.OpenAI, by_chat: bool = False) -> Iterator[None]:
+    """Every error of the SDK's in this block becomes a sentence, for where nobody is taught about the errors.
+
+    Args:
+        client: the one that asks.
+        by_chat: it asks the chat model, and not for vectors.
+    """
     try:
         yield
     except openai.OpenAIError as error:
-        raise _sentence(error, address_of(client)) from error
+        raise _sentence(error, address_of(client), by_chat) from error
 
 
-def _sentence(error: openai.OpenAIError, address: str) -> CourseError:
+def _sentence(error: openai.OpenAIError, address: str, by_chat: bool) -> CourseError:
+    if isinstance(error, openai.APITimeoutError):
+        return CourseError(f"{address} did not answer in time.", f"Try again later, {OFFLINE}.")
     if isinstance(error, openai.APIConnectionError):
         return CourseError(f"Nothing answers at {address}.", f"Start the server, correct OPENAI_BASE_URL, {OFFLINE}.")
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         return CourseError(f"{address} refuses the key.", f"Correct OPENAI_API_KEY, {OFFLINE}.")
+    if by_chat and is_elsewhere(error):
+        return CourseError(f"{address} answers, and not as OpenAI's API does.", f"Correct OPENAI_BASE_URL, {OFFLINE}.")
     if isinstance(error, openai.NotFoundError):
-        model = embedding_model()
-        return CourseError(f"{address} has no model {model}.", f"Set COURSE_EMBEDDING_MODEL to one it has, {OFFLINE}.")
+        model, name = (chat_model(), "CHAT") if by_chat else (embedding_model(), "EMBEDDING")
+        return CourseError(f"{address} has no model {model}.", f"Set COURSE_{name}_MODEL to one it has, {OFFLINE}.")
+    did = "answer" if by_chat else "embed"
     return CourseError(
-        f"{address} did not embed what it was sent: {short(masked(str(error)), 200)}", f"Mend that, {OFFLINE}."
+        f"{address} did not {did} what it was sent: {short(masked(str(error)), 200)}", f"Mend that, {OFFLINE}."
     )
 
 

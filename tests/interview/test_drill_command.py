@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from course_lib.exercises.book import solution_source
+from course_lib.interview import evening
 from course_lib.interview.lookup import bank, find_question
-from course_lib.interview.memory import Memory
+from course_lib.interview.memory import Memory, Review, remember, set_date
 from course_lib.interview.tasks import all_tasks, find_task
 from course_lib.judging.exercise import Drill
 from course_lib.settings import get_settings
@@ -52,7 +53,7 @@ def go_through(terminal: Terminal, ticks: str) -> str:
     for _ in find_question(ID).follow_ups:
         terminal.wait_for("press Enter. ")
         terminal.type("\n")
-    return terminal.wait_for("again on: ")
+    return terminal.wait_for("It comes again ")
 
 
 def test_nothing_of_a_good_answer_is_shown_before_one_is_written() -> None:
@@ -82,12 +83,20 @@ def test_ticked_points_are_the_grade_and_are_kept() -> None:
     assert (review.id, review.grade, review.points) == (ID, "good", points - 1)
 
 
+def test_paragraphs_that_are_pasted_are_one_answer_and_tick_nothing() -> None:
+    with course("drill", ID) as terminal:
+        terminal.wait_for("> ")
+        terminal.type("It asks once for each row.\n\nyes, each one\n\ny\n\n")
+        terminal.wait_for("y or n: ")
+        terminal.type("n\n")
+        assert "y or n: " not in terminal.wait_for("y or n: ").removesuffix("y or n: ")
+        assert "\n2. " in terminal.shown and "\n3. " not in terminal.shown
+
+
 def test_what_is_skipped_is_not_kept() -> None:
     with course("drill", ID) as terminal:
         terminal.wait_for("> ")
         terminal.type("skip\n")
-        terminal.wait_for("> ")
-        terminal.type("\n")
         assert not [text for text in told(ID) if text in folded(terminal.rest())]
     assert Memory.load().reviews == ()
 
@@ -97,7 +106,7 @@ def test_who_leaves_keeps_what_was_answered() -> None:
         go_through(terminal, "n" * len(find_question(ID).points))
         terminal.wait_for("2 of 2")
         terminal.type("\x03")
-        assert "what you had answered is kept" in terminal.rest().lower()
+        assert "What had been rated is kept" in terminal.rest()
     assert [review.grade for review in Memory.load().reviews] == ["again"]
 
 
@@ -112,7 +121,7 @@ def test_a_drill_is_repaired_in_a_file_and_judged_from_there(work: Path) -> None
         assert "returned no title" in folded(terminal.wait_for("judge it"))
         file.write_text(solution_source(drill), encoding="utf-8")
         terminal.type("\n")
-        assert "Kept as easy." in terminal.wait_for("again on: ")
+        assert "Kept as easy." in terminal.wait_for("It comes again ")
     assert [(review.id, review.grade) for review in Memory.load().reviews] == [("J1", "easy")]
 
 
@@ -127,7 +136,7 @@ def test_who_sees_the_solution_meets_the_drill_again_tomorrow(work: Path) -> Non
         terminal.wait_for("give up   ")
         terminal.type("q\n")
         tomorrow = date.today() + timedelta(days=1)
-        assert f"{tomorrow:%A}" in terminal.wait_for("again on: ") + terminal.rest()
+        assert f"{tomorrow:%A}" in terminal.wait_for("It comes again ") + terminal.rest()
     kept = [path.read_text() for path in (work / "interview").glob("J1.*.py")]
     assert kept == ["mine = 1\n"], "what lay there"
 
@@ -169,6 +178,22 @@ def test_the_list_says_how_much_there_is() -> None:
     )
     assert "3 days until the interview" in done.stdout
     assert all(f"{task.id} · {task.level}" in done.stdout for task in all_tasks())
+
+
+def test_nothing_is_left_for_today_and_minutes_bring_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2026, 12, 7, 19, tzinfo=UTC)
+    monkeypatch.setattr(evening, "now", lambda: moment)
+    set_date(moment.date() + timedelta(days=4))
+    first = evening.tonight()
+    remember(*(Review(id=task.id, at=moment, grade="easy", seconds=1) for task in first))
+    assert evening.tonight() == []
+    more = evening.tonight(minutes=20)
+    assert more and not {task.id for task in more} & {task.id for task in first}
+    task = more[0]
+    due, _ = evening.keep(task, Review(id=task.id, at=moment, grade="easy", seconds=1))
+    assert due > moment.date() + timedelta(days=4)
+    assert evening.again(due) == "after the interview"
+    assert evening.again(moment.date() + timedelta(days=1)) == "on Tuesday, 8 December"
 
 
 def test_a_new_evening_goes_through_topics_and_brings_a_drill_now_and_then() -> None:

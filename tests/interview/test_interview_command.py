@@ -15,7 +15,7 @@ import pytest
 from course_lib.errors import CourseError
 from course_lib.interview.lookup import bank
 from course_lib.interview.memory import Memory, Review, folder
-from course_lib.interview.mock import LATELY, Interview, Part, plan, unfinished
+from course_lib.interview.mock import LATELY, Interview, Part, is_near, plan, unfinished
 from course_lib.interview.pages import coded, render
 from course_lib.interview.report import by_topic, write_report
 from course_lib.interview.schema import Level
@@ -121,6 +121,36 @@ def test_a_plan_fits_its_minutes(level: Level, minutes: int) -> None:
         assert sum(part.minutes for part in parts) <= minutes
         assert len({part.id for part in parts}) == len(parts)
         assert sum(part.minutes for part in parts) >= min(minutes, 60) - 10
+
+
+@pytest.mark.parametrize(("level", "minutes"), [("mid", 60), ("senior", 60), ("senior", 180)])
+def test_a_design_question_is_not_asked_in_two_ways(level: Level, minutes: int) -> None:
+    for seed in range(40):
+        parts = plan(level, minutes, NOW, Random(seed), Memory()).parts
+        (design,) = [find_task(part.id) for part in parts if part.kind == "design"]
+        assert not [part.id for part in parts if part.id != design.id and is_near(find_task(part.id), design)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "near"),
+    [
+        ("design-duplicate-requests", "duplicate-requests-and-effects", True),
+        ("design-new-embedding-model", "new-embedding-model-without-downtime", True),
+        ("design-serverless", "serverless-and-postgres", True),
+        ("design-tenants", "tenant-isolation", True),
+        ("design-hot-table", "change-a-hot-table", True),
+        ("design-work-queue", "job-queue", True),
+        ("design-pgvector-or-engine", "pgvector-or-a-dedicated-engine", True),
+        ("design-chat-schema", "design-a-chat-assistant", True),
+        ("design-serverless", "n-plus-one", False),
+        ("job-queue", "poll-or-listen", False),
+        ("design-serverless", "J1", False),
+    ],
+)
+def test_what_asks_about_the_same(one: str, other: str, near: bool) -> None:
+    assert is_near(find_task(one), find_task(other)) is near
+    assert is_near(find_task(other), find_task(one)) is near
+    assert is_near(find_task(one), find_task(one))
 
 
 def test_what_was_asked_lately_is_left_out() -> None:

@@ -109,3 +109,56 @@ def test_what_was_asked_today_is_spent_and_its_share_taken() -> None:
 def test_an_item_longer_than_the_evening_comes_alone() -> None:
     long = [Item("long", 20), Item("short", 5)]
     assert Schedule(long).evening(FIRST.date(), 10) == long[:1]
+
+
+def test_what_is_left_of_an_hour_is_too_little_for_another_item() -> None:
+    asked = Schedule(ITEMS).evening(FIRST.date(), 58)
+    assert len(asked) == 11
+    assert Schedule(ITEMS).evening(FIRST.date(), 58, spent=55) == []
+    assert Schedule(ITEMS).evening(FIRST.date(), 58, spent=53) == ITEMS[:1]
+
+
+def test_seven_evenings_of_somebody_with_mixed_answers() -> None:
+    grades: tuple[Grade, ...] = ("good", "again", "easy", "hard", "again", "good", "hard")
+    until = FIRST.date() + 7 * DAY
+    given: dict[str, Grade] = {}
+
+    def mixed(item: Item, time: int) -> Grade:
+        given[item.id] = grades[(int(item.id[-2:]) + 3 * time) % len(grades)]
+        return given[item.id]
+
+    def weak_after(evenings: int) -> set[str]:
+        given.clear()
+        live(evenings, mixed, until)
+        return {id for id, grade in given.items() if grade in ("again", "hard")}
+
+    brought = live(7, mixed, until)
+    assert all(len(ids) == len(set(ids)) for ids in brought)
+    assert len(weak_after(5)) > 6, "more than the last evening holds"
+    assert weak_after(5) <= {*brought[5], *brought[6]}
+    assert brought[6] and {*brought[6]} <= weak_after(6)
+    assert 5 * len(brought[6]) <= 30
+
+
+def test_the_last_evening_stays_light_when_it_is_asked_for_twice() -> None:
+    until = FIRST.date() + DAY
+    reviews = tuple(Review(id=item.id, at=FIRST - 3 * DAY, grade="again", seconds=1) for item in ITEMS)
+    schedule = Schedule(ITEMS, Memory(until=until, reviews=reviews))
+    assert len(schedule.evening(FIRST.date(), 60)) == 6
+    assert schedule.evening(FIRST.date(), 60, spent=30) == []
+
+
+def test_what_is_weak_on_the_last_evening_does_not_come_on_it_again() -> None:
+    until = FIRST.date() + DAY
+    reviews = (Review(id="item-00", at=FIRST, grade="again", seconds=1),)
+    due = Schedule(ITEMS, Memory(until=until, reviews=reviews)).due_on(ITEMS[0], FIRST.date())
+    assert due is not None and due > FIRST.date()
+
+
+def test_who_wants_more_than_was_planned_gets_something_new() -> None:
+    memory = Memory(until=FIRST.date() + 5 * DAY)
+    asked = Schedule(ITEMS, memory).evening(FIRST.date(), 60)
+    reviews = tuple(Review(id=item.id, at=FIRST, grade="good", seconds=9) for item in asked)
+    later = Schedule(ITEMS, memory.model_copy(update={"reviews": reviews}))
+    assert later.evening(FIRST.date(), 20) == []
+    assert later.evening(FIRST.date(), 20, planned=False) == ITEMS[10:14]

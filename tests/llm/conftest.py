@@ -39,7 +39,7 @@ class CompatibleServer(ThreadingHTTPServer):
 
     Its ways: ``home``, where its endpoints are, and what it answers ``elsewhere``; ``most`` texts at once, and what it
     says of ``too_many``; what it says of ``dimensions``, unless it obeys; the length of its vectors, and what their
-    first number is for the first text; what it says to everybody.
+    first number is for the first text; what it says to everybody; what its chat model ``says``.
     """
 
     daemon_threads = True
@@ -55,6 +55,7 @@ class CompatibleServer(ThreadingHTTPServer):
         self.vector_length = 256
         self.first = 0.0
         self.always: Answer | None = None
+        self.says = "an answer"
 
     @property
     def url(self) -> str:
@@ -78,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         elif body.get("stream"):
             self.send_events(["one ", "two ", "three"])
         else:
-            self.send(completion("an answer"))
+            self.send(completion(self.server.says))
 
     def refusal(self, path: str, body: dict[str, Any]) -> Answer | None:
         server = self.server
