@@ -1,5 +1,6 @@
 """Repair drills: code of the kind that is put before a candidate, with what the product reports."""
 
+from course_lib.exercises.interview.find_titles import FindTitles
 from course_lib.exercises.interview.rename_marked import RenameMarked
 from course_lib.exercises.interview.save_upload import SaveUpload
 from course_lib.exercises.interview.sidebar import Sidebar
@@ -13,4 +14,5 @@ DRILLS: list[type[Drill]] = [
     Sidebar,
     TokensByDay,
     RenameMarked,
+    FindTitles,
 ]
