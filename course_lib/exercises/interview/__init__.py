@@ -1,15 +1,25 @@
 """Repair drills: code of the kind that is put before a candidate, with what the product reports."""
 
 from course_lib.exercises.interview.around_a_hit import AroundAHit
+from course_lib.exercises.interview.find_titles import FindTitles
 from course_lib.exercises.interview.message_export import MessageExport
+from course_lib.exercises.interview.rename_marked import RenameMarked
+from course_lib.exercises.interview.save_upload import SaveUpload
 from course_lib.exercises.interview.shared_search import SharedSearch
+from course_lib.exercises.interview.sidebar import Sidebar
 from course_lib.exercises.interview.title_by_model import TitleByModel
 from course_lib.exercises.interview.to_translate import ToTranslate
+from course_lib.exercises.interview.tokens_by_day import TokensByDay
 from course_lib.exercises.interview.tokens_sold import TokensSold
 from course_lib.judging.exercise import Drill
 
 DRILLS: list[type[Drill]] = [
     ToTranslate,
+    SaveUpload,
+    Sidebar,
+    TokensByDay,
+    RenameMarked,
+    FindTitles,
     TitleByModel,
     MessageExport,
     AroundAHit,
