@@ -2,6 +2,7 @@
 
 from course_lib.exercises.interview.plan_events import PlanEvents
 from course_lib.exercises.interview.purge_failed import PurgeFailed
+from course_lib.exercises.interview.run_nightly import RunNightly
 from course_lib.exercises.interview.to_translate import ToTranslate
 from course_lib.judging.exercise import Drill
 
@@ -9,4 +10,5 @@ DRILLS: list[type[Drill]] = [
     ToTranslate,
     PurgeFailed,
     PlanEvents,
+    RunNightly,
 ]
