@@ -19,7 +19,7 @@ from course_lib.judging.quoting import article
 from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_rows, add_user
 
-PAGE, DUE, TIES = 8, 50, 12
+PAGE, DUE, TIES = 8, 34, 12
 """Documents that one transaction may delete, that are due, and of these with equal times: more than a page."""
 WITNESS = """
     DO $do$
@@ -57,7 +57,6 @@ class PurgeFailed(Drill):
     level = "mid"
     topics: ClassVar = ("sql", "transactions", "operations")
     faults: ClassVar = ("half", "kept back", "started again")
-    seconds = 5.0
     hints: ClassVar = (
         "Take four documents and `page=1`, and write down after each turn what is in the table and where OFFSET "
         "begins. Then let the server refuse one of a page: which of them stay?",
