@@ -2,8 +2,13 @@
 
 from course_lib.exercises.interview.around_a_hit import AroundAHit
 from course_lib.exercises.interview.find_titles import FindTitles
+from course_lib.exercises.interview.keep_stream import KeepStream
 from course_lib.exercises.interview.message_export import MessageExport
+from course_lib.exercises.interview.plan_events import PlanEvents
+from course_lib.exercises.interview.purge_failed import PurgeFailed
 from course_lib.exercises.interview.rename_marked import RenameMarked
+from course_lib.exercises.interview.reviewer_key import ReviewerKey
+from course_lib.exercises.interview.run_nightly import RunNightly
 from course_lib.exercises.interview.save_upload import SaveUpload
 from course_lib.exercises.interview.shared_search import SharedSearch
 from course_lib.exercises.interview.sidebar import Sidebar
@@ -25,4 +30,9 @@ DRILLS: list[type[Drill]] = [
     AroundAHit,
     TokensSold,
     SharedSearch,
+    KeepStream,
+    PurgeFailed,
+    ReviewerKey,
+    PlanEvents,
+    RunNightly,
 ]
