@@ -78,6 +78,8 @@ class ReadYourWrites(Exercise):
         "| How far has the replica come, compared as what type?",
         "stale before commit": "Between a write's statement and the end of its COMMIT others wrote, and a read with "
         "its token returned the old row. | What the replica is asked has to be true only after that COMMIT.",
+        "only here": "Another `Router` on the same two engines was given the token of a write that the replica lacked, "
+        "and returned the old row. | The token goes along to another process, and takes with it what is needed there.",
         "gave up": "The replica had the write after {late} s of a patience of {patience} s, and the read went to the "
         "primary. | Ask the replica again until the time is over.",
         "slept on": "The replica had the write after {late} s, and the read took {seconds:.2f} s with a patience of "
@@ -164,6 +166,9 @@ class _Trial:
         rows, seconds, _ = await self._read(token, SHORT)
         self.attempt.expect(rows == [title], "stale")
         self.attempt.expect(seconds < SHORT + SLACK, "waited too long", seconds=seconds, patience=SHORT)
+        elsewhere = await self.attempt.call(*self.pair.engines)
+        rows, _, _ = await self._read(token, SHORT, elsewhere)
+        self.attempt.expect(rows == [title], "only here")
         await self.pair.resume()
 
     async def _before_the_commit(self) -> None:

@@ -309,3 +309,18 @@ class KeepsConnections(Base):
         if "held by the judge" not in str(statement.compile().params):
             await connection.close()
         return token
+
+
+@ANSWERS.wrong("only here")
+class KeepsThePositions(Base):
+    def __init__(self, primary, replica):
+        super().__init__(primary, replica)
+        self.positions = {}
+
+    async def write(self, statement):
+        token = f"write {len(self.positions) + 1}"
+        self.positions[token] = await super().write(statement)
+        return token
+
+    async def read(self, statement, token=None, patience=1.0):
+        return await super().read(statement, self.positions.get(token), patience)
