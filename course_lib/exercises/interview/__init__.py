@@ -1,5 +1,6 @@
 """Repair drills: code of the kind that is put before a candidate, with what the product reports."""
 
+from course_lib.exercises.interview.as_user import AsUser
 from course_lib.exercises.interview.changed_since import ChangedSince
 from course_lib.exercises.interview.stream_paid import StreamPaid
 from course_lib.exercises.interview.to_translate import ToTranslate
@@ -10,5 +11,6 @@ DRILLS: list[type[Drill]] = [
     ToTranslate,
     ChangedSince,
     StreamPaid,
+    AsUser,
     Work,
 ]

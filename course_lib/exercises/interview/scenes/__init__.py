@@ -1,1 +1,1 @@
-"""Scenes of repair drills, each next to the drill that is named for it or shared by several."""
+"""What judges of repair drills put on stage."""
