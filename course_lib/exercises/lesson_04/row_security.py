@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
@@ -12,8 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from course_lib.db import make_engine
-from course_lib.errors import CourseError
+from course_lib.judging.application import as_application
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.methods import look_for_methods
@@ -25,10 +22,6 @@ TABLES = {
     "document_chunks": "SELECT c.id, d.user_id FROM document_chunks c JOIN documents d ON d.id = c.document_id",
 }
 REFUSED = "42501"  # SQLSTATE of a row that a policy does not let in
-# A role that every server has, that may not pass a policy by, and owns the tables as an application's role often does.
-# What it is granted is written in this one database, and goes with it.
-APPLICATION = "pg_read_all_stats"
-WHO = "SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
 STATE = "SELECT relrowsecurity, relforcerowsecurity FROM pg_class WHERE oid = to_regclass(:table)"
 NEW_DOCUMENT = "INSERT INTO documents (user_id, source, title) VALUES (:user_id, 'judge/new', 'New')"
 GIVE_AWAY = "UPDATE documents SET user_id = :other"  # reads no column, so the policies for SELECT are not asked
@@ -99,7 +92,7 @@ class RowSecurity(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         world = await _World.made(attempt)
-        async with _as_application(attempt):
+        async with as_application(attempt, TABLES):
             tenancy = await attempt.call()
             look_for_methods(attempt, tenancy, "protect", "enter")
             async with attempt.session() as session:
@@ -131,32 +124,6 @@ class _World:
         users = await attempt.sql("SELECT user_id FROM documents GROUP BY user_id ORDER BY random() LIMIT 2")
         first, second = users.column("user_id")
         return cls((first, second), rows)
-
-
-@asynccontextmanager
-async def _as_application(attempt: Attempt) -> AsyncIterator[None]:
-    """The learner's sessions share one connection, and are an owner of the tables whom policies can bind."""
-    ((is_superuser, passes_by),) = await attempt.sql(WHO)
-    if passes_by and not is_superuser:
-        raise CourseError(
-            "Your role has BYPASSRLS, so it cannot be seen whether a policy holds.",
-            "Let DATABASE_URL name a role without it, or a superuser, who can act as another role.",
-        )
-    options: dict[str, Any] = {}
-    if is_superuser:
-        for table in TABLES:
-            await attempt.sql(f"ALTER TABLE {table} OWNER TO {APPLICATION}")
-        await attempt.sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {APPLICATION}")
-        await attempt.sql(f"GRANT CREATE ON SCHEMA public TO {APPLICATION}")
-        options["connect_args"] = {"server_settings": {"role": APPLICATION}}
-    privileged = attempt.engine
-    attempt.engine = make_engine(attempt.url, pool_size=1, max_overflow=0, pool_timeout=2, **options)
-    try:
-        yield
-        attempt.look_for_held_connections()
-    finally:
-        await attempt.engine.dispose()
-        attempt.engine = privileged
 
 
 class _Trial:
