@@ -1,5 +1,6 @@
 """Repair drills: code of the kind that is put before a candidate, with what the product reports."""
 
+from course_lib.exercises.interview.kept_plan import KeptPlan
 from course_lib.exercises.interview.lost_commit import LostCommit
 from course_lib.exercises.interview.new_vectors import NewVectors
 from course_lib.exercises.interview.nightly_bills import NightlyBills
@@ -11,4 +12,5 @@ DRILLS: list[type[Drill]] = [
     NewVectors,
     NightlyBills,
     LostCommit,
+    KeptPlan,
 ]
