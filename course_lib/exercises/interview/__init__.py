@@ -5,7 +5,11 @@ from course_lib.exercises.interview.as_user import AsUser
 from course_lib.exercises.interview.changed_since import ChangedSince
 from course_lib.exercises.interview.find_titles import FindTitles
 from course_lib.exercises.interview.keep_stream import KeepStream
+from course_lib.exercises.interview.kept_plan import KeptPlan
+from course_lib.exercises.interview.lost_commit import LostCommit
 from course_lib.exercises.interview.message_export import MessageExport
+from course_lib.exercises.interview.new_vectors import NewVectors
+from course_lib.exercises.interview.nightly_bills import NightlyBills
 from course_lib.exercises.interview.plan_events import PlanEvents
 from course_lib.exercises.interview.purge_failed import PurgeFailed
 from course_lib.exercises.interview.rename_marked import RenameMarked
@@ -43,4 +47,8 @@ DRILLS: list[type[Drill]] = [
     StreamPaid,
     AsUser,
     Work,
+    NewVectors,
+    NightlyBills,
+    LostCommit,
+    KeptPlan,
 ]
