@@ -289,7 +289,7 @@ class Attempt:
         if event.contains(Engine, "handle_error", self._note):
             event.remove(Engine, "handle_error", self._note)
         await end(self._tasks)
-        self.left_open = self.engine.pool.checkedout() > 0  # type: ignore[attr-defined]
+        self.left_open |= self.engine.pool.checkedout() > 0  # type: ignore[attr-defined]
         await self._hang_up()
         said = ""
         with suppress(CourseError):  # the relay may have lost track

@@ -96,7 +96,7 @@ async def test_who_waits_and_for_what_stands_on_one_clock(engine: AsyncEngine) -
     [held] = [bar for bar in bars(sessions, HELD) if bar[2] == pytest.approx(heights["AccessShareLock"], abs=0.02)]
     awaited = [bar for bar in bars(sessions, AT_LOCK) if abs(bar[2] - heights["AccessExclusiveLock"]) < 0.02]
     assert held[1] - held[0] > 0.25 * MILLISECONDS
-    assert max(right - left for left, right, _ in awaited) > 0.2 * MILLISECONDS
+    assert max(right - left for left, right, _ in awaited) > 0.1 * MILLISECONDS
     assert workers.get_xlim() == sessions.get_xlim()
     assert "1" in words(sessions)
     assert any(line.startswith(f"{ALTER} (") and "at locks)" in line for line in words(key))

@@ -15,7 +15,8 @@ from course_lib.judging.testing.run import expect_no_error, expect_tests, run_te
 SCENES = "course_lib.exercises.lesson_09.scenes"
 UNRELIABLE = {"Flaky", "FlakyFailure"}
 MANY = 10  # chats, from which on it is examples that were tried, and not an example
-BAD_LUCK = 2  # mutants that one may overlook by chance: they are tried once more
+BAD_LUCK = 2  # mutants that one may overlook by chance: they are tried again
+TRIES_MORE = 2
 RARE = ("twice", "by text", "strip")  # tried twice: whoever finds them by luck does not find both
 
 
@@ -92,11 +93,13 @@ class ChatProperty(Exercise):
 
     async def _try_again(self, attempt: Attempt, module: TestModule, report: Report) -> None:
         """What is drawn is chance: a good state machine of twelve steps overlooks one in thirty times a mutant."""
-        alive = [tried for tried in report.mutants if not tried.red and tried.case.name not in RARE]
-        if 0 < len(alive) <= BAD_LUCK:
+        for _ in range(TRIES_MORE):
+            alive = [tried for tried in report.mutants if not tried.red and tried.case.name not in RARE]
+            if not 0 < len(alive) <= BAD_LUCK:
+                return
             again = await self._tried(attempt, module, [tried.case for tried in alive])
-            for tried, second in zip(alive, again.tried, strict=True):
-                tried.runs, tried.notes = second.runs, second.notes
+            for tried, later in zip(alive, again.tried, strict=True):
+                tried.runs, tried.notes = later.runs, later.notes
 
     def _draws_what_can_be_stored(self, attempt: Attempt, report: Report) -> None:
         refused = any(_done(tried)["refused"] and not tried.green for tried in report.right)
