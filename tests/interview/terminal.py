@@ -46,6 +46,19 @@ class Terminal:
         self._read = len(self.shown)
         self.type(text)
 
+    def interrupt(self) -> None:
+        """Ctrl-C; again where the first came in the moment before the program began to read, and is not heard."""
+        said = self._said()
+        while self._said() == said:
+            self.type("\x03")
+            until = time.monotonic() + 2
+            while self._said() == said and time.monotonic() < until:
+                if select.select([self.master], [], [], 0.1)[0] and not self.more():
+                    return
+
+    def _said(self) -> str:
+        return self.shown.replace("^C", "").rstrip()
+
     def rest(self) -> str:
         """What comes until it ends."""
         while self.more():

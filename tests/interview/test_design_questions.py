@@ -76,7 +76,7 @@ def test_its_facts_are_shown_and_its_answer_has_paragraphs() -> None:
             terminal.wait_for("y or n: ")
             terminal.type("y\n")
         terminal.wait_for("press Enter. ")
-        terminal.type("\x03")
+        terminal.interrupt()
         end = terminal.rest()
     assert f"{len(question().points)} of {len(question().points)} points. Kept as easy." in folded(end)
     assert "Left." in end

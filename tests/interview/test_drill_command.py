@@ -105,7 +105,7 @@ def test_who_leaves_keeps_what_was_answered() -> None:
     with course("drill", ID, ID.upper()) as terminal:
         go_through(terminal, "n" * len(find_question(ID).points))
         terminal.wait_for("2 of 2")
-        terminal.type("\x03")
+        terminal.interrupt()
         assert "What had been rated is kept" in terminal.rest()
     assert [review.grade for review in Memory.load().reviews] == ["again"]
 

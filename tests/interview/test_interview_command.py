@@ -84,7 +84,7 @@ def test_points_are_shown_when_everything_was_answered_and_the_report_has_it_all
 def test_who_leaves_goes_on_where_it_was(work: Path) -> None:
     with course("interview", "--level", "junior", "--minutes", "20") as terminal:
         talk(terminal, lambda shown: "2 of" in shown and "ends it" in shown[shown.index("2 of") :])
-        terminal.answer("\x03")
+        terminal.interrupt()
         assert "interview --resume" in folded(terminal.rest())
     left = unfinished()
     assert left is not None

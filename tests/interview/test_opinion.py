@@ -267,7 +267,7 @@ def test_a_model_that_fails_or_hangs_does_not_end_the_evening(server: Compatible
             connection, _ = silent.accept()
             with connection:
                 assert connection.recv(100)
-                terminal.type("\x03")
+                terminal.interrupt()
                 terminal.wait_for("it was not waited for.")
                 assert "Kept as again." in to_the_end(terminal)
 
