@@ -47,6 +47,7 @@ class AroundAHit(Drill):
     title = "Fast yesterday"
     answer = "passages_around"
     minutes = 10
+    points = 2
     level = "mid"
     topics: ClassVar = ("indexes", "performance", "postgres", "rag")
     faults: ClassVar = ("whole table", "thrown away")

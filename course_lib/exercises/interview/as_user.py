@@ -29,6 +29,7 @@ class AsUser(Drill):
     title = "For a moment, somebody else's"
     answer = "as_user"
     minutes = 15
+    points = 3
     level = "senior"
     topics: ClassVar = ("tenants", "pooling", "security")
     faults: ClassVar = ("after a commit", "after a rollback", "left behind")

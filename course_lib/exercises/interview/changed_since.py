@@ -42,6 +42,7 @@ class ChangedSince(Drill):
     title = "The mirror misses some"
     answer = "changed_since"
     minutes = 20
+    points = 3
     level = "senior"
     topics: ClassVar = ("transactions", "concurrency")
     faults: ClassVar = ("skipped", "alike")

@@ -136,6 +136,7 @@ class KeepStream(Drill):
     title = "The last words are missing"
     answer = "keep_stream"
     minutes = 15
+    points = 2
     level = "mid"
     topics: ClassVar = ("streaming", "async", "transactions")
     faults: ClassVar = ("last words", "left streaming", "model goes on")

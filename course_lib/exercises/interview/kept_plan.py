@@ -50,8 +50,8 @@ class KeptPlan(Drill):
     id = "S8"
     title = "Fast five times, then slow"
     answer = "latest_titles"
-    points = 3
     minutes = 15
+    points = 3
     level = "senior"
     topics: ClassVar = ("performance", "postgres", "tenants")
     faults: ClassVar = ("slow later",)

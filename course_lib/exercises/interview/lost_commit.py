@@ -123,8 +123,8 @@ class LostCommit(Drill):
     id = "S7"
     title = "Twice, after the fail-over"
     answer = "post"
-    points = 3
     minutes = 15
+    points = 3
     level = "senior"
     topics: ClassVar = ("transactions", "idempotency", "operations")
     faults: ClassVar = ("stored twice", "error swallowed")

@@ -48,6 +48,7 @@ class MessageExport(Drill):
     title = "The export that stops everybody"
     answer = "export_messages"
     minutes = 18
+    points = 2
     level = "mid"
     topics: ClassVar = ("pooling", "streaming", "async", "performance")
     faults: ClassVar = ("connection held", "cut short")

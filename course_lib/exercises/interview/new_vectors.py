@@ -145,8 +145,8 @@ class NewVectors(Drill):
     id = "S5"
     title = "Found under the old words"
     answer = "reembed"
-    points = 3
     minutes = 12
+    points = 3
     level = "senior"
     topics: ClassVar = ("embeddings", "concurrency", "queues")
     faults: ClassVar = ("stale", "wrong count")

@@ -84,8 +84,8 @@ class NightlyBills(Drill):
     id = "S6"
     title = "Posting stalls at night"
     answer = "bill"
-    points = 3
     minutes = 15
+    points = 3
     level = "senior"
     topics: ClassVar = ("concurrency", "transactions", "operations")
     faults: ClassVar = ("stalled", "invoiced again")

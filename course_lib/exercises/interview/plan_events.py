@@ -78,6 +78,7 @@ class PlanEvents(Drill):
     title = "The plan went back"
     answer = "apply_event"
     minutes = 15
+    points = 2
     level = "mid"
     topics: ClassVar = ("sql", "idempotency", "concurrency")
     faults: ClassVar = ("went back", "two answers", "wrong return")

@@ -54,6 +54,7 @@ class PurgeFailed(Drill):
     title = "Half of it is still there"
     answer = "purge_failed"
     minutes = 15
+    points = 2
     level = "mid"
     topics: ClassVar = ("sql", "transactions", "operations")
     faults: ClassVar = ("half", "kept back", "started again")

@@ -72,6 +72,7 @@ class ReviewerKey(Drill):
     title = "Sign-ups stopped for a minute"
     answer = "add_reviewer_key"
     minutes = 18
+    points = 2
     level = "mid"
     topics: ClassVar = ("migrations", "postgres", "operations")
     faults: ClassVar = ("sign-ups wait", "left behind", "looked under a lock")

@@ -76,6 +76,7 @@ class RunNightly(Drill):
     title = "Another one is running"
     answer = "run_nightly"
     minutes = 15
+    points = 2
     level = "mid"
     topics: ClassVar = ("pooling", "concurrency", "operations")
     faults: ClassVar = ("locked out", "kept apart", "open transaction")

@@ -32,6 +32,7 @@ class SharedSearch(Drill):
     title = "Somebody else's passage"
     answer = "search_passages"
     minutes = 12
+    points = 2
     level = "mid"
     topics: ClassVar = ("tenants", "sql", "security", "search")
     faults: ClassVar = ("strangers", "total leaks")

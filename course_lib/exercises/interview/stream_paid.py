@@ -20,6 +20,7 @@ class StreamPaid(Drill):
     title = "The limit that shrinks"
     answer = "stream_paid"
     minutes = 15
+    points = 3
     level = "senior"
     topics: ClassVar = ("streaming", "async", "concurrency")
     faults: ClassVar = ("closed", "cancelled", "twice")

@@ -43,6 +43,7 @@ class TitleByModel(Drill):
     title = "The title that came back"
     answer = "name_conversation"
     minutes = 12
+    points = 2
     level = "mid"
     topics: ClassVar = ("concurrency", "transactions", "pooling", "async")
     faults: ClassVar = ("came back", "connection held", "raised meanwhile")

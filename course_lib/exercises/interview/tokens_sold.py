@@ -38,6 +38,7 @@ class TokensSold(Drill):
     title = "Charged twice"
     answer = "buy_tokens"
     minutes = 15
+    points = 2
     level = "mid"
     topics: ClassVar = ("transactions", "idempotency", "concurrency")
     faults: ClassVar = ("charged twice", "paid for nothing", "not refunded")

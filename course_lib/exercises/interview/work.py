@@ -44,6 +44,7 @@ class Work(Drill):
     title = "Slower by the hour"
     answer = "work"
     minutes = 15
+    points = 3
     level = "senior"
     topics: ClassVar = ("queues", "postgres", "transactions")
     faults: ClassVar = ("open", "idle")
