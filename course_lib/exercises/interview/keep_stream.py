@@ -186,7 +186,11 @@ class KeepStream(Drill):
     async def judge(self, attempt: Attempt) -> None:
         await attempt.sql(WITNESS)
         user = await add_user(attempt)
-        ends: list[tuple[End, int]] = [(COMPLETE, 2 * EVERY + 1 + randbelow(2)), (COMPLETE, 2 * EVERY)]
+        ends: list[tuple[End, int]] = [
+            (COMPLETE, 2 * EVERY + 1),
+            (COMPLETE, 2 * EVERY),
+            (COMPLETE, EVERY + 1 + randbelow(EVERY - 1)),
+        ]
         ends += [("The reader left", n) for n in (EVERY + 2, EVERY, 1)]
         ends += [("The model failed", 2 * EVERY + 3), ("The request was cancelled", EVERY + 1)]
         ends += [("The model failed", 0), (COMPLETE, 0), (COMPLETE, 1)]

@@ -101,8 +101,8 @@ class TwoStores(Exercise):
         "| Carry the document of an entry, not every document.",
         "passages changed": "Rows of `documents` or `document_chunks` changed while entries were carried. "
         "| PostgreSQL is right, and the store follows.",
-        "never agreed": "After {changes} changes with two workers at once, failures and cancelled workers, and six "
-        "quiet rounds after that, {difference}, with {left} entries left. "
+        "never agreed": "After {changes} changes with two workers at once, failures, cancelled workers and an outage, "
+        "and six quiet rounds after that, {difference}, with {left} entries left. "
         "| Go through a step line by line: what if the worker dies here, or a change is committed here?",
     }  # fmt: skip
 

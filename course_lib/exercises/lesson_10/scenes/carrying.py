@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from course_lib.exercises.lesson_10.scenes.second_copies import MOST_CALLS, Stage
 from course_lib.instruments.second_store import StoreFailed
@@ -104,4 +105,16 @@ async def storm(stage: Stage) -> None:
 
     with calling_it(stage.attempt, "failure came out", StoreFailed):
         await play(stage, scene)
+    await _outage(stage, documents)
     await agree(stage, "never agreed", changes=CHANGES)
+
+
+async def _outage(stage: Stage, documents: list[UUID]) -> None:
+    """For a while the store refuses each document."""
+    for id in documents:
+        await stage.commit("replace", id, 2)
+    stage.refused.update(documents)
+    for _ in range(2):
+        await stage.make_due()
+        await drain(stage)
+    stage.refused.clear()
