@@ -122,7 +122,7 @@ class KeptPlan(Drill):
     ) -> None:
         few = 0
         for number, user_id in enumerate(order, 1):
-            called = await _call(attempt, user_id)
+            called = await _call(attempt, user_id, commits=number < len(order))
             self._look_at(attempt, called.said, wanted[user_id])
             own = {large: MANY}.get(user_id, FEW if wanted[user_id] else 0)
             if called.read <= MOST:
@@ -142,13 +142,13 @@ class KeptPlan(Drill):
         attempt.expect(found == wanted, "order")
 
 
-async def _call(attempt: Attempt, user_id: UUID) -> Called:
-    """Call the answer as a request does, which commits, and ask the server what it read for that."""
+async def _call(attempt: Attempt, user_id: UUID, commits: bool = True) -> Called:
+    """Call the answer as a request does, which commits or rolls back, and ask the server what it read for that."""
     before = await attempt.value(READ)
     async with attempt.session() as session:
         said = await attempt.call(session, user_id)
         attempt.look_for_tasks()
-        await session.commit()
+        await (session.commit() if commits else session.rollback())
     async with attempt.session() as session:
         await session.execute(text(FLUSH))
         await session.commit()

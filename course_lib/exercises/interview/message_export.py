@@ -22,7 +22,8 @@ from course_lib.judging.staging import add_rows, add_user
 from course_lib.judging.threads import shuffled
 
 BEGAN = datetime(2026, 5, 1, tzinfo=UTC)
-MESSAGES, TIED = 330, 37  # of one user; so many of one moment, a number that no usual page is a multiple of
+AT_ONCE = 230  # messages of the first moment: more than any page may have
+MESSAGES, TIED = 430, 37  # of one user; so many of one moment, a number that no usual page is a multiple of
 AHEAD, SPARE = 200, 20  # rows fetched and not sent yet; and those that are none of the messages
 PER_STATEMENT, FURTHER = 50, 3
 SLOW = 0.8  # seconds of a receiver; who reads the next page meanwhile gives its connection back sooner
@@ -241,7 +242,7 @@ async def _stage(attempt: Attempt, user: UUID) -> list[Line]:
         {
             "id": uuid4(), "conversation_id": threads[place % 3]["id"], "seq": 1 + place // 3,
             "role": ROLES[place % len(ROLES)], "content": awkward_text(), "status": STATUSES[place % len(STATUSES)],
-            "created_at": BEGAN + timedelta(microseconds=place // TIED),
+            "created_at": BEGAN + timedelta(microseconds=max(0, place - AT_ONCE) // TIED),
         }
         for place in range(MESSAGES)
     ]  # fmt: skip

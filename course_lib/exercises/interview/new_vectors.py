@@ -200,7 +200,7 @@ class NewVectors(Drill):
     async def _edited(self, attempt: Attempt, when: str, slowly: bool = False) -> None:
         stage = await _set(attempt)
         once, removed, again = stage.passages[1], stage.passages[2], stage.passages[5]
-        edits = {once.id: f"new {awkward_text()}", removed.id: None, again.id: f"newer {awkward_text()}"}
+        edits = {once.id: f"new {awkward_text()}", removed.id: None, again.id: _corrected(again.content)}
         editor = Editor(attempt, edits, slowly)
         model = Model(editor, [passage.content for passage in (once, removed, again)])
         with calling_it(attempt, "failed on an edit", SQLAlchemyError):
@@ -245,6 +245,11 @@ class NewVectors(Drill):
         said = await attempt.call(sessions_of(attempt), model, stage.id)
         attempt.expect(not model.given, "nothing to do")
         attempt.expect(said == 0 and type(said) is int, "wrong count", said=said, count=0)
+
+
+def _corrected(text: str) -> str:
+    """A text as long as that one: a price was mended."""
+    return f"{text[:-1]}{'1' if text[-1] == '0' else '0'}"
 
 
 async def _beside(attempt: Attempt, model: Model, editor: Editor, id: UUID) -> Any:

@@ -52,7 +52,7 @@ class Scene:
 
     @property
     def days(self) -> list[date]:
-        return [self.first + timedelta(days=place) for place in range(5)]
+        return [self.first + timedelta(days=place) for place in range(6)]
 
     def day_of(self, said: Said) -> date:
         return said.moment.astimezone(ZoneInfo(self.zone)).date()
@@ -178,13 +178,13 @@ def _sums(scene: Scene) -> Days:
 
 
 def _moments(zone: str, first: date) -> list[datetime]:
-    """Around each midnight; the last day but one has nothing else, and the last day nothing at all."""
-    midnights = [datetime.combine(first + timedelta(days=n), time.min, tzinfo=ZoneInfo(zone)) for n in range(6)]
+    """Around each midnight; the last day but one has nothing at all."""
+    midnights = [datetime.combine(first + timedelta(days=n), time.min, tzinfo=ZoneInfo(zone)) for n in range(7)]
     starts = [midnight.astimezone(UTC) for midnight in midnights]
     moments = [start + offset for start in starts[:4] for offset in (-MICROSECOND, timedelta(), timedelta(minutes=20))]
     moments += [start + timedelta(hours=12) for start in starts[:3]]
     moments += [starts[place + 1] - timedelta(minutes=40) for place in range(3)]
-    return [*moments, starts[0] - timedelta(days=40), starts[5]]
+    return [*moments, starts[5] + timedelta(hours=12), starts[0] - timedelta(days=40), starts[6]]
 
 
 async def _stage(attempt: Attempt, zone: str, first: date) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from secrets import token_hex
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ from uuid import UUID
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Drill, Wrong
+from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import article
 from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_rows
@@ -91,6 +93,10 @@ class Work(Drill):
         "stopped by a failure": "`handle` raised an error for a job, and the worker ended with {error}. "
         "| One bad job is no reason to leave the others.",
         "attempts": "A job that had been tried once has {attempts} attempts after it was handled. | Each try counts.",
+        "counted late": "While a job was handled for the second time, others saw {attempts} attempt(s). "
+        "| A try counts when it begins: a worker that dies in it has tried, too.",
+        "lost": "A worker was cancelled while it handled a job, and others then saw the job as {status!r}. "
+        "| Who dies says nothing any more. What is still `running` the sweeper queues again.",
         "others changed": "Jobs were changed that were not to be handled. "
         "| What runs elsewhere, is done or has failed stays as it is.",
     }  # fmt: skip
@@ -104,6 +110,7 @@ class Work(Drill):
         await self._work(attempt, queue)
         attempt.expect(await attempt.value(OTHERS, ours=[*queue.due, later]) == elsewhere, "others changed")
         await self._side_by_side(attempt)
+        await self._dies(attempt)
 
     async def _work(self, attempt: Attempt, queue: _Queue) -> None:
         """One worker alone; a job comes while it waits, and one of them fails."""
@@ -129,6 +136,28 @@ class Work(Drill):
         count = len(queue.handled) - len(set(queue.handled))
         attempt.expect(not count, "twice", count=count)
         await queue.look()
+
+    async def _dies(self, attempt: Attempt) -> None:
+        """Cancelled while a job is being handled."""
+        id, begun = await _add(attempt, -60), asyncio.Event()
+
+        async def handle(*_: Any) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        async def wait() -> bool:
+            return False
+
+        async def scene() -> None:
+            running = asyncio.ensure_future(attempt.answer(sessions_of(attempt), handle, wait))
+            await first_of(running, begun)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+        scene.__name__ = attempt.exercise.answer  # the name that a message gives
+        await attempt.call(function=scene)
+        status = (await attempt.sql(AFTER, id=id))[0][0]
+        attempt.expect(status in ("running", "queued"), "lost", status=status)
 
 
 class _BadJob(ValueError):
@@ -174,6 +203,8 @@ class _Queue:
         status, lease = (await attempt.sql(SEEN, id=id))[0]
         guarded = status == "running" and not lease
         self._note(guarded or not self.alone, "unguarded", status=status, lease=lease or "with a lease")
+        attempts = (await attempt.sql(AFTER, id=id))[0][1]
+        self._note(attempts > 1, "counted late", attempts=attempts)
         if id == self.fails:
             raise _BadJob(TRAP)
 

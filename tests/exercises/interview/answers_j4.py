@@ -83,6 +83,12 @@ async def between_with_the_last_microsecond(session, user_id, first, last, zone)
     return await by_ranges(session, user_id, ranges)
 
 
+@ANSWERS.wrong("wrong sum")
+async def until_the_last_midnight(session, user_id, first, last, zone):
+    found = await grouped_by_the_date_there(session, user_id, first, last, zone)
+    return found | {last: 0}
+
+
 @ANSWERS.wrong("counted twice")
 async def midnights_alone(session, user_id, first, last, zone):
     ranges = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select, text, update
@@ -307,6 +308,37 @@ async def failures_rise(sessions, handle, wait):
 
 
 @ANSWERS.wrong("attempts")
+async def tries_counted_twice(sessions, handle, wait):
+    await run(sessions, handle, wait, lambda sessions: take(sessions, tries=2))
+
+
+@ANSWERS.wrong("counted late")
+async def counted_with_the_outcome(sessions, handle, wait):
+    async def end_and_count(sessions, id, status, error=None):
+        async with sessions.begin() as session:
+            ending = update(Job).where(Job.id == id)
+            counted = {"attempts": Job.attempts + 1, "leased_until": None}
+            await session.execute(ending.values(status=status, error=error, **counted))
+
+    await run(sessions, handle, wait, lambda sessions: take(sessions, tries=0), end_and_count)
+
+
+@ANSWERS.wrong("lost")
+async def cancelled_is_failed(sessions, handle, wait):
+    while (job := await take(sessions)) or await wait():
+        if job is None:
+            continue
+        try:
+            await handle(job.id, job.payload)
+        except BaseException as error:
+            await asyncio.shield(end(sessions, job.id, "failed", str(error)))
+            if not isinstance(error, Exception):
+                raise
+        else:
+            await end(sessions, job.id, "done")
+
+
+@ANSWERS.wrong("counted late")
 async def tries_uncounted(sessions, handle, wait):
     await run(sessions, handle, wait, lambda sessions: take(sessions, tries=0))
 

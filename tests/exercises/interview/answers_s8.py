@@ -152,3 +152,12 @@ async def one_text(session, user_id):
 async def rows(session, user_id):
     await session.execute(CUSTOM)
     return [tuple(row) for row in await session.execute(latest(user_id))]
+
+
+@ANSWERS.wrong("left behind")
+async def set_committed_and_reset_not(session, user_id):
+    await session.execute(text("SET plan_cache_mode = force_custom_plan"))
+    await session.commit()
+    titles = (await session.scalars(LATEST, {"user_id": user_id})).all()
+    await session.execute(text("RESET plan_cache_mode"))
+    return titles
