@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from course_lib.errors import CourseError
 from course_lib.exercises.manifest import drills, find_exercise
-from course_lib.judging.exercise import Drill, Exercise
+from course_lib.judging.exercise import DRILL, Drill, Exercise
 from course_lib.settings import REPOSITORY
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ SOLUTIONS = REPOSITORY / "solutions"
 EXERCISES = REPOSITORY / "exercises"
 SOLUTION_PART = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION\n?", re.MULTILINE | re.DOTALL)
 MARKERS = re.compile(r"^[ \t]*### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
-CELL_ID = re.compile(r"^(statement|given|symptom|answer|check)-(\d+-\d+|[JMS]\d+)$")
-CHECK = re.compile(r"""^await check\(["'](\d+\.\d+|[JMS]\d+)["']\)$""")
+CELL_ID = re.compile(rf"^(statement|given|symptom|answer|check)-(\d+-\d+|{DRILL.pattern})$")
+CHECK = re.compile(rf"""^await check\(["'](\d+\.\d+|{DRILL.pattern})["']\)$""")
 STUB = 'raise NotImplementedError("your code")'
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from course_lib.errors import CourseError
 from course_lib.exercises.book import sheet_name
-from course_lib.exercises.check import take_note
+from course_lib.exercises.check import Hint, take_note
 from course_lib.interview.evening import again, countdown, keep, now, tonight
 from course_lib.interview.grading import grade_answer, grade_drill
 from course_lib.interview.memory import Review
@@ -24,16 +24,10 @@ _began: dict[str, tuple[float, int, int]] = {}
 _answered: set[str] = set()
 
 
-class Page(str):
+class Page(Hint):
     """Text that a notebook shows as Markdown."""
 
     __slots__ = ()
-
-    def _repr_markdown_(self) -> str:
-        return str(self)
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 async def drill(

@@ -7,12 +7,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from course_lib.judging.exercise import DRILL
 from course_lib.judging.source import is_unwritten
 
 if TYPE_CHECKING:
     import nbformat  # at run time where it is needed: its schemas take a fifth of a second
 
-ANSWER = re.compile(r"answer-(\d+-\d+|[JMS]\d+)")
+ANSWER = re.compile(rf"answer-(\d+-\d+|{DRILL.pattern})")
 EDITORS_OWN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8}")
 """Ids as JupyterLab and others make them; those of a book are words."""
 
