@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -42,16 +43,16 @@ def typed(where: str, token: str, line: str, until: str) -> str:
     """What a terminal of JupyterLab shows after ``line``, until ``until`` is among it."""
     request = urllib.request.Request(f"{where}/api/terminals", b"{}", {"Authorization": f"token {token}"})
     name = json.load(urllib.request.urlopen(request, timeout=60))["name"]
-    socket = create_connection(
+    terminal = create_connection(
         f"{where.replace('http', 'ws')}/terminals/websocket/{name}?token={token}", timeout=30, origin=where
     )
     shown, deadline = "", time.monotonic() + 30
-    socket.send(json.dumps(["stdin", f"{line}\r"]))
+    terminal.send(json.dumps(["stdin", f"{line}\r"]))
     while until not in shown:
         assert time.monotonic() < deadline, shown
-        kind, *content = json.loads(socket.recv())
+        kind, *content = json.loads(terminal.recv())
         shown += content[0] if kind == "stdout" else ""
-    socket.close()
+    terminal.close()
     return shown
 
 
@@ -79,6 +80,16 @@ def test_who_cannot_read_the_address_is_told_where_it_stands(lab: tuple[Path, st
     (tmp_path / NOTE).write_text(json.dumps(note | {"runtime": str(tmp_path / "not mine")}))
     done = run_course(folder / "home", "lab", COURSE_WORK=str(tmp_path))
     assert done.returncode == 0 and "in the terminal where it was started" in done.stdout and token not in done.stdout
+
+
+def test_one_that_does_not_take_connections_yet_does_not_listen(tmp_path: Path) -> None:
+    with noted(tmp_path, os.getpid(), tmp_path) as lab, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        told = {"port": taken.getsockname()[1], "token": "t", "base_url": "/"}
+        (tmp_path / f"jpserver-{os.getpid()}.json").write_text(json.dumps(told))
+        assert lab.address("x") and not lab.listens()
+        taken.listen()
+        assert lab.listens()
 
 
 def test_one_that_was_killed_is_not_running(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def _address(jupyter: subprocess.Popen[bytes], running: RunningLab) -> str:
     while time.monotonic() < deadline:
         if jupyter.poll() is not None:
             break
-        if address := running.address(FIRST_LESSON):
+        if running.listens() and (address := running.address(FIRST_LESSON)):
             return address
         time.sleep(0.1)
     raise CourseError("JupyterLab did not start.", f"Read its messages above, or run: {command('doctor')}")

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,16 @@ class RunningLab(BaseModel):
             return {}
         return content if isinstance(content, dict) else {}
 
+    def listens(self) -> bool:
+        """Whether it takes connections; Jupyter Server 2.21 tells its address before it does."""
+        try:
+            socket.create_connection(("localhost", self.told["port"]), timeout=1).close()
+        except (KeyError, OSError):
+            return False
+        return True
+
     def address(self, notebook: str) -> str | None:
-        """Where to open ``notebook``, with the token; None while it does not listen, and for other users."""
+        """Where to open ``notebook``, with the token; None while nothing is told of it, and for other users."""
         if not (told := self.told):
             return None
         token = f"?token={told['token']}" if told["token"] else ""
