@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from sqlalchemy import Row, select, update
@@ -13,6 +14,7 @@ from course_lib.exercises.lesson_10.scenes.pair import POOL, Pair, standby_pair
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.methods import look_for_methods
+from course_lib.judging.portable import made_from, portable
 from course_lib.judging.quoting import article, kind_of
 from course_lib.models import Conversation
 
@@ -78,8 +80,9 @@ class ReadYourWrites(Exercise):
         "| How far has the replica come, compared as what type?",
         "stale before commit": "Between a write's statement and the end of its COMMIT others wrote, and a read with "
         "its token returned the old row. | What the replica is asked has to be true only after that COMMIT.",
-        "only here": "Another `Router` on the same two engines was given the token of a write that the replica lacked, "
-        "and returned the old row. | The token goes along to another process, and takes with it what is needed there.",
+        "only here": "Another `Router` on the same engines, its class made anew from your cell, was given the token of "
+        "a write that the replica lacked, and returned the old row. "
+        "| The token goes along to another process, and takes with it what is needed there.",
         "gave up": "The replica had the write after {late} s of a patience of {patience} s, and the read went to the "
         "primary. | Ask the replica again until the time is over.",
         "slept on": "The replica had the write after {late} s, and the read took {seconds:.2f} s with a patience of "
@@ -169,7 +172,7 @@ class _Trial:
         rows, seconds, _ = await self._read(token, SHORT)
         self.attempt.expect(rows == [title], "stale")
         self.attempt.expect(seconds < SHORT + SLACK, "waited too long", seconds=seconds, patience=SHORT)
-        elsewhere = await self.attempt.call(*self.pair.engines)
+        elsewhere = await self.attempt.call(*self.pair.engines, function=self._made_anew())
         rows, _, _ = await self._read(token, SHORT, elsewhere)
         self.attempt.expect(rows == [title], "only here")
         await self.pair.resume()
@@ -230,6 +233,14 @@ class _Trial:
             raise self.attempt.wrong("fell with it", error=kind_of(wrong.__cause__)) from wrong
         self.attempt.expect(rows == [title], "stale")
         self.attempt.expect(seconds < SHORT + SLACK, "waited too long", seconds=seconds, patience=SHORT)
+
+    def _made_anew(self) -> Any:
+        """The class as another process has it, with nothing that the first one keeps; itself where that fails."""
+        parts = portable(self.attempt.answer)
+        if parts is not None:
+            with suppress(Exception):  # of what the cell does when it is run again
+                return made_from(parts)
+        return self.attempt.answer
 
     # -- one thing after another -----------------------------------------------------------------------------
 
