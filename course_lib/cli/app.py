@@ -16,7 +16,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they show variables, and passwords among them; see course_lib.cli.entry
 )
-LEARNING, MENDING, AUTHORS = "Learning", "When something does not work", "For authors"
+LEARNING, TEACHING = "Learning", "For a class"
+MENDING, AUTHORS = "When something does not work", "For authors"
 PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
 Number = Annotated[str, typer.Argument(help="The lesson's number, for example 00.", show_default=False)]
 Id = Annotated[str, typer.Argument(help="For example 1.3.", show_default=False)]
@@ -161,6 +162,17 @@ def reset(
         typer.echo(f"Yours is kept as {workspace.spoken(backup)}.")
     for remark in workspace.remarks:
         typer.echo(remark)
+
+
+@app.command(rich_help_panel=TEACHING)
+def present(
+    lesson: Number,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> None:
+    """Open a lesson alone and large, to show it to a room, in the JupyterLab that runs."""
+    from course_lib.cli.present import present_lesson
+
+    present_lesson(lesson, browser=not no_browser)
 
 
 @app.command(rich_help_panel=MENDING)
