@@ -312,6 +312,21 @@ class KeepsConnections(Base):
         return token
 
 
+@ANSWERS.wrong("cancelled")
+class ThePrimaryHasItInAnyCase(Base):
+    async def read(self, statement, token=None, patience=1.0):
+        try:
+            return await super().read(statement, token, patience)
+        except BaseException:
+            return await rows_of(self.primary, statement)
+
+
+@ANSWERS.wrong("gave up")
+class HardlyPatient(Base):
+    async def read(self, statement, token=None, patience=0.1):
+        return await super().read(statement, token, patience)
+
+
 @ANSWERS.wrong("only here")
 class KeepsThemForAllOfItsKind(Base):
     positions: ClassVar[dict[str, str]] = {}
