@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from course_lib.cli.checks import server_in_memory
-from course_lib.exercises import judge_answer, manifest
+from course_lib.exercises import drills, find_exercise, judge_answer, manifest
 from course_lib.exercises.book import solution_answer
 from tests.service.load import soak_service
 
@@ -35,11 +35,13 @@ def _burn() -> None:
 
 
 async def soak(ids: list[str], times: int) -> int:
-    """Judge the solutions of these exercises, of all without ids; how many verdicts were not full."""
+    """Judge the solutions of these exercises and drills, of all without ids; how many verdicts were not full.
+
+    Raises:
+        CourseError: one of the ids is no exercise's.
+    """
     refused = 0
-    for exercise in manifest():
-        if ids and exercise.id not in ids:
-            continue
+    for exercise in [find_exercise(id) for id in ids] or [*manifest(), *drills()]:
         answer = solution_answer(exercise)
         verdicts = [await judge_answer(exercise, answer) for _ in range(times)]
         wrong = [verdict for verdict in verdicts if not verdict.passed]
@@ -52,7 +54,9 @@ async def soak(ids: list[str], times: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("ids", nargs="*", help="exercises, for example 3.7; all by default; or: service")
+    parser.add_argument(
+        "ids", nargs="*", help="exercises and drills, for example 3.7 or M4; all by default; or: service"
+    )
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=5, help="of the service")
     arguments = parser.parse_args()
