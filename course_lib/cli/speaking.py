@@ -41,6 +41,18 @@ def read_line(prompt: str) -> str:
         raise Left from error
 
 
+def yes_or_no(prompt: str) -> bool:
+    """The learner's choice, asked for until it is one.
+
+    Raises:
+        Left: there comes none.
+    """
+    while True:
+        said = read_line(prompt).lower()
+        if said in ("y", "yes", "n", "no"):
+            return said[0] == "y"
+
+
 def ask(question: Question, head: str) -> None:
     """Show a question below ``head``, which says where one is."""
     show(f"{head} · {question.minutes} minutes", [("", line) for line in asked(question)])
@@ -115,10 +127,7 @@ def _typed(question: Question, draft: str) -> str:
 def _goes_on(draft: str) -> bool:
     """Whether the learner goes on with what was begun."""
     show("You have begun an answer.", [("", line) for line in draft.splitlines() if line])
-    while True:
-        said = read_line("Go on below it? y or n: ").lower()
-        if said in ("y", "yes", "n", "no"):
-            return said[0] == "y"
+    return yes_or_no("Go on below it? y or n: ")
 
 
 def _line_of(question: Question, lines: list[str]) -> str:
@@ -156,10 +165,7 @@ def _edited(question: Question, draft: str) -> str:
 def ticked(number: int, point: Point) -> bool:
     """Show a point; whether the learner's answer had it."""
     show(f"{number}. {point.say}", [("", where(point))] if where(point) else [])
-    while True:
-        said = read_line("y or n: ").lower()
-        if said in ("y", "yes", "n", "no"):
-            return said[0] == "y"
+    return yes_or_no("y or n: ")
 
 
 def go_on(question: Question) -> None:

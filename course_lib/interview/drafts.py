@@ -12,7 +12,7 @@ LARGEST = 2**20  # bytes
 
 
 def draft_of(id: str) -> str:
-    """What was written of an answer to the question ``id``; nothing where there is none, or it cannot be read."""
+    """What was written for the question or drill ``id``; nothing where there is none, or it cannot be read."""
     with suppress(OSError), _file(id).open("rb") as stream:
         return stream.read(LARGEST).decode(errors="replace").strip()
     return ""

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from course_lib.exercises.book import solution_source
 from course_lib.interview.drafts import draft_of, drop_draft, keep_draft
 from course_lib.interview.lookup import find_question
 from course_lib.interview.memory import Memory
 from course_lib.interview.mock import Interview, Part
+from course_lib.interview.tasks import find_task
+from course_lib.judging.exercise import Drill
 from tests.interview.terminal import Terminal, course
 from tests.interview.test_drill_command import ID, folded, go_through, told, work
 
@@ -120,6 +123,38 @@ def test_a_mock_interview_goes_on_with_it() -> None:
         shown = folded(terminal.wait_for("y or n: "))
         assert "It asks once for each row." in shown
     assert draft_of(ID) == ""
+
+
+def test_a_repair_that_was_begun_is_offered_back(work: Path) -> None:
+    file = work / "interview" / "J1.py"
+    with course("drill", "J1") as terminal:
+        terminal.wait_for("give up   ")
+        terminal.interrupt()
+        assert "is kept, and offered" not in terminal.rest(), "as it was found"
+    with course("drill", "J1") as terminal:
+        terminal.wait_for("give up   ")
+        file.write_text(f"# mine\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
+        terminal.interrupt()
+        assert "Your repair is kept, and offered when this drill comes again." in terminal.rest()
+    for typed, begins, beside in (("y", "# mine\n# J1", 0), ("n", "# J1", 1)):
+        with course("drill", "J1") as terminal:
+            terminal.wait_for("You have begun a repair. Go on with it? y or n: ")
+            terminal.type(f"{typed}\n")
+            terminal.wait_for("give up   ")
+            assert file.read_text(encoding="utf-8").startswith(begins)
+            assert len(list(file.parent.glob("J1.*.py"))) == beside
+            terminal.interrupt()
+            terminal.rest()
+    drill = find_task("J1")
+    assert isinstance(drill, Drill)
+    with course("drill", "J1") as terminal:
+        terminal.wait_for("Go on with it? y or n: ")
+        terminal.type("y\n")
+        terminal.wait_for("give up   ")
+        file.write_text(solution_source(drill), encoding="utf-8")
+        terminal.type("\n")
+        assert "Kept as easy." in terminal.wait_for("It comes again ")
+    assert draft_of("J1") == ""
 
 
 def test_a_draft_that_cannot_be_read_or_kept_is_no_trouble(work: Path) -> None:
