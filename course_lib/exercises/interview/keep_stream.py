@@ -62,6 +62,7 @@ class Scene:
         got: what the reader was given.
         closed: whether the model's stream is.
         error: what the reader saw raised.
+        at_a_batch: whether it was cancelled while a batch was stored.
         late, lost, held: the first piece at whose asking the reader lacked the one before; the greatest number of
             pieces that were shown and not stored; the greatest number of connections out of the pool.
     """
@@ -76,6 +77,7 @@ class Scene:
     late: int = 0
     lost: int = 0
     held: int = 0
+    at_a_batch: bool = False
     silent: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -125,9 +127,8 @@ class Scene:
         cancelling = asyncio.ensure_future(self._cancel(reading))
 
         def at_a_statement(_: Any, __: Any, statement: str, *___: Any) -> None:
-            if self.how == AT_A_BATCH and not self.silent.is_set() and UPDATES.search(statement):
-                self.silent.set()
-                reading.cancel()
+            if self.how == AT_A_BATCH and not self.at_a_batch and UPDATES.search(statement):
+                self.at_a_batch = reading.cancel()
 
         try:
             with listening(self.attempt, "before_cursor_execute", at_a_statement):

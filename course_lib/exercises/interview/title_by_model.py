@@ -171,7 +171,7 @@ class TitleByModel(Drill):
                 await poster.execute(text(POSTED), {"id": stage.id})
 
             naming = asyncio.ensure_future(attempt.call(sessions_of(attempt), Model(attempt, begin), stage.id))
-            await until_blocked(attempt, naming, 1)
+            await until_blocked(attempt, naming, 1, hold=0)  # such a transaction is short
             await poster.commit()
             with calling_it(attempt, "posted at once", saying=NOT_AVAILABLE, did="it gave up at that lock"):
                 said = await naming

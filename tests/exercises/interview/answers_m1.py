@@ -102,6 +102,18 @@ async def stricter_level_and_again(sessions, suggest_title, id):
 
 
 @ANSWERS.right
+async def waits_for_a_while_only(sessions, suggest_title, id):
+    question = await read(sessions, id)
+    if question is None:
+        return None
+    title = await suggest_title(question)
+    async with sessions.begin() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '500ms'"))
+        renamed = await session.execute(RENAMING, {"id": id, "title": title, "old": UNTITLED})
+    return title if renamed.rowcount else None
+
+
+@ANSWERS.right
 async def looks_again_where_it_is_locked(sessions, suggest_title, id):
     question = await read(sessions, id)
     if question is None:

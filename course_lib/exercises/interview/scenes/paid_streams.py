@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import randbelow
 from typing import Any
@@ -188,7 +189,8 @@ class PricedModel:
         """Close what is still open; whether anything was."""
         was_open = self._open > 0
         for stream in self._streams:
-            await stream.aclose()
+            with suppress(RuntimeError):  # a task of the answer's still reads from it
+                await stream.aclose()
         return was_open
 
     async def _pieces(self, question: Any) -> AsyncGenerator[tuple[str, int]]:
