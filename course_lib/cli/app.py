@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from course_lib.cli.classroom import classroom
 from course_lib.cli.db import db
 
 app = typer.Typer(
@@ -16,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they show variables, and passwords among them; see course_lib.cli.entry
 )
-LEARNING, MENDING, AUTHORS = "Learning", "When something does not work", "For authors"
+LEARNING, TEACHING, MENDING, AUTHORS = "Learning", "Teaching", "When something does not work", "For authors"
 PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
 Number = Annotated[str, typer.Argument(help="The lesson's number, for example 00.", show_default=False)]
 Id = Annotated[str, typer.Argument(help="For example 1.3.", show_default=False)]
@@ -161,6 +162,9 @@ def reset(
         typer.echo(f"Yours is kept as {workspace.spoken(backup)}.")
     for remark in workspace.remarks:
         typer.echo(remark)
+
+
+app.add_typer(classroom, name="classroom", rich_help_panel=TEACHING)
 
 
 @app.command(rich_help_panel=MENDING)
