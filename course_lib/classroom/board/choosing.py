@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from course_lib.commands import command
@@ -12,6 +13,7 @@ from course_lib.masking import short
 
 MOST = 30  # columns that can be told apart from the back of a room
 DRILLS = "drills"
+LESSONS = re.compile(r"(\d{1,2})(?:-(\d{1,2}))?", re.ASCII)
 
 
 def all_exercises() -> dict[str, Exercise]:
@@ -28,11 +30,10 @@ def chosen_lessons(text: str) -> list[str]:
     known = {_lesson(exercise) for exercise in all_exercises().values()}
     found: list[str] = []
     for part in text.replace(" ", "").split(","):
-        first, _, last = part.partition("-")
         if part == DRILLS:
             found.append(DRILLS)
-        elif all(number.isascii() and number.isdigit() and len(number) <= 2 for number in (first, last or first)):
-            found += [f"{number:02}" for number in range(int(first), int(last or first) + 1)]
+        elif match := LESSONS.fullmatch(part):
+            found += [f"{number:02}" for number in range(int(match[1]), int(match[2] or match[1]) + 1)]
         else:
             found = []
             break

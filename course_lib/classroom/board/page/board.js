@@ -45,22 +45,36 @@ function head(name, scope, ...contents) {
   return made;
 }
 
-/** Whether another lesson begins here, or another level of drills. */
+/** A lesson, or a level of drills. */
+function groupOf(exercise) {
+  const [lesson, number] = exercise.id.split(".");
+  return number ? `Lesson ${lesson}` : `Drills ${lesson[0]}`;
+}
+
+/** Whether another group begins here. */
 function begins(index) {
-  const [before, here] = [board.exercises[index - 1], board.exercises[index]];
-  if (!before) return false;
-  return before.lesson !== here.lesson || (!here.id.includes(".") && before.id[0] !== here.id[0]);
+  return index > 0 && groupOf(board.exercises[index - 1]) !== groupOf(board.exercises[index]);
+}
+
+function groupHeads() {
+  const starts = board.exercises.map((_, index) => index).filter((index) => !index || begins(index));
+  return starts.map((start, place) => {
+    const made = head(begins(start) ? "begins" : "", "colgroup", groupOf(board.exercises[start]));
+    made.colSpan = (starts[place + 1] ?? board.exercises.length) - start;
+    return made;
+  });
 }
 
 function drawHeads() {
   const exercises = board.exercises.map((exercise, index) => {
-    const made = head(begins(index) ? "begins" : "", "col", exercise.id);
-    made.title = exercise.title;
+    const made = head(begins(index) ? "begins" : "", "col", exercise.id.replace(/^(\d+\.|[JMS])/, ""));
+    made.title = `${exercise.id} · ${exercise.title}`;
     return made;
   });
   const quiet = head("minutes", "col", "min");
   quiet.title = "Minutes since the latest check";
-  $("heads").replaceChildren(make("tr", "", head("", "col", "Learner"), ...exercises, quiet));
+  const above = make("tr", "groups", make("td"), ...groupHeads(), make("td"));
+  $("heads").replaceChildren(above, make("tr", "", head("", "col", "Learner"), ...exercises, quiet));
   const sums = board.exercises.map((exercise, index) => make("td", begins(index) ? "begins" : "", exercise.right || ""));
   $("sums").replaceChildren(make("tr", "", head("", "row", "right"), ...sums, make("td")));
 }
@@ -111,7 +125,7 @@ function draw() {
   $("title").textContent = board.class_name;
   $("sum").textContent = `${number(board.learners.length, "learner", "learners")}, ${right} right`;
   $("trouble").textContent = board.trouble;
-  document.body.style.setProperty("--rows", board.learners.length + 2);
+  document.body.style.setProperty("--rows", board.learners.length + 3);
   document.body.style.setProperty("--columns", board.exercises.length);
   drawHeads();
   $("learners").replaceChildren(...board.learners.map(drawLearner));
