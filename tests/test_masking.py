@@ -109,7 +109,8 @@ def test_long_text_is_cut() -> None:
 
 
 RUN = {
-    "check": ["00"], "db down": [], "db list": [], "db psql": [], "db renew": ["--yes"], "db up": [], "db url": [],
+    "check": ["00"], "classroom board": [], "classroom join": [], "classroom leave": [], "classroom me": [],
+    "db down": [], "db list": [], "db psql": [], "db renew": ["--yes"], "db up": [], "db url": [],
     "doctor": [], "drill": ["--list"], "interview": ["--sheet"],
     "hint": ["0.1"], "progress": [], "reset": ["00"], "solution": ["0.1"],
 }  # fmt: skip

@@ -17,7 +17,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they show variables, and passwords among them; see course_lib.cli.entry
 )
-LEARNING, TEACHING, MENDING, AUTHORS = "Learning", "Teaching", "When something does not work", "For authors"
+LEARNING, MENDING, AUTHORS = "Learning", "When something does not work", "For authors"
+TEACHING = "For teachers"
 PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
 Number = Annotated[str, typer.Argument(help="The lesson's number, for example 00.", show_default=False)]
 Id = Annotated[str, typer.Argument(help="For example 1.3.", show_default=False)]
@@ -164,9 +165,6 @@ def reset(
         typer.echo(remark)
 
 
-app.add_typer(classroom, name="classroom", rich_help_panel=TEACHING)
-
-
 @app.command(rich_help_panel=MENDING)
 def doctor() -> None:
     """Look at everything the course needs and say how to mend what is missing."""
@@ -176,6 +174,7 @@ def doctor() -> None:
 
 
 app.add_typer(db, name="db", rich_help_panel=MENDING)
+app.add_typer(classroom, name="classroom", rich_help_panel=TEACHING)
 
 
 @app.command(context_settings=PassOn, rich_help_panel=AUTHORS)

@@ -34,7 +34,8 @@ from course_lib.judging.attempt import Attempt
 from course_lib.postgres.pgbouncer import pgbouncer, pgbouncer_is_installed
 from course_lib.service.served import served
 from course_lib.settings import get_settings
-from tests.postgres.places import start_python, wait_until
+from tests.classroom.board.classes import TEACHER, WORD, make_class
+from tests.postgres.places import YourServer, start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
 
@@ -246,9 +247,15 @@ def test_the_token_and_the_kernels_of_course_lab_are_nobody_elses(folder: Path, 
 # -- the service -------------------------------------------------------------------------------------------
 
 SERVE = "import sys; from course_lib.cli import main; sys.argv[1:] = ['serve', '--port', '8400']; main()"
+BOARD = """
+import sys
+from course_lib.cli import main
+sys.argv[1:] = ['classroom', 'board', '--name', 'friday', '--page', '--port', '8420']
+main()
+"""
 ASK = """
 import sys, urllib.error, urllib.request
-for path in ("", "livez", "account", "openapi.json", "?token=guessed"):
+for path in ("", "livez", "account", "openapi.json", "events", "?token=guessed"):
     request = urllib.request.Request(sys.argv[1] + path, headers={"Authorization": "Bearer ada-demonstration-key"})
     try:
         print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).status)
@@ -259,7 +266,20 @@ for path in ("", "livez", "account", "openapi.json", "?token=guessed"):
 
 def test_course_serve_answers_nobody_who_has_not_its_address(another_user: list[str]) -> None:
     """Its port is one that every user can call."""
-    service = start_python(get_settings().home, SERVE)
+    assert_closed(start_python(get_settings().home, SERVE), another_user)
+
+
+def test_the_board_of_a_class_answers_nobody_who_has_not_its_address(folder: Path, another_user: list[str]) -> None:
+    """There are names of learners on it."""
+    server = YourServer(folder / "class")
+    server.execute("CREATE EXTENSION vector", database="template1")
+    server.execute(f"CREATE ROLE {TEACHER} LOGIN CREATEROLE CREATEDB PASSWORD '{WORD}'")
+    address = make_class(server, "friday").teachers_url()
+    assert_closed(start_python(folder / "home", BOARD, DATABASE_URL=address), another_user)
+
+
+def assert_closed(service: subprocess.Popen[str], another_user: list[str]) -> None:
+    """What has printed its address lets in nobody who does not know it; then it is ended."""
     try:
         assert service.stdout is not None
         address = next(found[1] for line in service.stdout if (found := re.search(r"(http://\S+/)\?token=", line)))
@@ -267,7 +287,7 @@ def test_course_serve_answers_nobody_who_has_not_its_address(another_user: list[
         if python is None:
             pytest.skip("no Python that every user can run")
         asked = [*(part for part in another_user if "caps=" not in part), python, "-c", ASK, address]
-        assert subprocess.run(asked, capture_output=True, text=True).stdout.split() == ["401"] * 5
+        assert subprocess.run(asked, capture_output=True, text=True).stdout.split() == ["401"] * 6
     finally:
         service.send_signal(signal.SIGINT)
         service.communicate(timeout=60)
