@@ -112,8 +112,7 @@ for _ in range(20):
     take_note(judged())
 wait_for_sending(20)
 """
-    told = {name: os.environ[name] for name in ("DATABASE_URL", "COURSE_WORK", "COURSE_CLASS")}
-    programs = [start_python(None, code, PYTHONPATH=str(REPOSITORY), **told) for _ in range(2)]
+    programs = [start_python(None, code, PYTHONPATH=str(REPOSITORY), **seat_of_this_process()) for _ in range(2)]
     for program in programs:
         out, err = program.communicate(timeout=60)
         assert program.returncode == 0, out + err
@@ -276,3 +275,17 @@ def test_a_neighbours_database_of_the_classs_name_gets_nothing_to_run(
 
 def passwords(friday: Class) -> list[tuple[object, ...]]:
     return friday.look("SELECT rolname::text, rolpassword FROM pg_authid ORDER BY 1")
+
+
+def test_a_program_that_ends_after_its_check_has_told_it(friday: Class, sit_down: SitDown) -> None:
+    """As ``course check 1.3`` does."""
+    sit_down("ada")
+    code = "from tests.classroom.board.test_reporting import judged, take_note; take_note(judged())"
+    program = start_python(None, code, PYTHONPATH=str(REPOSITORY), **seat_of_this_process())
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out, err) == (0, "", "")
+    assert set(friday.standings()) == {("ada", "1.3")}
+
+
+def seat_of_this_process() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("DATABASE_URL", "COURSE_WORK", "COURSE_CLASS")}
