@@ -21,7 +21,9 @@ from course_lib.judging.exercise import Exercise
 NAME = 16  # columns
 NARROW, WIDE = 2, 3  # columns of an exercise; lessons stand one apart
 LINES_OF_GRID = 6  # title, heads, sums and blank lines
-MISTAKES = 4
+MISTAKES, LINES_OF_MISTAKES = 4, 9  # of a terminal's lines so many are kept for them
+STUCK = 5  # who are named below the grid where lines are few
+FEWEST = 5  # learners in the grid, on however small a terminal
 STYLES = {"right": "green", "tried": "yellow", "stuck": "bold reverse", "seen": "dim"}
 LEGEND = "✓ right   3 tries so far   4! stuck   · looked at"
 
@@ -52,28 +54,30 @@ async def _live(console: Console, class_name: str, lessons: Sequence[str] | None
 
 
 def screen(sight: Sight, width: int, height: int) -> RenderableType:
-    """What stands on a terminal of that size: most of it for the grid, the rest for what to do."""
-    board, below = sight.board, [Text(sight.trouble, "bold")] if sight.trouble else []
-    room = max(3, height - LINES_OF_GRID - len(below))
-    busy = board.stuck() or board.mistakes()
-    people = _most_needed(board, max(3, room * 2 // 3) if busy and len(board.learners) > room // 2 else room)
-    return Group(*below, *rows(board, width, people))
+    """What stands on a terminal of that size: what is to be done, and as much of the grid as there is room for."""
+    board, trouble = sight.board, [Text(sight.trouble, "bold")] if sight.trouble else []
+    stuck, mistakes = len(board.stuck()), len(board.mistakes())
+    below = (min(stuck, STUCK) + 3 if stuck else 0) + (LINES_OF_MISTAKES if mistakes else 0)
+    people = _most_needed(board, max(FEWEST, height - LINES_OF_GRID - len(trouble) - below))
+    return Group(*trouble, *rows(board, width, people, STUCK))
 
 
-def rows(board: Board, width: int, people: Sequence[Learner] | None = None) -> list[RenderableType]:
-    """The whole board from top to bottom."""
+def rows(
+    board: Board, width: int, people: Sequence[Learner] | None = None, most_stuck: int | None = None
+) -> list[RenderableType]:
+    """The whole board from top to bottom; of those who are stuck the first ``most_stuck``."""
     people = board.learners if people is None else people
     solved = sum(board.solved(learner) for learner in board.learners)
     head = f"{board.class_name} · {len(board.learners)} learners · {solved} right · {board.at.astimezone():%H:%M:%S}"
     shown, cell = _columns(board, width)
-    hidden = [
-        f"{number} more {what}" for number, what in (
-            (len(board.learners) - len(people), "learners"), (len(board.exercises) - len(shown), "exercises"),
-        ) if number
-    ]  # fmt: skip
+    missing = {
+        "learners": len(board.learners) - len(people),
+        "exercises": len(board.exercises) - len(shown),
+    }
+    hidden = [f"not shown: {what} {number}" for what, number in missing.items() if number]
     return [
         Text(head, "bold"), grid(board, people, shown, cell), Text("   ".join([LEGEND, *hidden]), "dim"),
-        *_stuck(board), *_mistakes(board.mistakes()[:MISTAKES]),
+        *_stuck(board, most_stuck), *_mistakes(board.mistakes()[:MISTAKES]),
     ]  # fmt: skip
 
 
@@ -162,15 +166,16 @@ def _sign(board: Board, learner: Learner, exercise: Exercise) -> str:
     return {"right": "✓", "tried": number, "stuck": f"{number}!", "seen": "·", None: ""}[board.look(learner, exercise)]
 
 
-def _stuck(board: Board) -> list[RenderableType]:
+def _stuck(board: Board, most: int | None) -> list[RenderableType]:
     found = board.stuck()
     if not found:
         return []
     table = Table.grid(padding=(0, 2))
-    for one in found:
+    for one in found[:most]:
         since = f"{one.tries} {'try' if one.tries == 1 else 'tries'} in {one.minutes} min"
         table.add_row(*map(Text, (_cut(one.learner.name), one.exercise.id, since, one.mistake)))
-    return [Text("\nStuck", "bold"), Padding(table, (0, 0, 0, 2), expand=False)]
+    title = "Stuck" if most is None or len(found) <= most else f"Stuck, the first {most} of {len(found)}"
+    return [Text(f"\n{title}", "bold"), Padding(table, (0, 0, 0, 2), expand=False)]
 
 
 def _mistakes(found: Sequence[Mistake]) -> list[RenderableType]:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import psycopg
 
-from course_lib.classroom.board import install, name_learners
+from course_lib.classroom.board import install
 from tests.postgres.places import YourServer
 
 WORD = "word"
@@ -94,7 +94,6 @@ def make_class(server: YourServer, slug: str) -> Class:
 async def _install(made: Class) -> None:
     connection = await made.enter_as_teacher()
     await install(connection, made.database)
-    await name_learners(connection, {made.role("ada"): "Ada Lovelace"})
     await connection.close()
 
 

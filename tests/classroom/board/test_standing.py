@@ -193,7 +193,6 @@ async def test_the_teacher_reads_who_is_in_the_class_and_what_they_did(friday: C
     assert [seen.tries(learner, EXERCISES["3.1"]) for learner in seen.learners] == [2, 0, 0]
     assert [seen.quiet(learner) for learner in seen.learners] == [5, None, None]
     assert {one.lesson for one in seen.exercises} == {"03"}
-    friday.change("DELETE FROM board.learners WHERE learner = 'teacher'")
 
 
 async def test_a_class_that_is_not_there_and_a_board_that_is_not_for_you(friday: Class, sit_down: SitDown) -> None:
