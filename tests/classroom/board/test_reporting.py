@@ -280,11 +280,27 @@ def passwords(friday: Class) -> list[tuple[object, ...]]:
 def test_a_program_that_ends_after_its_check_has_told_it(friday: Class, sit_down: SitDown) -> None:
     """As ``course check 1.3`` does."""
     sit_down("ada")
+    check_and_end()
+    assert set(friday.standings()) == {("ada", "1.3")}
+
+
+def test_a_program_ends_without_a_word_though_nobody_answers(
+    friday: Class, sit_down: SitDown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sit_down("ada")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("DATABASE_URL", f"postgresql://friday_ada:x@127.0.0.1:{silent.getsockname()[1]}/x")
+        check_and_end()
+    assert [one.exercise for one in Kept.load().waiting] == ["1.3"]
+
+
+def check_and_end() -> None:
     code = "from tests.classroom.board.test_reporting import judged, take_note; take_note(judged())"
     program = start_python(None, code, PYTHONPATH=str(REPOSITORY), **seat_of_this_process())
     out, err = program.communicate(timeout=60)
     assert (program.returncode, out, err) == (0, "", "")
-    assert set(friday.standings()) == {("ada", "1.3")}
 
 
 def seat_of_this_process() -> dict[str, str]:
