@@ -50,7 +50,8 @@ BEGIN
     RETURN mine;
 END $$;
 
--- One verdict into its row. Whichever order they come in, right stays, and the latest one tells the mistake.
+-- One verdict into its row. Whichever order they come in, right stays, and the latest one tells the mistake. Of two that
+-- are close to each other it is the one that came last: what a verdict took on its way is in its time.
 CREATE OR REPLACE FUNCTION board.stand(at timestamptz, the_exercise text, the_state text, the_mistake text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO board.standings AS s (learner, exercise, state, mistake, tries, first_try, passed_at, seen_at)
@@ -59,9 +60,9 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     FROM (SELECT the_state <> 'not attempted' AS tried) t
     ON CONFLICT (learner, exercise) DO UPDATE SET
         state = CASE WHEN 'right' IN (s.state, excluded.state) THEN 'right'
-                     WHEN excluded.seen_at >= s.seen_at THEN excluded.state ELSE s.state END,
+                     WHEN excluded.seen_at >= s.seen_at - interval '5 seconds' THEN excluded.state ELSE s.state END,
         mistake = CASE WHEN 'right' IN (s.state, excluded.state) THEN ''
-                       WHEN excluded.seen_at >= s.seen_at THEN excluded.mistake ELSE s.mistake END,
+                       WHEN excluded.seen_at >= s.seen_at - interval '5 seconds' THEN excluded.mistake ELSE s.mistake END,
         tries = least(s.tries + CASE WHEN excluded.first_try > s.passed_at THEN 0 ELSE excluded.tries END, 9999),
         first_try = least(s.first_try, excluded.first_try),
         passed_at = least(s.passed_at, excluded.passed_at),
@@ -92,11 +93,11 @@ BEGIN
         mine.window_taken := 0;
     END IF;
     FOR one IN
-        SELECT DISTINCT ON (v.id) v.*, now() - make_interval(secs => least(greatest(v.age, 0), 604800)) AS at,
+        SELECT v.*, now() - make_interval(secs => least(greatest(v.age, 0), 604800)) AS at,
                v.exercise ~ '^([0-9]{1,2}\.[0-9]{1,2}|[JMS][0-9]{1,2})$' AND v.state IN ('right', 'wrong', 'not attempted')
                AND length(v.mistake) <= 40 AND v.age IS NOT NULL AS fits
         FROM jsonb_to_recordset(verdicts) AS v(id uuid, exercise text, state text, mistake text, age double precision)
-        WHERE v.id IS NOT NULL
+        WHERE v.id IS NOT NULL ORDER BY v.age DESC
     LOOP
         EXIT WHEN mine.window_taken + taken >= in_a_window;
         done := done || one.id;

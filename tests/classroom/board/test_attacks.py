@@ -219,6 +219,18 @@ async def test_the_latest_verdict_tells_the_mistake_though_it_came_first(friday:
     assert friday.standings() == {("ada", "1.3"): ("wrong", "late", 2)}
 
 
+async def test_of_two_close_to_each_other_the_one_that_came_last_tells_the_mistake(friday: Class) -> None:
+    """The first was long on its way; in one batch their order is that of their ages, whatever their ids are."""
+    ada = await friday.enter("ada")
+    await tell(ada, [verdict(mistake="first", age=0)])
+    await tell(ada, [verdict(mistake="second", age=1)])
+    assert friday.standings() == {("ada", "1.3"): ("wrong", "second", 2)}
+    batch = [verdict("1.4", mistake=f"{age}", age=age / 100) for age in range(30)]
+    await tell(ada, batch)
+    assert friday.standings()["ada", "1.4"] == ("wrong", "0", 30)
+    await ada.close()
+
+
 async def test_what_was_not_attempted_is_no_try(friday: Class) -> None:
     """Whoever runs a whole notebook has not tried all its exercises."""
     ada = await friday.enter("ada")
