@@ -1,7 +1,8 @@
 """Set up the environment, with nothing but Python: ``make`` runs this file before anything is installed.
 
 uv does it where it is, and is fetched through pip where it is not; pip does what uv cannot. What is there already is
-not fetched again, so that a set-up that was interrupted goes on where it stopped.
+not fetched again, so that a set-up that was interrupted goes on where it stopped. Where ``COURSE_BUNDLE`` names a
+folder that ``course bundle`` made, or one lies beside the Makefile, learners' packages come from there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import NoReturn
 ROOT = Path(__file__).parents[2]
 BASE = getattr(sys, "_base_executable", sys.executable)
 """The Python that makes environments, where this one belongs to an environment itself."""
+BUNDLE = "bundle"
+"""The folder of wheels beside the Makefile."""
 SCRIPTS, SUFFIX = ("Scripts", ".exe") if os.name == "nt" else ("bin", "")
 
 
@@ -30,10 +33,13 @@ class Environment:
         self.python = folder / SCRIPTS / f"python{SUFFIX}"
         self.tools = folder / "setup"
         self.uv_failed = False
+        self.bundle: Path | None = None
 
     def learners(self) -> None:
         """All that lessons and exercises need."""
-        say(f"Setting up {self.folder.name}, once. It fetches 0.2 GB, and takes 0.7 GB of disk.")
+        self.bundle = bundle()
+        source = "fetches 0.2 GB" if self.bundle is None else f"installs from {self.bundle}"
+        say(f"Setting up {self.folder.name}, once. It {source}, and takes 0.7 GB of disk.")
         say(f"[1/4] An environment with Python {sys.version.split()[0]}")
         self._make()
         say("[2/4] What installs the rest" + ("" if self._uv() else ": uv, which is several times faster than pip"))
@@ -69,7 +75,7 @@ class Environment:
     def _fetch_tools(self) -> None:
         uv, build = (self._part_of_lock(wanted) for wanted in (True, False))
         target = ("--quiet", "--upgrade", "--target", self.tools, "--require-hashes", "-r")
-        if not (self._uv() or self._pip("install", *target, uv)):
+        if not (self._uv() or self._pip("install", *self._source(), *target, uv)):
             say("uv cannot be had, so pip goes on, which takes some minutes.")
         self._install(*target, build)
 
@@ -82,13 +88,26 @@ class Environment:
 
     def _install(self, *what: str | Path) -> None:
         uv = self._uv()
-        if uv and run(uv, "pip", "install", "--python", self.python, "--compile-bytecode", *what):
+        if uv and run(uv, "pip", "install", "--python", self.python, "--compile-bytecode", *self._source(), *what):
             return
         if uv:
             self.uv_failed = True
             say("uv could not do that, so pip goes on, which takes some minutes.")
-        if not self._pip("install", *what):
-            self._fail("Not everything could be installed; the lines above say why.", "Is there a network, and room?")
+        if not self._pip("install", *self._source(), *what):
+            self._fail("Not everything could be installed; the lines above say why.", self._mend())
+
+    def _source(self) -> tuple[str | Path, ...]:
+        """Where packages come from, if not from where uv and pip look by themselves."""
+        return () if self.bundle is None else ("--no-index", "--find-links", self.bundle)
+
+    def _mend(self) -> str:
+        if self.bundle is None:
+            return "Is there a network, and room?"
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return (
+            f"Was {self.bundle} made from this version of the course, for this system and Python {python}? "
+            "Without that folder a network does."
+        )
 
     def _pip(self, *arguments: str | Path) -> bool:
         """Run pip; first put it into the environment, all anew where half of one is left."""
@@ -101,6 +120,21 @@ class Environment:
     def _fail(self, sentence: str, mend: str) -> NoReturn:
         say(f"{sentence}\n  → {mend} Then go on with: make {self.goal}")
         raise SystemExit(1)
+
+
+def bundle() -> Path | None:
+    """The folder of wheels to install from; the one that is named goes before the one that is found.
+
+    Ends this program where the one that is named has no wheels.
+    """
+    named = os.environ.get("COURSE_BUNDLE", "").strip()
+    folder = Path(named).expanduser().absolute() if named else ROOT / BUNDLE
+    if any(folder.glob("*.whl")):
+        return folder
+    if named:
+        say(f"COURSE_BUNDLE names {folder}, and no wheels are there.\n  → Make them: course bundle --to {folder}")
+        raise SystemExit(1)
+    return None
 
 
 def say(sentence: str) -> None:
