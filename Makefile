@@ -9,7 +9,7 @@ INSTALL = $(PYTHON) course_lib/cli/installing.py $(VENV)
 GOAL    = $(or $(firstword $(MAKECMDGOALS)),lab)
 ARGS   ?=
 
-.PHONY: lab test lint notebooks exercises bench mutants soak compare doctor clean lock setup
+.PHONY: lab test lint notebooks exercises bench mutants soak grading compare doctor clean lock setup
 
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
@@ -34,6 +34,8 @@ mutants: $(TOOLED)   ## change right answers by machine and judge them: a score 
 
 soak: $(READY)       ## judge every solution fifty times while a core is busy (ARGS="3.7 --times 10")
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+grading: $(TOOLED)   ## set up, with nbgrader, for whoever grades what `course classroom export` writes
 
 compare: $(READY)    ## install the engines that bench sets beside pgvector
 	@$(INSTALL) compare compare

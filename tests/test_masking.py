@@ -109,7 +109,8 @@ def test_long_text_is_cut() -> None:
 
 
 RUN = {
-    "check": ["00"], "db down": [], "db list": [], "db psql": [], "db renew": ["--yes"], "db up": [], "db url": [],
+    "bundle": ["--to", "notebooks"], "check": ["00"], "classroom export": ["--lessons", "00", "--to", "notebooks"],
+    "db down": [], "db list": [], "db psql": [], "db renew": ["--yes"], "db up": [], "db url": [],
     "doctor": [], "drill": ["--list"], "interview": ["--sheet"],
     "hint": ["0.1"], "progress": [], "reset": ["00"], "solution": ["0.1"],
 }  # fmt: skip

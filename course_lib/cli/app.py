@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from course_lib.cli.classroom import classroom
 from course_lib.cli.db import db
 
 app = typer.Typer(
@@ -16,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they show variables, and passwords among them; see course_lib.cli.entry
 )
-LEARNING, MENDING, AUTHORS = "Learning", "When something does not work", "For authors"
+LEARNING, TEACHING, MENDING, AUTHORS = "Learning", "Teaching", "When something does not work", "For authors"
 PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
 Number = Annotated[str, typer.Argument(help="The lesson's number, for example 00.", show_default=False)]
 Id = Annotated[str, typer.Argument(help="For example 1.3.", show_default=False)]
@@ -161,6 +163,29 @@ def reset(
         typer.echo(f"Yours is kept as {workspace.spoken(backup)}.")
     for remark in workspace.remarks:
         typer.echo(remark)
+
+
+app.add_typer(classroom, name="classroom", rich_help_panel=TEACHING)
+
+
+@app.command(rich_help_panel=TEACHING)
+def bundle(
+    to: Annotated[Path, typer.Option(help="The folder for it: a new one, an empty one, or a bundle.")],
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(help="linux, linux-arm, macos, macos-intel or windows; may be given again.", show_default=False),
+    ] = None,
+    python: Annotated[
+        list[str] | None, typer.Option(help="For example 3.12; may be given again.", show_default=False)
+    ] = None,
+) -> None:
+    """Fetch all packages for a room without a network: there, make lab installs from the folder.
+
+    For linux, macos and windows and the Python of this environment, if nothing else is said.
+    """
+    from course_lib.cli.bundling import run_bundle
+
+    raise typer.Exit(run_bundle(to, platform or [], python or []))
 
 
 @app.command(rich_help_panel=MENDING)
