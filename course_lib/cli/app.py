@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from course_lib.cli.classroom import classroom
 from course_lib.cli.db import db
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they show variables, and passwords among them; see course_lib.cli.entry
 )
 LEARNING, MENDING, AUTHORS = "Learning", "When something does not work", "For authors"
+TEACHING = "For teachers"
 PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
 Number = Annotated[str, typer.Argument(help="The lesson's number, for example 00.", show_default=False)]
 Id = Annotated[str, typer.Argument(help="For example 1.3.", show_default=False)]
@@ -172,6 +174,7 @@ def doctor() -> None:
 
 
 app.add_typer(db, name="db", rich_help_panel=MENDING)
+app.add_typer(classroom, name="classroom", rich_help_panel=TEACHING)
 
 
 @app.command(context_settings=PassOn, rich_help_panel=AUTHORS)

@@ -1,0 +1,113 @@
+"""The roles of a class: one that everybody of it is a member of, and one for each learner; made all at once or not.
+
+A role is the class's when its comment is a mark of that class, which only its maker can write. Names prove nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from course_lib.classroom.credentials import Credentials, verifier
+from course_lib.classroom.limits import CONNECTIONS, role_settings
+from course_lib.classroom.naming import class_name
+from course_lib.errors import CourseError
+from course_lib.postgres.databases import literal, quoted
+from course_lib.postgres.marks import LONGEST, Mark
+
+GROUP, LEARNER = "group", "learner"  # kinds of marks
+
+MARKED = f"""
+    SELECT rolname AS name, rolcanlogin AS may_log_in,
+           left(shobj_description(oid, 'pg_authid'), {LONGEST + 1}) AS comment
+    FROM pg_roles WHERE shobj_description(oid, 'pg_authid') <> '' ORDER BY rolname
+"""
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role of a class. ``kind`` as in its mark; ``may_log_in`` is False for a group, and once archived."""
+
+    name: str
+    slug: str
+    kind: str
+    may_log_in: bool
+
+
+async def marked_roles(connection: asyncpg.Connection[Any]) -> list[Role]:
+    """Every role of every class on the server, by name."""
+    found = []
+    for name, may_log_in, comment in await connection.fetch(MARKED):
+        mark = Mark.parse(comment)
+        if mark is not None and mark.kind in (GROUP, LEARNER):
+            found.append(Role(name, mark.subject, mark.kind, may_log_in))
+    return found
+
+
+async def learners_of(connection: asyncpg.Connection[Any], slug: str) -> list[Role]:
+    """The learners' roles of a class, by name."""
+    return [role for role in await marked_roles(connection) if (role.slug, role.kind) == (slug, LEARNER)]
+
+
+async def refuse_strangers(connection: asyncpg.Connection[Any], slug: str, names: Iterable[str]) -> None:
+    """Raise when a role that the class wants is there already and is somebody else's.
+
+    Raises:
+        CourseError: with the first of them.
+    """
+    ours = {role.name for role in await marked_roles(connection) if role.slug == slug}
+    wanted = [class_name(slug), *names]
+    for (name,) in await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", wanted):
+        if name not in ours:
+            raise CourseError(
+                f"There is a role {name} on the server, and it is not of the class {slug}.",
+                "Give the class another short name: --name SLUG",
+            )
+
+
+async def make_roles(
+    connection: asyncpg.Connection[Any], slug: str, lines: list[Credentials], renewed: set[str], createdb: bool
+) -> list[str]:
+    """Make what is missing and set what differs; within the caller's transaction. Returns the names of those made.
+
+    Args:
+        lines: the whole class.
+        renewed: logins whose password is set anew.
+        createdb: learners may make databases.
+    """
+    group, there = class_name(slug), {role.name for role in await marked_roles(connection) if role.slug == slug}
+    superuser = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    if group not in there:
+        await connection.execute(f"CREATE ROLE {quoted(group)} NOLOGIN; {_comment(group, GROUP, slug)}")
+    settings = await role_settings(connection)
+    limits = f"LOGIN {'' if createdb else 'NO'}CREATEDB CONNECTION LIMIT {CONNECTIONS}"
+    made = []
+    for line in lines:
+        name = quoted(line.role)
+        password = f"PASSWORD {literal(verifier(line.password))}"
+        if line.role not in there:
+            made.append(line.role)
+            await connection.execute(
+                f"CREATE ROLE {name} NOSUPERUSER NOCREATEROLE INHERIT {limits} {password};"
+                f"{_comment(line.role, LEARNER, slug)};"
+                f"GRANT {quoted(group)} TO {name} WITH INHERIT TRUE, SET FALSE"
+            )
+            if not superuser:  # else nobody could make a database of theirs, or drop one
+                await connection.execute(f"GRANT {name} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE")
+        else:
+            await connection.execute(f"ALTER ROLE {name} {limits} {password if line.login in renewed else ''}")
+        await connection.execute(";".join(f"ALTER ROLE {name} SET {key} = {text}" for key, text in settings.items()))
+    return made
+
+
+def _comment(role: str, kind: str, slug: str) -> str:
+    return f"COMMENT ON ROLE {quoted(role)} IS {literal(str(Mark.of_this_process(kind, slug)))}"
+
+
+async def set_login(connection: asyncpg.Connection[Any], roles: Iterable[str], allowed: bool) -> None:
+    """Let learners log in, or no longer."""
+    word = "LOGIN" if allowed else "NOLOGIN"
+    await connection.execute(";".join(f"ALTER ROLE {quoted(name)} {word}" for name in roles))

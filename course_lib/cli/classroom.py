@@ -1,0 +1,136 @@
+"""``course classroom``: a class of many learners on one server."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from course_lib.cli.screen import show
+from course_lib.commands import command
+from course_lib.errors import CourseError
+
+classroom = typer.Typer(no_args_is_help=True, help="For teachers: a class of many learners on one server.")
+
+Name = Annotated[str, typer.Option("--name", help="The class's short name, where there are several.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without it, only say what would be done.")]
+
+
+@classroom.command()
+def create(
+    roster: Annotated[Path, typer.Argument(help="A CSV file: a name on each line.", show_default=False)],
+    name: Name = "class",
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT as learners reach the server, where that is not yours.")
+    ] = None,
+    no_createdb: Annotated[
+        bool, typer.Option("--no-createdb", help="Make a few databases for each now; learners make none.")
+    ] = False,
+    new_passwords: Annotated[
+        bool, typer.Option("--new-passwords", help="For those whose password your file has lost.")
+    ] = False,
+) -> None:
+    """Make a role, databases and a sheet for each learner of a roster; again, after it has changed.
+
+    On the server of DATABASE_URL; without one, on an embedded server for a class on this machine.
+    """
+    from course_lib.classroom.creating import Wishes, create_class
+    from course_lib.classroom.roster import read_roster
+
+    wishes = Wishes(name, address, not no_createdb, new_passwords)
+    done = asyncio.run(create_class(read_roster(roster), wishes, typer.echo))
+    kept = len(done.lines) - len(done.made) - len(done.renewed)
+    paragraphs = [
+        ("", f"{len(done.made)} made, {kept} were there" + (f", {len(done.renewed)} with a new password"
+                                                            if done.renewed else "")),
+        ("server", f"{done.address.host}:{done.address.port}"),
+        ("passwords", f"{done.file}, which only you can read"),
+        ("sheets", f"{done.sheets}, to print; one file each in the folder beside it"),
+    ]  # fmt: skip
+    if done.address.local:
+        paragraphs.append(("", "The sheets name this machine, so they are good here only."))
+    if done.left:
+        paragraphs.append(("not in the roster", f"{', '.join(done.left)}. They stay; to remove one: "
+                           f"`{command('classroom remove LOGIN')}`"))  # fmt: skip
+    paragraphs.append(("next", f"`{command('classroom check')}{_of(name)}`"))
+    show(f"The class {done.slug} has {len(done.lines)} learners.", paragraphs)
+
+
+@classroom.command()
+def remove(
+    login: Annotated[str, typer.Argument(help="The learner's login, as in your file.", show_default=False)],
+    name: Name = "class",
+    yes: Yes = False,
+) -> None:
+    """Take a learner out of the class: the role, and the databases that the course made for it."""
+    _end(name, login, yes)
+
+
+@classroom.command()
+def destroy(name: Name = "class", yes: Yes = False) -> None:
+    """End a class: its roles, the databases that the course made for it, its board, your file and the sheets."""
+    _end(name, None, yes)
+
+
+@classroom.command()
+def archive(name: Name = "class", yes: Yes = False) -> None:
+    """Let no learner log in any more; all databases stay. `create` lets them in again."""
+    from course_lib.classroom.creating import alone
+    from course_lib.classroom.ending import archive as archive_class
+    from course_lib.classroom.ending import what_ends
+    from course_lib.classroom.server import find_class_server
+
+    async def run() -> int:
+        server = await find_class_server()
+        async with server.connection() as connection, alone(connection, typer.echo):
+            if yes:
+                return len(await archive_class(connection, name))
+            return len((await what_ends(connection, name)).roles) - 1
+
+    number = asyncio.run(run())
+    if not yes:
+        raise _asked(
+            f"{number} learners of the class {name} would be disconnected and could not log in any more; all databases "
+            "would stay.",
+            f"classroom archive{_of(name)}",
+        )
+    again = f"`{command('classroom create')} ROSTER.csv{_of(name)}`"
+    kept = [("", "All databases and passwords are kept."), ("to let them in again", again)]
+    show(f"{number} learners of the class {name} cannot log in any more.", kept)
+
+
+def _end(name: str, login: str | None, yes: bool) -> None:
+    from course_lib.classroom.creating import alone
+    from course_lib.classroom.ending import Ending, end, forget, forget_class, what_ends
+    from course_lib.classroom.server import find_class_server
+
+    async def run() -> Ending:
+        server = await find_class_server()
+        async with server.connection() as connection, alone(connection, typer.echo):
+            ending = await what_ends(connection, name, login)
+            if yes:
+                await end(server, connection, ending)
+                if login is None:
+                    forget_class(name)
+                else:
+                    await forget(server, name, login, ending.roles[0])
+        return ending
+
+    ending = asyncio.run(run())
+    words = f"{len(ending.dropped)} databases ({ending.size / 1e6:,.0f} MB)"
+    kept = f"Not the course's, so not dropped but given to you: {', '.join(ending.kept)}." if ending.kept else ""
+    who = f"{login} of the class {name}" if login else f"the class {name} with {len(ending.roles) - 1} learners"
+    if not yes:
+        what = f"classroom remove {login}" if login else "classroom destroy"
+        raise _asked(f"This would end {who}: {words}. {kept}".rstrip(), f"{what}{_of(name)}")
+    show(f"Ended: {who}, {words}.", [("", kept)] if kept else [])
+
+
+def _asked(sentence: str, words: str) -> CourseError:
+    return CourseError(sentence, f"To do it: {command(words)} --yes")
+
+
+def _of(name: str) -> str:
+    return "" if name == "class" else f" --name {name}"
