@@ -81,7 +81,7 @@ async def create_class(learners: list[Learner], wishes: Wishes, say: Callable[[s
                   if role_name(slug, login) in there - set(roles)]  # fmt: skip
         file = write_credentials(slug, [*lines, *others])
         async with connection.transaction():
-            made = await make_roles(connection, slug, lines, lost, wishes.createdb)
+            made = await make_roles(connection, slug, lines, wishes.createdb)
         await make_class_database(connection, slug)
         for role in roles:
             await make_learners_databases(connection, slug, role, wishes.createdb)

@@ -15,7 +15,7 @@ from course_lib.classroom import board
 from course_lib.classroom.credentials import class_folder, read_credentials, write_credentials
 from course_lib.classroom.databases import CLASS, HOME, POOL, Owned, databases_of
 from course_lib.classroom.naming import class_name
-from course_lib.classroom.roles import GROUP, learners_of, marked_roles, set_login
+from course_lib.classroom.roles import GROUP, act_as, learners_of, marked_roles, set_login
 from course_lib.classroom.sheets import write_sheets
 from course_lib.errors import CourseError
 from course_lib.postgres.databases import Database, quoted
@@ -90,6 +90,7 @@ async def _class_database(connection: Connection, slug: str) -> list[str]:
 async def end(server: Server, connection: Connection, ending: Ending) -> None:
     """Do it. Whoever is connected as one of the roles is disconnected, and cannot come back meanwhile."""
     await set_login(connection, ending.roles, allowed=False)
+    await act_as(connection, ending.roles)
     await connection.fetch(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY ($1)", ending.roles
     )

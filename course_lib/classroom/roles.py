@@ -69,17 +69,15 @@ async def refuse_strangers(connection: asyncpg.Connection[Any], slug: str, names
 
 
 async def make_roles(
-    connection: asyncpg.Connection[Any], slug: str, lines: list[Credentials], renewed: set[str], createdb: bool
+    connection: asyncpg.Connection[Any], slug: str, lines: list[Credentials], createdb: bool
 ) -> list[str]:
     """Make what is missing and set what differs; within the caller's transaction. Returns the names of those made.
 
     Args:
-        lines: the whole class.
-        renewed: logins whose password is set anew.
+        lines: the whole class; each gets the password that stands there, since that is on the sheet.
         createdb: learners may make databases.
     """
     group, there = class_name(slug), {role.name for role in await marked_roles(connection) if role.slug == slug}
-    superuser = await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     if group not in there:
         await connection.execute(f"CREATE ROLE {quoted(group)} NOLOGIN; {_comment(group, GROUP, slug)}")
     settings = await role_settings(connection)
@@ -95,12 +93,21 @@ async def make_roles(
                 f"{_comment(line.role, LEARNER, slug)};"
                 f"GRANT {quoted(group)} TO {name} WITH INHERIT TRUE, SET FALSE"
             )
-            if not superuser:  # else nobody could make a database of theirs, or drop one
-                await connection.execute(f"GRANT {name} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE")
         else:
-            await connection.execute(f"ALTER ROLE {name} {limits} {password if line.login in renewed else ''}")
+            await connection.execute(f"ALTER ROLE {name} {limits} {password}")
         await connection.execute(";".join(f"ALTER ROLE {name} SET {key} = {text}" for key, text in settings.items()))
+    await act_as(connection, made)
     return made
+
+
+async def act_as(connection: asyncpg.Connection[Any], roles: Iterable[str]) -> None:
+    """Let the role that logs in make databases for these, drop them, and drop what else they have.
+
+    A superuser can. Another role is a member with ADMIN OPTION of those it has made, which is not enough for that.
+    """
+    if not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        for name in roles:
+            await connection.execute(f"GRANT {quoted(name)} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE")
 
 
 def _comment(role: str, kind: str, slug: str) -> str:
