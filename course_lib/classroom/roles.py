@@ -90,12 +90,14 @@ async def make_roles(
             made.append(line.role)
             await connection.execute(
                 f"CREATE ROLE {name} NOSUPERUSER NOCREATEROLE INHERIT {limits} {password};"
-                f"{_comment(line.role, LEARNER, slug)};"
-                f"GRANT {quoted(group)} TO {name} WITH INHERIT TRUE, SET FALSE"
+                f"{_comment(line.role, LEARNER, slug)}"
             )
         else:
             await connection.execute(f"ALTER ROLE {name} {limits} {password}")
-        await connection.execute(";".join(f"ALTER ROLE {name} SET {key} = {text}" for key, text in settings.items()))
+        await connection.execute(
+            f"GRANT {quoted(group)} TO {name} WITH INHERIT TRUE, SET FALSE, ADMIN FALSE;"
+            + ";".join(f"ALTER ROLE {name} SET {key} = {text}" for key, text in settings.items())
+        )
     await act_as(connection, made)
     return made
 

@@ -20,6 +20,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import URL, create_engine, text
 
+from course_lib.classroom.creating import Wishes, create_class
+from course_lib.classroom.roster import Learner
+from course_lib.classroom.server import class_cluster
 from course_lib.data.fresh import FreshDatabase, fresh_database
 from course_lib.data.fresh_server import fresh_server
 from course_lib.db import make_engine
@@ -179,6 +182,61 @@ async def test_what_listens_lies_where_nobody_else_can_go(name: str, another_use
             assert knock(place, another_user) == "PermissionError"
             assert knock(place, []) == "in", "its owner can"
     assert listening() == before
+
+
+# -- the server of a class, which learners who are other users reach by a port --------------------------------
+
+GREET = """
+import socket, struct, sys
+port, role = sys.argv[1:]
+client = socket.create_connection(("127.0.0.1", int(port)), 10)
+words = b"user\\0" + role.encode() + b"\\0database\\0postgres\\0\\0"
+client.sendall(struct.pack("!ii", len(words) + 8, 196608) + words)
+kind, _, number = struct.unpack("!cii", client.recv(9))
+print(kind.decode(), number if kind == b"R" else "")
+"""
+"""PostgreSQL's answer to a greeting: ``R 0`` lets in, ``R 10`` asks for a password (SCRAM), ``E`` refuses."""
+
+
+async def test_a_class_on_this_machine_asks_everybody_for_a_password(
+    home: Path, another_user: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COURSE_WORK", str(tmp_path))
+    get_settings.cache_clear()
+    class_cluster.cache_clear()
+    created = await create_class([Learner("Ada", "ada")], Wishes("door"))
+    cluster = class_cluster()
+    try:
+        process = cluster.process()
+        assert process is not None
+        DETACHED.add(process)
+        port, sockets = f"port {created.address.port}", f"{cluster.address().host}/.s.PGSQL.{created.address.port}"
+        assert {place for place in listening() if process_of(place, process)} == {port, sockets}
+        assert knock(sockets, another_user) == "PermissionError"
+        for user in ([], another_user):
+            greeted = {role: greet(created.address.port, role, user) for role in ("door_ada", "nobody", "postgres")}
+            assert greeted == {"door_ada": "R 10", "nobody": "R 10", "postgres": "E"}
+        for place in (tmp_path / "classroom" / "door").rglob("*"):
+            assert not place.stat().st_mode & 0o077
+    finally:
+        DETACHED.clear()
+        cluster.stop()
+        class_cluster.cache_clear()
+
+
+def process_of(place: str, process: psutil.Process) -> bool:
+    """Whether that process listens there."""
+    inet = {f"port {c.laddr.port}" for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return place in inet or place in {c.laddr for c in process.net_connections("unix")}
+
+
+def greet(port: int, role: str, user: list[str]) -> str:
+    python = shutil.which("python3", path="/usr/bin:/bin")
+    if python is None:
+        pytest.skip("no Python that every user can run")
+    bare = [part for part in user if "caps=" not in part]
+    done = subprocess.run([*bare, python, "-c", GREET, str(port), role], capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 # -- before a server on TCP, where drivers encrypt --------------------------------------------------------
