@@ -11,8 +11,9 @@ import asyncpg
 
 from course_lib.classroom.credentials import Credentials, read_credentials
 from course_lib.classroom.limits import CONNECTIONS, RESERVE
-from course_lib.classroom.naming import class_name
-from course_lib.classroom.roles import learners_of
+from course_lib.classroom.naming import class_name, spoken_class
+from course_lib.classroom.roles import require_class
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.postgres.address import libpq_uri, parse_url
 from course_lib.postgres.server import Server, connect
@@ -70,27 +71,23 @@ async def check_class(server: Server, slug: str) -> list[Line]:
     """Look at a class from inside each of its roles.
 
     Raises:
-        CourseError: there is no such class.
+        CourseError: there is no such class of the caller's, or nobody in it can log in.
     """
     async with server.connection() as connection:
-        roles = {role.name for role in await learners_of(connection, slug) if role.may_log_in}
+        roles = {role.name for role in await require_class(connection, slug) if role.may_log_in}
         owners = dict(await connection.fetch(OWNERS))
         allowed = int(await connection.fetchval("SHOW max_connections"))
-        await _require_class(connection, slug, roles)
+    if not roles:
+        raise CourseError(
+            f"Nobody of {spoken_class(slug)} can log in: it is archived, or all have been removed.",
+            f"To go on with it: {command('classroom create ROSTER.csv')}",
+        )
     lines = [line for line in read_credentials(slug).values() if line.role in roles]
     gate = asyncio.Semaphore(AT_ONCE)
     seen = await asyncio.gather(*(_guarded(gate, line, lines[place - 1]) for place, line in enumerate(lines)))
     lost = sorted(roles - {line.role for line in lines})
     return [*_about_learners(slug, list(seen), lost), *_about_doors(slug, list(seen), owners),
             _about_connections(len(roles), allowed)]  # fmt: skip
-
-
-async def _require_class(connection: asyncpg.Connection[Any], slug: str, roles: set[str]) -> None:
-    if roles:
-        return
-    if await learners_of(connection, slug):
-        raise CourseError(f"The class {slug} is archived: nobody of it can log in.", "Create it again to go on.")
-    raise CourseError(f"There is no class {slug} on this server.", "Name another one: --name SLUG")
 
 
 async def _guarded(gate: asyncio.Semaphore, line: Credentials, neighbour: Credentials) -> Seen:

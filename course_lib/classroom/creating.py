@@ -20,7 +20,7 @@ from course_lib.classroom.address import Address, learners_address
 from course_lib.classroom.credentials import Credentials, new_credentials, read_credentials, write_credentials
 from course_lib.classroom.databases import make_class_database, make_learners_databases, refuse_strange_databases
 from course_lib.classroom.limits import refuse_too_few_connections
-from course_lib.classroom.naming import check_slug, class_name, role_name
+from course_lib.classroom.naming import DEFAULT, check_slug, class_name, role_name, spoken_class
 from course_lib.classroom.roles import learners_of, make_roles, refuse_strangers
 from course_lib.classroom.roster import Learner
 from course_lib.classroom.server import close_embedded, find_class_server
@@ -51,7 +51,7 @@ class Created:
 class Wishes:
     """How a class is to be. ``address`` as learners are told it; ``new_passwords`` for those whose own are lost."""
 
-    slug: str = "class"
+    slug: str = DEFAULT
     address: str | None = None
     createdb: bool = True
     new_passwords: bool = False
@@ -144,7 +144,7 @@ def _lost(
     if lost and not new_passwords:
         who = ", ".join(sorted(lost)[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
         raise CourseError(
-            f"The class {slug} is on the server already, and the passwords of {who} are not in your file.",
+            f"{spoken_class(slug, 'The')} is on the server already, and the passwords of {who} are not in your file.",
             "Put credentials.csv back where it was, or make new passwords for them: --new-passwords",
         )
     return lost

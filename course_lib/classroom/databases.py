@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from course_lib.classroom.naming import class_name, pool_names
+from course_lib.classroom.naming import class_name, pool_names, spoken_class
 from course_lib.errors import CourseError
 from course_lib.postgres.databases import BIRTHMARK, literal, quoted
 from course_lib.postgres.failures import disk_full
@@ -62,7 +62,7 @@ async def refuse_strange_databases(connection: asyncpg.Connection[Any], slug: st
         ours = database.owner == me and _is(database, CLASS, slug) if is_class else database.owner in roles
         if not ours and not (database.newborn and database.owner == me):
             raise CourseError(
-                f"There is a database {database.name} on the server, and it is not of the class {slug}.",
+                f"There is a database {database.name} on the server, and it is not of {spoken_class(slug)}.",
                 "Give the class another short name: --name SLUG",
             )
 

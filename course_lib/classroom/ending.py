@@ -14,8 +14,8 @@ import asyncpg
 from course_lib.classroom import board
 from course_lib.classroom.credentials import class_folder, read_credentials, write_credentials
 from course_lib.classroom.databases import CLASS, HOME, POOL, Owned, databases_of
-from course_lib.classroom.naming import class_name
-from course_lib.classroom.roles import GROUP, act_as, learners_of, marked_roles, set_login
+from course_lib.classroom.naming import class_name, spoken_class
+from course_lib.classroom.roles import act_as, require_class, set_login
 from course_lib.classroom.sheets import write_sheets
 from course_lib.errors import CourseError
 from course_lib.postgres.databases import Database, quoted
@@ -42,17 +42,14 @@ async def what_ends(connection: Connection, slug: str, login: str | None = None)
     """What ``destroy`` would do, or ``remove`` with one learner's login.
 
     Raises:
-        CourseError: there is no such class, or no such learner in it.
+        CourseError: there is no such class of the caller's, or no such learner in it.
     """
-    roles = [role.name for role in await learners_of(connection, slug)]
-    groups = [role.name for role in await marked_roles(connection) if (role.slug, role.kind) == (slug, GROUP)]
-    if not roles and not groups:
-        raise CourseError(f"There is no class {slug} on this server.", "Name another one: --name SLUG")
+    roles, groups = [role.name for role in await require_class(connection, slug)], [class_name(slug)]
     if login is not None:
         if f"{slug}_{login}" not in roles:
             names = ", ".join(role.removeprefix(f"{slug}_") for role in roles[:6])
             raise CourseError(
-                f"Nobody in the class {slug} has the login {login}.",
+                f"Nobody in {spoken_class(slug)} has the login {login}.",
                 f"Its logins: {names}{', …' if len(roles) > 6 else ''}",
             )
         roles, groups = [f"{slug}_{login}"], []
@@ -129,11 +126,9 @@ async def archive(connection: asyncpg.Connection[Any], slug: str) -> list[str]:
     """Let no learner of the class log in any more, till ``create`` runs again; all databases stay. Returns the roles.
 
     Raises:
-        CourseError: there is no such class.
+        CourseError: there is no such class of the caller's.
     """
-    roles = [role.name for role in await learners_of(connection, slug)]
-    if not roles:
-        raise CourseError(f"There is no class {slug} on this server.", "Name another one: --name SLUG")
+    roles = [role.name for role in await require_class(connection, slug)]
     async with connection.transaction():
         await set_login(connection, roles, allowed=False)
     await connection.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY ($1)", roles)

@@ -16,6 +16,7 @@ LOGIN = re.compile(r"[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*\Z")
 LONGEST_LOGIN = 30  # letters; with the longest slug and a pool's number PostgreSQL's 63 are not reached
 TAKEN = re.compile(r"(pg|course|lesson|postgres)(_|\Z)")
 """Beginnings of names that PostgreSQL keeps for itself, or that the course's other databases have."""
+DEFAULT = "class"
 POOL = 4  # databases of a learner who may make none: the lesson, the check's and the next check's, and one to spare
 
 
@@ -33,6 +34,11 @@ def check_slug(slug: str) -> str:
     if TAKEN.match(slug):
         raise CourseError(f"A class cannot be called {slug}: other names begin so.", "For example: --name spring27")
     return slug
+
+
+def spoken_class(slug: str, article: str = "the") -> str:
+    """``the class spring27``; one that nobody has given a short name is just ``the class``."""
+    return f"{article} class" if slug == DEFAULT else f"{article} class {slug}"
 
 
 def class_name(slug: str) -> str:

@@ -13,7 +13,8 @@ import asyncpg
 
 from course_lib.classroom.credentials import Credentials, verifier
 from course_lib.classroom.limits import CONNECTIONS, role_settings
-from course_lib.classroom.naming import class_name
+from course_lib.classroom.naming import class_name, spoken_class
+from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.postgres.databases import literal, quoted
 from course_lib.postgres.marks import LONGEST, Mark
@@ -52,6 +53,30 @@ async def learners_of(connection: asyncpg.Connection[Any], slug: str) -> list[Ro
     return [role for role in await marked_roles(connection) if (role.slug, role.kind) == (slug, LEARNER)]
 
 
+async def require_class(connection: asyncpg.Connection[Any], slug: str) -> list[Role]:
+    """The learners' roles of a class that is the caller's, by name.
+
+    Raises:
+        CourseError: there is no such class on this server, or another role has made it.
+    """
+    roles = await marked_roles(connection)
+    group = next((role.name for role in roles if (role.slug, role.kind) == (slug, GROUP)), None)
+    if group is None:
+        there = sorted({role.slug for role in roles if role.kind == GROUP})
+        raise CourseError(
+            f"There is no class called {slug} on this server.",
+            f"There is: {', '.join(there)}. Name it: --name SLUG"
+            if there
+            else f"Make it: {command('classroom create ROSTER.csv')}",
+        )
+    if not await connection.fetchval("SELECT pg_has_role($1::name, 'MEMBER WITH ADMIN OPTION')", group):
+        raise CourseError(
+            f"{spoken_class(slug, 'The')} was made by another role than the one that DATABASE_URL names.",
+            "Let DATABASE_URL name the server with the teacher's role.",
+        )
+    return [role for role in roles if (role.slug, role.kind) == (slug, LEARNER)]
+
+
 async def refuse_strangers(connection: asyncpg.Connection[Any], slug: str, names: Iterable[str]) -> None:
     """Raise when a role that the class wants is there already and is somebody else's.
 
@@ -63,7 +88,7 @@ async def refuse_strangers(connection: asyncpg.Connection[Any], slug: str, names
     for (name,) in await connection.fetch("SELECT rolname FROM pg_roles WHERE rolname = ANY ($1)", wanted):
         if name not in ours:
             raise CourseError(
-                f"There is a role {name} on the server, and it is not of the class {slug}.",
+                f"There is a role {name} on the server, and it is not of {spoken_class(slug)}.",
                 "Give the class another short name: --name SLUG",
             )
 

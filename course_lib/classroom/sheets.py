@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from course_lib.classroom.credentials import Credentials, class_folder, make_private
+from course_lib.classroom.naming import spoken_class
 from course_lib.files import answering_for
 from course_lib.postgres.files import remove_tree, write_file
 
@@ -33,7 +34,7 @@ def write_sheets(slug: str, lines: list[Credentials]) -> Path:
 
 def render(slug: str, lines: list[Credentials]) -> str:
     """The page; it needs no other file and no network."""
-    return _environment().get_template("sheet.html").render(slug=slug, lines=lines)
+    return _environment().get_template("sheet.html").render(slug=slug, title=spoken_class(slug), lines=lines)
 
 
 @cache

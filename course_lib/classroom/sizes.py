@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
-from course_lib.classroom.roles import learners_of
+from course_lib.classroom.roles import require_class
 from course_lib.classroom.server import class_cluster
-from course_lib.errors import CourseError
 from course_lib.postgres.server import Connection, Server
 
 SIZES = """
@@ -33,11 +32,9 @@ async def sizes(connection: Connection, slug: str) -> list[Share]:
     """The largest first.
 
     Raises:
-        CourseError: there is no such class.
+        CourseError: there is no such class of the caller's.
     """
-    roles = [role.name for role in await learners_of(connection, slug)]
-    if not roles:
-        raise CourseError(f"There is no class {slug} on this server.", "Name another one: --name SLUG")
+    roles = [role.name for role in await require_class(connection, slug)]
     return [Share(*row) for row in await connection.fetch(SIZES, roles)]
 
 

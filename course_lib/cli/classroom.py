@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from course_lib.classroom.naming import DEFAULT, spoken_class
 from course_lib.cli.screen import show
 from course_lib.commands import command
 from course_lib.errors import CourseError
@@ -21,7 +22,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it; without it, only say wh
 @classroom.command()
 def create(
     roster: Annotated[Path, typer.Argument(help="A CSV file: a name on each line.", show_default=False)],
-    name: Name = "class",
+    name: Name = DEFAULT,
     address: Annotated[
         str | None, typer.Option(help="HOST:PORT as learners reach the server, where that is not yours.")
     ] = None,
@@ -55,13 +56,13 @@ def create(
         paragraphs.append(("not in the roster", f"{', '.join(done.left)}. They stay; to remove one: "
                            f"`{command('classroom remove LOGIN')}`"))  # fmt: skip
     paragraphs.append(("next", f"`{command('classroom check')}{_of(name)}`"))
-    show(f"The class {done.slug} has {len(done.lines)} learners.", paragraphs)
+    show(f"{spoken_class(name, 'The')} has {_count(len(done.lines), 'learner')}.", paragraphs)
 
 
 @classroom.command()
 def remove(
     login: Annotated[str, typer.Argument(help="The learner's login, as in your file.", show_default=False)],
-    name: Name = "class",
+    name: Name = DEFAULT,
     yes: Yes = False,
 ) -> None:
     """Take a learner out of the class: the role, and the databases that the course made for it."""
@@ -69,13 +70,13 @@ def remove(
 
 
 @classroom.command()
-def destroy(name: Name = "class", yes: Yes = False) -> None:
+def destroy(name: Name = DEFAULT, yes: Yes = False) -> None:
     """End a class: its roles, the databases that the course made for it, its board, your file and the sheets."""
     _end(name, None, yes)
 
 
 @classroom.command()
-def archive(name: Name = "class", yes: Yes = False) -> None:
+def archive(name: Name = DEFAULT, yes: Yes = False) -> None:
     """Let no learner log in any more; all databases stay. `create` lets them in again."""
     from course_lib.classroom.creating import alone
     from course_lib.classroom.ending import archive as archive_class
@@ -92,13 +93,13 @@ def archive(name: Name = "class", yes: Yes = False) -> None:
     number = asyncio.run(run())
     if not yes:
         raise _asked(
-            f"{number} learners of the class {name} would be disconnected and could not log in any more; all databases "
-            "would stay.",
+            f"{_count(number, 'learner')} of {spoken_class(name)} would be disconnected, and could not log in any "
+            "more; all databases would stay.",
             f"classroom archive{_of(name)}",
         )
     again = f"`{command('classroom create')} ROSTER.csv{_of(name)}`"
     kept = [("", "All databases and passwords are kept."), ("to let them in again", again)]
-    show(f"{number} learners of the class {name} cannot log in any more.", kept)
+    show(f"{_count(number, 'learner')} of {spoken_class(name)} cannot log in any more.", kept)
 
 
 def _end(name: str, login: str | None, yes: bool) -> None:
@@ -119,9 +120,13 @@ def _end(name: str, login: str | None, yes: bool) -> None:
         return ending
 
     ending = asyncio.run(run())
-    words = f"{len(ending.dropped)} databases ({ending.size / 1e6:,.0f} MB)"
+    words = f"{_count(len(ending.dropped), 'database')} ({ending.size / 1e6:,.0f} MB)"
     kept = f"Not the course's, so not dropped but given to you: {', '.join(ending.kept)}." if ending.kept else ""
-    who = f"{login} of the class {name}" if login else f"the class {name} with {len(ending.roles) - 1} learners"
+    who = (
+        f"{login} of {spoken_class(name)}"
+        if login
+        else f"{spoken_class(name)} with {_count(len(ending.roles) - 1, 'learner')}"
+    )
     if not yes:
         what = f"classroom remove {login}" if login else "classroom destroy"
         raise _asked(f"This would end {who}: {words}. {kept}".rstrip(), f"{what}{_of(name)}")
@@ -132,12 +137,16 @@ def _asked(sentence: str, words: str) -> CourseError:
     return CourseError(sentence, f"To do it: {command(words)} --yes")
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _of(name: str) -> str:
-    return "" if name == "class" else f" --name {name}"
+    return "" if name == DEFAULT else f" --name {name}"
 
 
 @classroom.command()
-def check(name: Name = "class") -> None:
+def check(name: Name = DEFAULT) -> None:
     """Log in as each learner and try what must not go: [OK] or [FAIL] and the mend, line by line."""
     from course_lib.classroom.checking import Line, check_class
     from course_lib.classroom.server import find_class_server
@@ -158,7 +167,7 @@ def check(name: Name = "class") -> None:
 
 
 @classroom.command()
-def sizes(name: Name = "class") -> None:
+def sizes(name: Name = DEFAULT) -> None:
     """Show who has how many databases, how large they are, and how many connections are open."""
     from rich.console import Console
     from rich.table import Table

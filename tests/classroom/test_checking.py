@@ -90,7 +90,7 @@ def test_what_create_mends(classroom: Create, server_of_all: YourServer) -> None
 
 def test_a_class_that_cannot_be_looked_into(classroom: Create) -> None:
     made = classroom("a", "Ada")
-    with pytest.raises(CourseError, match="There is no class b"):
+    with pytest.raises(CourseError, match="There is no class called b"):
         checked("b")
     (class_folder("a") / "credentials.csv").unlink()
     found = failures()

@@ -257,7 +257,7 @@ def test_two_classes_on_one_server(classroom: Create, server_of_all: YourServer)
     second.destroy()
     assert server_of_all.contents() == before
     first.enter("ada").close()
-    with pytest.raises(CourseError, match="There is no class b"):
+    with pytest.raises(CourseError, match="There is no class called b"):
         end_of("b")
 
 
