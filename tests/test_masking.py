@@ -109,6 +109,10 @@ def test_long_text_is_cut() -> None:
 
 
 RUN = {
+    "classroom create": [str(REPOSITORY / "tests/classroom/roster.csv"), "--name", "told"],
+    "classroom check": ["--name", "told"], "classroom sizes": ["--name", "told"], "classroom up": [],
+    "classroom remove": ["ada", "--name", "told", "--yes"], "classroom archive": ["--name", "told", "--yes"],
+    "classroom destroy": ["--name", "told", "--yes"], "classroom down": [],
     "check": ["00"], "db down": [], "db list": [], "db psql": [], "db renew": ["--yes"], "db up": [], "db url": [],
     "doctor": [], "drill": ["--list"], "interview": ["--sheet"],
     "hint": ["0.1"], "progress": [], "reset": ["00"], "solution": ["0.1"],
@@ -184,6 +188,7 @@ class Watch:
 def marked(your_server: YourServer) -> Iterator[YourServer]:
     """A server with a role whose password is marked."""
     your_server.execute(f"CREATE ROLE marked LOGIN SUPERUSER PASSWORD '{MARK}6'")
+    your_server.execute("CREATE EXTENSION IF NOT EXISTS vector", database="template1")  # for a class
     yield your_server
     for name in your_server.contents()["databases"]:
         if str(name[0]).startswith("course_template"):

@@ -13,13 +13,16 @@ from course_lib.cli.screen import show
 from course_lib.commands import command
 from course_lib.errors import CourseError
 
-classroom = typer.Typer(no_args_is_help=True, help="For teachers: a class of many learners on one server.")
+classroom = typer.Typer(
+    no_args_is_help=True, help="A class: many learners on one server, and a board that shows who is stuck."
+)
+TEACHERS = "For teachers"
 
 Name = Annotated[str, typer.Option("--name", help="The class's short name, where there are several.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without it, only say what would be done.")]
 
 
-@classroom.command()
+@classroom.command(rich_help_panel=TEACHERS)
 def create(
     roster: Annotated[Path, typer.Argument(help="A CSV file: a name on each line.", show_default=False)],
     name: Name = DEFAULT,
@@ -59,7 +62,59 @@ def create(
     show(f"{spoken_class(name, 'The')} has {_count(len(done.lines), 'learner')}.", paragraphs)
 
 
-@classroom.command()
+@classroom.command(rich_help_panel=TEACHERS)
+def check(name: Name = DEFAULT) -> None:
+    """Log in as each learner and try what must not go: [OK] or [FAIL] and the mend, line by line."""
+    from course_lib.classroom.checking import Line, check_class
+    from course_lib.classroom.server import find_class_server
+
+    async def run() -> list[Line]:
+        server = await find_class_server()
+        typer.echo(server.describe())
+        return await check_class(server, name)
+
+    lines = asyncio.run(run())
+    for line in lines:
+        typer.echo(f"[{'OK' if line.ok else 'FAIL'}]{'   ' if line.ok else ' '}{line.title}: {line.text}")
+        if not line.ok and line.mend:
+            typer.echo(f"       → {line.mend}")
+    failed = sum(not line.ok for line in lines)
+    typer.echo("\nAll is well." if not failed else f"\n{failed} to mend.")
+    raise typer.Exit(1 if failed else 0)
+
+
+@classroom.command(rich_help_panel=TEACHERS)
+def sizes(name: Name = DEFAULT) -> None:
+    """Show who has how many databases, how large they are, and how many connections are open."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from course_lib.classroom.server import find_class_server
+    from course_lib.classroom.sizes import Share, free_bytes
+    from course_lib.classroom.sizes import sizes as look
+
+    async def run() -> tuple[list[Share], int | None]:
+        server = await find_class_server()
+        async with server.connection() as connection:
+            return await look(connection, name), free_bytes(server)
+
+    shares, free = asyncio.run(run())
+    table = Table("learner", "databases", "MB", "connections", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for share in shares:
+        table.add_row(share.role.removeprefix(f"{name}_"), str(share.databases), f"{share.size / 1e6:,.0f}",
+                      str(share.connections))  # fmt: skip
+    table.add_section()
+    columns = zip(*((one.databases, one.size, one.connections) for one in shares), strict=True)
+    whole = [sum(column) for column in columns]
+    table.add_row("together", str(whole[0]), f"{whole[1] / 1e6:,.0f}", str(whole[2]))
+    Console().print(table)
+    if free is not None:
+        typer.echo(f"\n{free / 1e6:,.0f} MB are free on the server's disk.")
+
+
+@classroom.command(rich_help_panel=TEACHERS)
 def remove(
     login: Annotated[str, typer.Argument(help="The learner's login, as in your file.", show_default=False)],
     name: Name = DEFAULT,
@@ -69,13 +124,7 @@ def remove(
     _end(name, login, yes)
 
 
-@classroom.command()
-def destroy(name: Name = DEFAULT, yes: Yes = False) -> None:
-    """End a class: its roles, the databases that the course made for it, its board, your file and the sheets."""
-    _end(name, None, yes)
-
-
-@classroom.command()
+@classroom.command(rich_help_panel=TEACHERS)
 def archive(name: Name = DEFAULT, yes: Yes = False) -> None:
     """Let no learner log in any more; all databases stay. `create` lets them in again."""
     from course_lib.classroom.creating import alone
@@ -100,6 +149,34 @@ def archive(name: Name = DEFAULT, yes: Yes = False) -> None:
     again = f"`{command('classroom create')} ROSTER.csv{_of(name)}`"
     kept = [("", "All databases and passwords are kept."), ("to let them in again", again)]
     show(f"{_count(number, 'learner')} of {spoken_class(name)} cannot log in any more.", kept)
+
+
+@classroom.command(rich_help_panel=TEACHERS)
+def destroy(name: Name = DEFAULT, yes: Yes = False) -> None:
+    """End a class: its roles, the databases that the course made for it, its board, your file and the sheets."""
+    _end(name, None, yes)
+
+
+@classroom.command(rich_help_panel=TEACHERS)
+def up() -> None:
+    """Start the embedded server of the classes, as after a restart of the machine, or check that of DATABASE_URL."""
+    from course_lib.classroom.server import find_class_server
+
+    typer.echo(asyncio.run(find_class_server()).describe())
+
+
+@classroom.command(rich_help_panel=TEACHERS)
+def down() -> None:
+    """Stop the embedded server of the classes; what is in it stays. Learners are disconnected."""
+    from course_lib.classroom.server import stop_class_server
+    from course_lib.postgres.server import environment_names_a_server
+
+    if environment_names_a_server():
+        raise CourseError(
+            "DATABASE_URL names a server that the course did not start, so the course does not stop it.",
+            "To stop the embedded one, unset DATABASE_URL first.",
+        )
+    typer.echo("Stopped." if stop_class_server() else "It was not running.")
 
 
 def _end(name: str, login: str | None, yes: bool) -> None:
@@ -143,77 +220,3 @@ def _count(number: int, what: str) -> str:
 
 def _of(name: str) -> str:
     return "" if name == DEFAULT else f" --name {name}"
-
-
-@classroom.command()
-def check(name: Name = DEFAULT) -> None:
-    """Log in as each learner and try what must not go: [OK] or [FAIL] and the mend, line by line."""
-    from course_lib.classroom.checking import Line, check_class
-    from course_lib.classroom.server import find_class_server
-
-    async def run() -> list[Line]:
-        server = await find_class_server()
-        typer.echo(server.describe())
-        return await check_class(server, name)
-
-    lines = asyncio.run(run())
-    for line in lines:
-        typer.echo(f"[{'OK' if line.ok else 'FAIL'}]{'   ' if line.ok else ' '}{line.title}: {line.text}")
-        if not line.ok and line.mend:
-            typer.echo(f"       → {line.mend}")
-    failed = sum(not line.ok for line in lines)
-    typer.echo("\nAll is well." if not failed else f"\n{failed} to mend.")
-    raise typer.Exit(1 if failed else 0)
-
-
-@classroom.command()
-def sizes(name: Name = DEFAULT) -> None:
-    """Show who has how many databases, how large they are, and how many connections are open."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from course_lib.classroom.server import find_class_server
-    from course_lib.classroom.sizes import Share, free_bytes
-    from course_lib.classroom.sizes import sizes as look
-
-    async def run() -> tuple[list[Share], int | None]:
-        server = await find_class_server()
-        async with server.connection() as connection:
-            return await look(connection, name), free_bytes(server)
-
-    shares, free = asyncio.run(run())
-    table = Table("learner", "databases", "MB", "connections", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for share in shares:
-        table.add_row(share.role.removeprefix(f"{name}_"), str(share.databases), f"{share.size / 1e6:,.0f}",
-                      str(share.connections))  # fmt: skip
-    table.add_section()
-    columns = zip(*((one.databases, one.size, one.connections) for one in shares), strict=True)
-    whole = [sum(column) for column in columns]
-    table.add_row("together", str(whole[0]), f"{whole[1] / 1e6:,.0f}", str(whole[2]))
-    Console().print(table)
-    if free is not None:
-        typer.echo(f"\n{free / 1e6:,.0f} MB are free on the server's disk.")
-
-
-@classroom.command()
-def up() -> None:
-    """Start the embedded server of the classes, as after a restart of the machine, or check that of DATABASE_URL."""
-    from course_lib.classroom.server import find_class_server
-
-    typer.echo(asyncio.run(find_class_server()).describe())
-
-
-@classroom.command()
-def down() -> None:
-    """Stop the embedded server of the classes; what is in it stays. Learners are disconnected."""
-    from course_lib.classroom.server import stop_class_server
-    from course_lib.postgres.server import environment_names_a_server
-
-    if environment_names_a_server():
-        raise CourseError(
-            "DATABASE_URL names a server that the course did not start, so the course does not stop it.",
-            "To stop the embedded one, unset DATABASE_URL first.",
-        )
-    typer.echo("Stopped." if stop_class_server() else "It was not running.")
