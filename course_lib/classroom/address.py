@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from course_lib.errors import CourseError
 from course_lib.postgres.address import libpq_options, libpq_uri, parse_url
 from course_lib.postgres.server import Server
 
+HOST_NAME = re.compile(r"[\w.:%-]+\Z")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,8 +52,7 @@ def learners_address(server: Server, given: str | None, earlier: str | None) -> 
         return _given(given, sslmode)
     if server.embedded:
         return Address(HOST, int(class_cluster().settings["port"]))
-    if earlier:
-        url = parse_url(earlier)
+    if earlier and (url := parse_url(earlier)).host not in LOCAL:  # that would be the embedded server, tried before
         return Address(str(url.host), url.port or 5432, libpq_options(url).get("sslmode"))
     if not server.url.host or "," in server.url.host:
         raise CourseError(
@@ -64,9 +65,9 @@ def learners_address(server: Server, given: str | None, earlier: str | None) -> 
 def _given(text: str, sslmode: str | None) -> Address:
     try:
         parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port or 5432
+        host, port = parts.hostname or "", parts.port or 5432
     except ValueError:
-        host, port = None, 0
-    if not host or parts.path or parts.username is not None or parts.query:
+        host, port = "", 0
+    if not HOST_NAME.match(host) or parts.path or parts.username is not None or parts.query:
         raise CourseError("The address has to be a host and a port.", "For example: --address db.example.org:5432")
     return Address(host, port, sslmode)

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from course_lib.classroom.credentials import Credentials, read_credentials
-from course_lib.classroom.limits import CONNECTIONS, RESERVE
+from course_lib.classroom.limits import CONNECTIONS, Need, connections_needed, more_connections
 from course_lib.classroom.naming import class_name, spoken_class
 from course_lib.classroom.roles import require_class
 from course_lib.commands import command
@@ -76,7 +76,7 @@ async def check_class(server: Server, slug: str) -> list[Line]:
     async with server.connection() as connection:
         roles = {role.name for role in await require_class(connection, slug) if role.may_log_in}
         owners = dict(await connection.fetch(OWNERS))
-        allowed = int(await connection.fetchval("SHOW max_connections"))
+        need = await connections_needed(connection, sorted(roles))
     if not roles:
         raise CourseError(
             f"Nobody of {spoken_class(slug)} can log in: it is archived, or all have been removed.",
@@ -87,7 +87,7 @@ async def check_class(server: Server, slug: str) -> list[Line]:
     seen = await asyncio.gather(*(_guarded(gate, line, lines[place - 1]) for place, line in enumerate(lines)))
     lost = sorted(roles - {line.role for line in lines})
     return [*_about_learners(slug, list(seen), lost), *_about_doors(slug, list(seen), owners),
-            _about_connections(len(roles), allowed)]  # fmt: skip
+            _about_connections(need)]  # fmt: skip
 
 
 async def _guarded(gate: asyncio.Semaphore, line: Credentials, neighbour: Credentials) -> Seen:
@@ -230,14 +230,10 @@ def _about_doors(slug: str, seen: list[Seen], owners: dict[str, str]) -> Iterato
     )
 
 
-def _about_connections(learners: int, allowed: int) -> Line:
-    needed = learners * CONNECTIONS + RESERVE
-    return Line(
-        needed <= allowed,
-        "connections",
-        f"{needed} for the class, {allowed} allowed by the server",
-        f"The server's administrator runs: ALTER SYSTEM SET max_connections = {needed};   and restarts it.",
-    )
+def _about_connections(need: Need) -> Line:
+    others = f", {need.others} for other roles" if need.others else ""
+    text = f"{need.own} for the class{others}, {need.reserve} in reserve; the server allows {need.allowed}"
+    return Line(need.met, "connections", text, more_connections(need))
 
 
 def _few(names: Iterable[str]) -> str:

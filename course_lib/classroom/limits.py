@@ -3,7 +3,8 @@
 What is fenced: connections; temporary files, where the caller may set that. What a learner can set anew, so that it
 guards against a mistake and not against a will: the time of a statement, and of a transaction that nobody goes on
 with. What PostgreSQL cannot limit for a role: the size of its databases (``sizes`` shows who fills the disk), memory,
-and the locks of the table that all databases of a server share.
+and the locks of the table that all databases of a server share. Nor does a limit of a role count who has not logged in
+yet: two thousand connections that said nothing kept everybody out of an embedded server for its ten seconds.
 
 How many connections a learner needs was measured on every exercise and drill, as a learner's role over TCP with a
 lesson open beside the check, on two busy cores. 5.6 holds most: it was judged in none of three tries with a limit of
@@ -14,6 +15,7 @@ more, and the board takes one for a moment. With too few a check judges nothing 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -34,38 +36,66 @@ OTHERS = """
 """
 
 
-async def refuse_too_few_connections(
-    connection: asyncpg.Connection[Any], roles: list[str], embedded: bool, where: str
-) -> None:
-    """Compare what the server allows with what all learners can hold at once, those of other classes too.
+@dataclass(frozen=True)
+class Need:
+    """Connections: of the class, of other roles that have a limit, kept in reserve; and what the server allows."""
+
+    own: int
+    others: int
+    reserve: int
+    allowed: int
+
+    @property
+    def total(self) -> int:
+        return self.own + self.others + self.reserve
+
+    @property
+    def met(self) -> bool:
+        return self.total <= self.allowed
+
+
+async def connections_needed(connection: asyncpg.Connection[Any], roles: list[str]) -> Need:
+    """What all learners can hold at once, those of other classes too, beside what the server allows.
 
     Args:
         roles: those of the class as it will be.
-        where: the server, as a person names it.
-
-    Raises:
-        CourseError: the server allows fewer.
     """
     row = await connection.fetchrow(
         """
-        SELECT current_setting('max_connections')::int AS allowed,
-               current_setting('superuser_reserved_connections')::int
-               + current_setting('reserved_connections')::int AS reserved
+        SELECT current_setting('max_connections')::int,
+               current_setting('superuser_reserved_connections')::int + current_setting('reserved_connections')::int
         """
     )
     assert row is not None
     others = await connection.fetchval(OTHERS, roles)
-    needed = len(roles) * CONNECTIONS + others + RESERVE + row["reserved"]
-    if needed <= row["allowed"]:
+    return Need(len(roles) * CONNECTIONS, others, RESERVE + row[1], row[0])
+
+
+async def refuse_too_few_connections(
+    connection: asyncpg.Connection[Any], roles: list[str], embedded: bool, where: str
+) -> None:
+    """Raise when the server allows fewer connections than the class needs.
+
+    Args:
+        where: the server, as a person names it.
+
+    Raises:
+        CourseError: with all the numbers.
+    """
+    need = await connections_needed(connection, roles)
+    if need.met:
         return
-    beside = f", {others} for other roles with a limit" if others else ""
+    beside = f", {need.others} for other roles with a limit" if need.others else ""
     raise CourseError(
-        f"{len(roles)} learners with {CONNECTIONS} connections each{beside} and {RESERVE + row['reserved']} in reserve "
-        f"make {needed}; {where} has max_connections = {row['allowed']}.",
-        "Make the class smaller, or set DATABASE_URL to a larger server."
-        if embedded
-        else f"Its administrator runs: ALTER SYSTEM SET max_connections = {needed};   and restarts it.",
+        f"{len(roles)} learners with {CONNECTIONS} connections each{beside} and {need.reserve} in reserve "
+        f"make {need.total}; {where} has max_connections = {need.allowed}.",
+        "Make the class smaller, or set DATABASE_URL to a larger server." if embedded else more_connections(need),
     )
+
+
+def more_connections(need: Need) -> str:
+    """What whoever runs the server does about it."""
+    return f"Its administrator runs: ALTER SYSTEM SET max_connections = {need.total};   and restarts it."
 
 
 async def role_settings(connection: asyncpg.Connection[Any]) -> dict[str, str]:

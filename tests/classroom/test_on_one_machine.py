@@ -33,7 +33,7 @@ CHECKED = """\
 [OK]   limits: 20 connections each
 [OK]   databases of others: nobody enters a neighbour's, nor any other learner's
 [OK]   databases of the server: nobody enters them
-[OK]   connections: 50 for the class, 2000 allowed by the server
+[OK]   connections: 40 for the class, 13 in reserve; the server allows 2000
 
 All is well.
 """
