@@ -179,6 +179,28 @@ def down() -> None:
     typer.echo("Stopped." if stop_class_server() else "It was not running.")
 
 
+@classroom.command(rich_help_panel=TEACHERS)
+def hub(
+    to: Annotated[Path, typer.Option(help="The folder to write; nobody else can enter it.", show_default=False)],
+    name: Name = DEFAULT,
+    port: Annotated[int, typer.Option(help="Where it listens on loopback.", min=1, max=65533)] = 8000,
+    trial: Annotated[bool, typer.Option("--trial", help="Without root and without limits, for a look.")] = False,
+    kubernetes: Annotated[bool, typer.Option("--kubernetes", help="Values for Zero to JupyterHub instead.")] = False,
+) -> None:
+    """Write a JupyterHub for the class: a login, a server and a database for each learner."""
+    from course_lib.cli.hub import write_hub
+
+    write_hub(name, to, port, trial, kubernetes)
+
+
+@classroom.command(hidden=True)
+def seat() -> None:
+    """What a hub starts for each learner."""
+    from course_lib.cli.hub import sit_down
+
+    sit_down()
+
+
 def _end(name: str, login: str | None, yes: bool) -> None:
     from course_lib.classroom.creating import alone
     from course_lib.classroom.ending import Ending, end, forget, forget_class, what_ends
