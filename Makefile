@@ -9,7 +9,7 @@ INSTALL = $(PYTHON) course_lib/cli/installing.py $(VENV)
 GOAL    = $(or $(firstword $(MAKECMDGOALS)),lab)
 ARGS   ?=
 
-.PHONY: lab test lint notebooks exercises bench mutants soak compare doctor clean lock setup
+.PHONY: lab test lint notebooks exercises bench mutants soak compare hub doctor clean lock setup
 
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
@@ -38,6 +38,9 @@ soak: $(READY)       ## judge every solution fifty times while a core is busy (A
 compare: $(READY)    ## install the engines that bench sets beside pgvector
 	@$(INSTALL) compare compare
 
+hub: $(READY)        ## install JupyterHub, for a class
+	@$(INSTALL) hub hub
+
 doctor: $(READY)     ## what is missing, and how to mend it
 	@$(BIN)/course doctor
 
@@ -65,7 +68,7 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-emit-index-url --no-emit-find-links
 
 lock:                ## renew the three lists of packages (for authors; needs uv)
-	$(COMPILE) --upgrade --extra authors --extra grading --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade --extra authors --extra grading --extra hub --output-file requirements-dev.lock pyproject.toml
 	rm -f requirements.lock  # learners get what is tested: the versions of the list above
 	$(COMPILE) --constraints requirements-dev.lock --output-file requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --group setup --output-file requirements-setup.lock

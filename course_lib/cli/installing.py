@@ -54,6 +54,15 @@ class Environment:
         project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
         self._install(*project["optional-dependencies"]["compare"])
 
+    def hub(self) -> None:
+        """JupyterHub, for a class."""
+        say("JupyterHub, Traefik and what they need. They take 0.3 GB of disk.")
+        project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+        tested = Path("requirements-dev.lock").read_text(encoding="utf-8")
+        pins = self.folder / "hub-pins.txt"
+        pins.write_text("\n".join(re.findall(r"^[\w.\-\[\]]+==[^\\\n]+", tested, re.M)) + "\n")
+        self._install("--constraints", pins, *project["optional-dependencies"]["hub"])
+
     def _uv(self) -> str | None:
         """The one on the path, or one of our own that is whole; none after it has failed."""
         if self.uv_failed:
@@ -127,7 +136,10 @@ def main() -> None:
     environment = Environment(ROOT / folder, goal)
     began = time.monotonic()
     try:
-        {"learners": environment.learners, "authors": environment.authors, "compare": environment.compare}[what]()
+        {
+            "learners": environment.learners, "authors": environment.authors,
+            "compare": environment.compare, "hub": environment.hub,
+        }[what]()  # fmt: skip
     except KeyboardInterrupt:
         say(f"\nInterrupted. What has arrived is kept; to go on: make {goal}")
         raise SystemExit(130) from None

@@ -14,7 +14,7 @@ from course_lib.postgres.binaries import Account
 from course_lib.settings import REPOSITORY
 
 BOOTED = Path("/run/systemd/system")  # there where systemd runs the machine: sd_booted(3)
-ANYBODY = Account(65534, 65534)
+ANYBODY = Account("nobody", 65534, 65534)
 
 
 def must_be_fit() -> None:
@@ -29,7 +29,7 @@ def obstacles() -> Iterator[str]:
         yield "systemd does not run this machine, and only it limits memory and processes here; see README.md."
     elif os.geteuid() != 0:
         yield "The hub starts a server for each learner under an account of its own, which takes root: use sudo."
-    for place in dict.fromkeys(map(_folder, (REPOSITORY, sys.prefix, sys.base_prefix))):
+    for place in dict.fromkeys(Path(place).resolve() for place in (REPOSITORY, sys.prefix, sys.base_prefix)):
         if not can_be_read(place):
             yield f"Learners' accounts cannot read {place}: install the course where everybody can, below /opt or /srv."
     yield from settings_for_all(REPOSITORY / ".env")
@@ -48,7 +48,3 @@ def settings_for_all(file: Path) -> Iterator[str]:
 def can_be_read(folder: Path) -> bool:
     """By accounts that own nothing."""
     return ANYBODY.can_enter(folder) and bool(folder.stat().st_mode & stat.S_IROTH)
-
-
-def _folder(place: Path | str) -> Path:
-    return Path(place).resolve()
