@@ -7,6 +7,7 @@ all run as the account of the test, and what needs accounts is skipped.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -91,12 +92,15 @@ class Seat(NamedTuple):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seats(a_class: Class) -> AsyncIterator[dict[str, Seat]]:
     """Ada and Bruno, each before a kernel."""
-    found = {}
-    for login, learner in a_class.learners.items():
+
+    async def sit_down(learner: dict[str, str]) -> Seat:
         browser = Browser(a_class.hub)
-        await browser.log_in(login, learner["password"])
+        await browser.log_in(learner["login"], learner["password"])
         page = await browser.sit_down(learner["role"])
-        found[login] = Seat(browser, await browser.kernel(), page)
+        return Seat(browser, await browser.kernel(), page)
+
+    both = await asyncio.gather(*map(sit_down, a_class.learners.values()))
+    found = dict(zip(a_class.learners, both, strict=True))
     a_class.hub.processes()
     yield found
     for seat in found.values():
@@ -198,6 +202,18 @@ for address in ("{port + 1}/api/rawdata", "{port + 2}/hub/api/users", "{port + 2
         print(error.code)
 """
     assert await seats["ada"].kernel.run(code) == "401\n403\n403"
+
+
+async def test_all_listen_on_loopback_alone_and_no_kernel_on_a_port(a_class: Class, seats: dict[str, Seat]) -> None:
+    """What a kernel prints could be read on a port by every account of the machine."""
+    kernels = 0
+    for process in a_class.hub.processes():
+        ports = {connection.laddr for connection in process.net_connections() if connection.status == "LISTEN"}
+        assert {port.ip for port in ports} <= {"127.0.0.1"}
+        if "ipykernel_launcher" in process.cmdline():
+            kernels += 1
+            assert not ports
+    assert kernels == 2
 
 
 async def test_what_a_learner_writes_is_kept_and_an_idle_server_ends(a_class: Class, seats: dict[str, Seat]) -> None:

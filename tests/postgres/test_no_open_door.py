@@ -301,6 +301,8 @@ def test_the_token_and_the_kernels_of_course_lab_are_nobody_elses(folder: Path, 
     assert not runtime.exists()
 
 
+# -- the hub of a class: tests/classroom/test_hub.py starts one and knocks at its ports from a learner's account ----
+
 # -- the service -------------------------------------------------------------------------------------------
 
 SERVE = "import sys; from course_lib.cli import main; sys.argv[1:] = ['serve', '--port', '8400']; main()"
