@@ -120,6 +120,8 @@ RUN = {
 """Every command, with arguments that let it do something."""
 
 NOT_RUN = {
+    "classroom hub": "writes passwords into a file of its own; tests/classroom/test_hub_files.py looks where they are",
+    "classroom seat": "becomes a JupyterLab below a hub; tests/classroom/test_hub.py starts it",
     "bench": "measures for minutes", "exercises": "rewrites the repository's notebooks", "lab": "ends only by a signal",
     "lint": "reads no settings, and takes a minute", "notebooks": "rewrites the repository's notebooks",
     "serve": "ends only by a signal", "test": "runs this test", "worker": "ends only by a signal",

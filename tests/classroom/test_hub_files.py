@@ -121,6 +121,7 @@ def test_under_systemd_memory_and_processes_are_limited_and_accounts_made(
     assert spawner.mem_limit == 2**30 and spawner.dynamic_users and spawner.isolate_tmp
     properties = spawner.unit_extra_properties
     assert properties["TasksMax"] == "200" and properties["MemorySwapMax"] == "0"
+    assert properties["RuntimeDirectoryPreserve"] == "no", "else nobody logs in a second time"
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")
     unit = tmp_path / "seat.service"
