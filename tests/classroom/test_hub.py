@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -204,15 +205,25 @@ for address in ("{port + 1}/api/rawdata", "{port + 2}/hub/api/users", "{port + 2
     assert await seats["ada"].kernel.run(code) == "401\n403\n403"
 
 
-async def test_all_listen_on_loopback_alone_and_no_kernel_on_a_port(a_class: Class, seats: dict[str, Seat]) -> None:
-    """What a kernel prints could be read on a port by every account of the machine."""
+async def test_all_listen_on_loopback_alone_and_kernels_speak_where_no_other_account_can_go(
+    a_class: Class, seats: dict[str, Seat]
+) -> None:
+    """On ports, what a kernel prints could be read by every account of the machine.
+
+    ipykernel has one port all the same, to which its children send what they print (``iostream.py``); it takes only
+    what begins with its secret, and tells nothing.
+    """
     kernels = 0
     for process in a_class.hub.processes():
-        ports = {connection.laddr for connection in process.net_connections() if connection.status == "LISTEN"}
+        ports = [connection.laddr for connection in process.net_connections() if connection.status == "LISTEN"]
         assert {port.ip for port in ports} <= {"127.0.0.1"}
         if "ipykernel_launcher" in process.cmdline():
             kernels += 1
-            assert not ports
+            assert len(ports) == 1
+            sockets = {Path(connection.laddr) for connection in process.net_connections("unix") if connection.laddr}
+            channels = [path for path in sockets if re.fullmatch(r"kernel-.*-ipc-\d", path.name)]
+            assert len(channels) == 5
+            assert {path.parent.stat().st_mode & 0o777 for path in channels} == {0o700}
     assert kernels == 2
 
 
