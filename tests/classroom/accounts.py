@@ -53,4 +53,4 @@ class OwnAccount(SimpleLocalProcessSpawner):  # type: ignore[misc]  # jupyterhub
         return await super().start()
 
     def get_env(self) -> dict[str, Any]:
-        return {**super().get_env(), "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "TMPDIR": self.home_dir}
+        return {**super().get_env(), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}

@@ -42,7 +42,8 @@ sys.path.insert(0, %r)
 c.JupyterHub.spawner_class = "tests.classroom.accounts.OwnAccount"
 c.OwnAccount.home_dir_template = %r
 """
-SAME_ACCOUNT = "import os\nc.Spawner.environment |= {'PYTHONPATH': os.environ['PYTHONPATH'], 'TMPDIR': %r}\n"
+TEMPORARY = "c.Spawner.environment['TMPDIR'] = %r\n"
+SAME_ACCOUNT = "import os\nc.Spawner.environment['PYTHONPATH'] = os.environ['PYTHONPATH']\n"
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
@@ -69,12 +70,15 @@ def a_class(shared_folder: Path) -> Iterator[Class]:
         done = run_course(shared_folder / "home", "classroom", *words, "--name", "lab", **teacher)
         assert done.returncode == 0, done.stdout + done.stderr
     homes = folder / "homes"
-    own = SAME_ACCOUNT % str(shared_folder)
+    temporary = shared_folder / "t"  # of a short name: sockets of kernels lie in it
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    own = SAME_ACCOUNT
     if accounts_can_be_had():
         homes = shared_folder / "homes"
         homes.mkdir(mode=0o755)
         own = ACCOUNTS % (str(REPOSITORY), f"{homes}/{{username}}")
-    (folder / "own.py").write_text(own + SECOND_CULLER % TOKEN)
+    (folder / "own.py").write_text(own + TEMPORARY % str(temporary) + SECOND_CULLER % TOKEN)
     with (folder / "learners.csv").open() as file:
         learners = {row["login"]: row for row in csv.DictReader(file)}
     hub = RunningHub(folder, port)
