@@ -21,7 +21,7 @@ from course_lib.classroom.credentials import Credentials, new_credentials, read_
 from course_lib.classroom.databases import make_class_database, make_learners_databases, refuse_strange_databases
 from course_lib.classroom.limits import refuse_too_few_connections
 from course_lib.classroom.naming import DEFAULT, check_slug, class_name, role_name, spoken_class
-from course_lib.classroom.roles import learners_of, make_roles, refuse_strangers
+from course_lib.classroom.roles import learners_of, make_roles, marked_roles, refuse_strangers, require_class
 from course_lib.classroom.roster import Learner
 from course_lib.classroom.server import close_embedded, find_class_server
 from course_lib.classroom.sheets import write_sheets
@@ -109,6 +109,8 @@ async def _refuse(server: Server, connection: Connection, slug: str, roles: list
     await _refuse_rights(connection, where)
     await refuse_strangers(connection, slug, roles)
     await refuse_strange_databases(connection, slug, roles)
+    if class_name(slug) in {role.name for role in await marked_roles(connection)}:
+        await require_class(connection, slug)  # and not another teacher's
     there = [role.name for role in await learners_of(connection, slug)]
     await refuse_too_few_connections(connection, sorted({*roles, *there}), server.embedded, where)
     try:
