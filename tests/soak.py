@@ -1,6 +1,6 @@
 """Every solution judged again and again while a core is kept busy: a right answer is never refused. ``make soak``.
 
-``make soak ARGS="service"`` puts load on the service instead.
+``make soak ARGS="service"`` puts load on the service instead, ``make soak ARGS=classroom`` on the server of a class.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from course_lib.cli.checks import server_in_memory
 from course_lib.exercises import judge_answer, manifest
 from course_lib.exercises.book import solution_answer
+from tests.classroom.load import soak_classroom
 from tests.service.load import soak_service
 
 
@@ -52,13 +53,16 @@ async def soak(ids: list[str], times: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("ids", nargs="*", help="exercises, for example 3.7; all by default; or: service")
+    parser.add_argument("ids", nargs="*", help="exercises, for example 3.7; all by default; or: service, classroom")
     parser.add_argument("--times", type=int, default=50)
-    parser.add_argument("--minutes", type=float, default=5, help="of the service")
+    parser.add_argument("--minutes", type=float, help="of the service (5), of the class (10)")
+    parser.add_argument("--learners", type=int, default=30, help="of the class")
     arguments = parser.parse_args()
     if arguments.ids == ["service"]:
         with server_in_memory():
-            sys.exit(asyncio.run(soak_service(arguments.minutes)) and "Something was wrong.")
+            sys.exit(asyncio.run(soak_service(arguments.minutes or 5)) and "Something was wrong.")
+    if arguments.ids == ["classroom"]:
+        sys.exit(soak_classroom(arguments.minutes or 10, arguments.learners) and "Something was wrong.")
     with server_in_memory(), a_busy_core():
         refused = asyncio.run(soak(arguments.ids, arguments.times))
     sys.exit(f"{refused} right answers were refused." if refused else 0)
