@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tests.browser import PATIENCE
+from tests.browser import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 SHOWN = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+CELLS = f"[...document.querySelectorAll('{SHOWN} .jp-Notebook .jp-Cell')]"
+ACTIVE = f"{CELLS}.findIndex(cell => cell.matches('.jp-mod-active'))"
+PROMPTS = f"{CELLS}.map(cell => cell.querySelector('.jp-InputPrompt').textContent)"
 FOCUS_INSIDE = f"document.querySelector('{SHOWN} .jp-Notebook').contains(document.activeElement)"
-ACTIVE = f"[...document.querySelectorAll('{SHOWN} .jp-Notebook .jp-Cell')].findIndex(c => c.matches('.jp-mod-active'))"
 
 
 class Notebook:
@@ -22,7 +24,7 @@ class Notebook:
         self.page = page
         page.goto(f"{address}/lab/tree/{path}?token={token}&reset")
         self.wait_for_kernel()
-        page.wait_for_function(FOCUS_INSIDE)
+        until(page, FOCUS_INSIDE)
 
     def wait_for_kernel(self) -> None:
         self.page.locator("#jp-main-statusbar").get_by_text("Python 3 (ipykernel) | Idle").wait_for()
@@ -40,9 +42,9 @@ class Notebook:
     def go_to(self, place: int) -> None:
         """By keys alone."""
         self.press("Escape")
-        away = place - self.page.evaluate(f"{ACTIVE}")
+        away = place - self.page.evaluate(ACTIVE)
         self.press(*["ArrowDown" if away > 0 else "ArrowUp"] * abs(away))
-        self.page.wait_for_function(f"{ACTIVE} === {place}")
+        until(self.page, f"{ACTIVE} === {place}")
 
     def rewrite(self, place: int, lines: str) -> None:
         """Type something else into a cell, as on a keyboard; the editor indents by itself."""
@@ -59,26 +61,18 @@ class Notebook:
 
     def run(self, place: int) -> None:
         """Shift+Enter, and wait until it has run."""
-        prompt = self.cell(place).locator(".jp-InputPrompt")
-        before = prompt.text_content()
+        before = self.page.evaluate(PROMPTS)[place]
         self.go_to(place)
         self.press("Shift+Enter")
-        self.page.wait_for_function(
-            "([prompt, before]) => /\\[\\d+\\]/.test(prompt.textContent) && prompt.textContent !== before",
-            arg=[prompt.element_handle(), before],
-        )
+        until(self.page, f"!['{before}', '[*]:'].includes({PROMPTS}[{place}])")
 
     def choose(self, menu: str, entry: str) -> None:
         self.page.get_by_role("menuitem", name=menu, exact=True).click()
         self.page.get_by_role("menuitem", name=re.compile(rf"^{re.escape(entry)}")).click()
 
     def wait_until_all_have_run(self) -> None:
-        """The cells with code, after a restart; the last one included."""
-        self.page.wait_for_function(
-            f"[...document.querySelectorAll('{SHOWN} .jp-CodeCell .jp-InputPrompt')]"
-            ".every(prompt => /\\[\\d+\\]/.test(prompt.textContent))",
-            timeout=2 * PATIENCE,
-        )
+        """Each cell with code is numbered, none is waited for."""
+        until(self.page, f"{PROMPTS}.every(prompt => !['[ ]:', '[*]:'].includes(prompt))")
 
     def theme(self, name: str) -> None:
         """``Light`` or ``Dark``, by the menu, which leaves the focus with nobody."""
@@ -87,7 +81,7 @@ class Notebook:
         for entry in ("Theme", f"JupyterLab {name}"):
             self.page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{entry}$")).click()
         light = str(name == "Light").lower()
-        self.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{light}'")
+        until(self.page, f"document.body.dataset.jpThemeLight === '{light}'")
         focused.evaluate("element => element.focus()")
 
     def wider_than_the_window(self) -> list[str]:
