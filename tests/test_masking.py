@@ -111,7 +111,7 @@ def test_long_text_is_cut() -> None:
 RUN = {
     "check": ["00"], "db down": [], "db list": [], "db psql": [], "db renew": ["--yes"], "db up": [], "db url": [],
     "doctor": [], "drill": ["--list"], "interview": ["--sheet"],
-    "hint": ["0.1"], "progress": [], "reset": ["00"], "solution": ["0.1"],
+    "hint": ["0.1"], "progress": [], "reset": ["00"], "solution": ["0.1"], "update": [],
 }  # fmt: skip
 """Every command, with arguments that let it do something."""
 

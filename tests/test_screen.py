@@ -110,6 +110,7 @@ def test_help_is_in_groups_and_nothing_in_it_is_cut_off(tmp_path: Path) -> None:
     learning = text.partition("Learning")[2].partition("╰")[0]
     assert re.findall(r"│ (\w+) ", learning) == [
         "lab",
+        "update",
         "serve",
         "worker",
         "check",

@@ -52,6 +52,16 @@ def lab(
 
 
 @app.command(rich_help_panel=LEARNING)
+def update(
+    listed: Annotated[bool, typer.Option("--list", help="Only say which are older, and what would be done.")] = False,
+) -> None:
+    """Renew your copies in work/ after a git pull, as `course lab` does; what you wrote is kept."""
+    from course_lib.cli.update import run_update
+
+    run_update(listed)
+
+
+@app.command(rich_help_panel=LEARNING)
 def serve(
     port: Annotated[int, typer.Option(help="The first port to try.", min=1, max=65515)] = 8000,
     root_path: Annotated[str, typer.Option(help="The path below which a proxy shows it.")] = "",
