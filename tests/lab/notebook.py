@@ -84,6 +84,10 @@ class Notebook:
         until(self.page, f"document.body.dataset.jpThemeLight === '{light}'")
         focused.evaluate("element => element.focus()")
 
+    def counts_as_changed(self) -> bool:
+        """Whether the tab has the dot, so that closing it asks what to do."""
+        return self.page.locator(".jp-mod-dirty").count() > 0
+
     def wider_than_the_window(self) -> list[str]:
         """Beginnings of outputs that one has to push sideways to see."""
         found: list[str] = self.page.locator(f"{SHOWN} .jp-OutputArea-output").evaluate_all(

@@ -81,6 +81,7 @@ def lab(shared_folder: Path) -> Iterator[Lab]:
 def test_a_lesson_runs_from_top_to_bottom_and_can_be_seen(lab: Lab) -> None:
     said, asked = complaints_of(lab.page), requests_elsewhere(lab.page, lab.address)
     book = lab.open(LESSON)
+    assert not book.counts_as_changed(), "by being opened"
     book.choose("Run", "Restart Kernel and Run All Cells")
     book.press("Enter")  # "Restart", in the dialogue
     book.wait_until_all_have_run()
