@@ -74,6 +74,10 @@ class Notebook:
         """Each cell with code is numbered, none is waited for."""
         until(self.page, f"{PROMPTS}.every(prompt => !['[ ]:', '[*]:'].includes(prompt))")
 
+    def wait_for_outputs(self, cells: int) -> None:
+        """Until what so many cells show is drawn; JupyterLab draws the ones below later."""
+        until(self.page, f"{CELLS}.filter(cell => cell.querySelector('.jp-OutputArea-output')).length >= {cells}")
+
     def theme(self, name: str) -> None:
         """``Light`` or ``Dark``, by the menu, which leaves the focus with nobody."""
         focused = self.page.evaluate_handle("document.activeElement")
