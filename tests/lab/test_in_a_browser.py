@@ -33,6 +33,7 @@ LESSON, EXERCISES = "00_start_here.ipynb", "exercises/00_start_here.ipynb"
 OPEN, USERS = 1, 4  # places of cells in the lesson
 SETUP, ANSWER, CHECK = 1, 3, 4  # and in the exercises
 OTHERS = LESSONS[1:]
+WHOLE = "picture => picture.getBoundingClientRect().width <= picture.closest('.jp-OutputArea-output').clientWidth"
 OUTPUTS = f"{SHOWN} .jp-OutputArea-output"
 WRONG = "async def count_users(session):\nusers = await session.scalars(select(User))\nreturn len(users.all())"
 RIGHT = "async def count_users(session):\nreturn await session.scalar(select(func.count()).select_from(User))"
@@ -98,6 +99,9 @@ def test_a_lesson_runs_from_top_to_bottom_and_can_be_seen(lab: Lab) -> None:
         assert shown and 600 < shown["width"] <= drawn, "as wide as a page, and no coarser than it was drawn"
     assert book.wider_than_the_window() == []
     assert_readable(book)
+    book.page.set_viewport_size({"width": 900, "height": 900})  # half a screen
+    assert all(picture.evaluate(WHOLE) for picture in pictures), "smaller, and not cut off"
+    book.page.set_viewport_size({"width": 1280, "height": 900})
     assert (said, asked) == ([], [])
 
 
