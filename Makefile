@@ -9,7 +9,7 @@ INSTALL = $(PYTHON) course_lib/cli/installing.py $(VENV)
 GOAL    = $(or $(firstword $(MAKECMDGOALS)),lab)
 ARGS   ?=
 
-.PHONY: lab test lint notebooks exercises bench mutants soak compare doctor clean lock setup
+.PHONY: lab test lint notebooks exercises bench mutants soak compare site doctor clean lock setup
 
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
@@ -38,6 +38,9 @@ soak: $(READY)       ## judge every solution fifty times while a core is busy (A
 compare: $(READY)    ## install the engines that bench sets beside pgvector
 	@$(INSTALL) compare compare
 
+site: $(VENV)/.site   ## build the pages to read without an installation, into site/
+	@$(BIN)/course site
+
 doctor: $(READY)     ## what is missing, and how to mend it
 	@$(BIN)/course doctor
 
@@ -60,6 +63,10 @@ endif
 $(TOOLED): $(READY) requirements-dev.lock
 	@$(INSTALL) authors $(GOAL)
 	@touch $(TOOLED)
+
+$(VENV)/.site: $(READY)
+	@$(INSTALL) site site
+	@touch $@
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links

@@ -222,3 +222,11 @@ def bench(
     from course_lib.cli.bench import run_bench
 
     run_bench(quick, only or [], rows or [])
+
+
+@app.command(rich_help_panel=AUTHORS)
+def site() -> None:
+    """Build the pages to read without an installation, from the executed notebooks, into site/."""
+    from course_lib.cli.site import run_site
+
+    run_site()

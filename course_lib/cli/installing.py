@@ -51,8 +51,16 @@ class Environment:
 
     def compare(self) -> None:
         """The engines that ``make bench`` sets beside pgvector."""
+        self._extra("compare")
+
+    def site(self) -> None:
+        """What builds the pages."""
+        say("What builds the pages: Sphinx, MyST-NB, a theme. They take 0.1 GB of disk.")
+        self._extra("site")
+
+    def _extra(self, name: str) -> None:
         project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-        self._install(*project["optional-dependencies"]["compare"])
+        self._install(*project["optional-dependencies"][name])
 
     def _uv(self) -> str | None:
         """The one on the path, or one of our own that is whole; none after it has failed."""
@@ -127,7 +135,12 @@ def main() -> None:
     environment = Environment(ROOT / folder, goal)
     began = time.monotonic()
     try:
-        {"learners": environment.learners, "authors": environment.authors, "compare": environment.compare}[what]()
+        {
+            "learners": environment.learners,
+            "authors": environment.authors,
+            "compare": environment.compare,
+            "site": environment.site,
+        }[what]()
     except KeyboardInterrupt:
         say(f"\nInterrupted. What has arrived is kept; to go on: make {goal}")
         raise SystemExit(130) from None
