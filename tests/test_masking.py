@@ -118,7 +118,8 @@ RUN = {
 NOT_RUN = {
     "bench": "measures for minutes", "exercises": "rewrites the repository's notebooks", "lab": "ends only by a signal",
     "lint": "reads no settings, and takes a minute", "notebooks": "rewrites the repository's notebooks",
-    "serve": "ends only by a signal", "test": "runs this test", "worker": "ends only by a signal",
+    "serve": "ends only by a signal", "site": "reads no settings, and takes half a minute",
+    "test": "runs this test", "worker": "ends only by a signal",
 }  # fmt: skip
 
 

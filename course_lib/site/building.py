@@ -36,12 +36,13 @@ CONFIGURATION: dict[str, Any] = {
     "html_theme": "sphinx_book_theme",
     "html_title": "Databases for AI Engineers",
     "html_static_path": [str(THEME / "static")],
+    "html_favicon": str(THEME / "static" / "favicon.svg"),
     "html_css_files": ["course.css"],
     "html_js_files": [("course.js", {"defer": "defer"})],
-    "templates_path": [str(THEME / "templates")],
     "html_copy_source": False,
     "html_show_sphinx": False,
     "html_show_copyright": False,
+    "html_context": {"default_mode": "auto"},
     "html_permalinks_icon": "#",
     "html_theme_options": {
         "use_download_button": False,
@@ -50,6 +51,7 @@ CONFIGURATION: dict[str, Any] = {
         "search_bar_text": "Search",
         "toc_title": "On this page",
         "show_navbar_depth": 1,
+        "navbar_persistent": [],  # there is a search field above the list of pages
     },
 }
 

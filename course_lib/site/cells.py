@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from course_lib.notebook_format import nbformat
-
 from course_lib.exercises.book import CELL_ID, MARKERS, SOLUTION_PART, STUB
 from course_lib.exercises.manifest import find_exercise
 from course_lib.judging.verdict import hints_in_markdown
+from course_lib.notebook_format import nbformat
 from course_lib.site.leading import on_the_site
 from course_lib.site.pages import Page
 
@@ -66,7 +65,8 @@ def _text(source: str) -> Cells:
 
 
 def _code(cell: nbformat.NotebookNode, source: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source.rstrip("\n"), id=cell.id)
+    stub: nbformat.NotebookNode = nbformat.v4.new_code_cell(source.rstrip("\n"), id=cell.id)
+    return stub
 
 
 def _folded(summary: str, content: str) -> str:

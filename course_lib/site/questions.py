@@ -26,7 +26,7 @@ def _parts() -> Iterator[str]:
     yield f"# {TITLE}"
     yield "Say your answer aloud before you open one. The points beneath are what a strong answer has."
     for topic, questions in by_topic().items():
-        yield f"({LABELS}-{topic})=\n## {topic[0].upper()}{topic[1:]}"
+        yield f"({LABELS}-{topic})=\n## {topic}"
         for question in questions:
             yield from _question(question)
 
