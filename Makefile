@@ -9,7 +9,7 @@ INSTALL = $(PYTHON) course_lib/cli/installing.py $(VENV)
 GOAL    = $(or $(firstword $(MAKECMDGOALS)),lab)
 ARGS   ?=
 
-.PHONY: lab test lint notebooks exercises bench mutants soak compare site doctor clean lock setup
+.PHONY: lab test lint notebooks exercises bench mutants soak compare site picture doctor clean lock setup
 
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
@@ -40,6 +40,9 @@ compare: $(READY)    ## install the engines that bench sets beside pgvector
 
 site: $(VENV)/.site   ## build the pages to read without an installation, into site/
 	@$(BIN)/course site
+
+picture: $(TOOLED)   ## run what the picture of the README shows, and take it again (needs Chromium)
+	@$(BIN)/python -m course_lib.site.front_picture
 
 doctor: $(READY)     ## what is missing, and how to mend it
 	@$(BIN)/course doctor

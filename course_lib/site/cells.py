@@ -55,9 +55,8 @@ def _shown(cell: nbformat.NotebookNode, page: Page) -> Cells:
 
 
 def _picture(output: nbformat.NotebookNode) -> dict[str, Any]:
-    """How a stored picture is displayed; its words come with it, see ``course_lib.instruments.pictures``."""
-    stored = output.metadata["image/png"]
-    return {"alt": stored["alt"], "width": f"{stored['width']}px", "class": "course-picture"}
+    """Its words, see ``course_lib.instruments.pictures``, and a class for it; MyST-NB finds its size."""
+    return {"alt": output.metadata["image/png"]["alt"], "classes": "course-picture"}
 
 
 def _text(source: str) -> Cells:

@@ -8,7 +8,7 @@ import re
 from course_lib.site.pages import Page, pages, places
 
 CODE = re.compile(r"(^```.*?^```|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()\s]+)\)")
+LINK = re.compile(r"(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()\s]+)\)")
 CELL = "cell-id="
 """Begins the fragment by which JupyterLab finds a cell."""
 HIDDEN = "\ue000{}\ue001"

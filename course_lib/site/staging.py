@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from course_lib.notebook_format import nbformat
+from course_lib.settings import REPOSITORY
 from course_lib.site.cells import Cells, exercise_cells, lesson_cells
 from course_lib.site.leading import on_the_site
 from course_lib.site.pages import BESIDE, LEVELS, QUESTIONS, Page, beside, drill_books, exercises, front, lessons
@@ -28,6 +30,8 @@ def stage(folder: Path) -> None:
     for page in beside():
         _write(folder / page.name, on_the_site(page.source.read_text(encoding="utf-8"), page))
     _write(folder / QUESTIONS, questions_page())
+    for picture in (REPOSITORY / "notebooks").glob("*.png"):
+        shutil.copy(picture, folder / "notebooks")
     _write_front(folder)
 
 

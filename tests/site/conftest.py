@@ -25,7 +25,7 @@ def site() -> Path:
     folder = Path(os.environ["TESTS_SHARED"]) / "site"
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
-            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of the libraries
+            with warnings.catch_warnings(action="ignore"):  # of the libraries
                 build_site(folder)
     return folder
 
