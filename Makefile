@@ -75,7 +75,7 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-emit-index-url --no-emit-find-links
 
 lock:                ## renew the three lists of packages (for authors; needs uv)
-	$(COMPILE) --upgrade --extra authors --extra grading --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade --extra authors --extra grading --extra site --output-file requirements-dev.lock pyproject.toml
 	rm -f requirements.lock  # learners get what is tested: the versions of the list above
 	$(COMPILE) --constraints requirements-dev.lock --output-file requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --group setup --output-file requirements-setup.lock

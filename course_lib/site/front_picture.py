@@ -96,7 +96,8 @@ def _run(cells: list[nbformat.NotebookNode]) -> nbformat.NotebookNode:
         path = Path(folder) / "run.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
         execute(path)
-        return nbformat.read(path, as_version=4).cells[-1]
+        last: nbformat.NotebookNode = nbformat.read(path, as_version=4).cells[-1]
+        return last
 
 
 def _photographed(page: str) -> bytes:

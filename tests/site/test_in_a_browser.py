@@ -136,3 +136,12 @@ def test_printed_a_lesson_is_a_hand_out(page: Page, address: str, tmp_path: Path
     text = " ".join(" ".join(printed).split())
     assert "51 statements, 1 transaction, 336 rows" in text and "Pitfalls of this lesson" in text
     assert len(re.findall("02 · N\\+1 and eager loading", text)) >= 1
+
+
+def test_a_dark_page_is_printed_light(page: Page, address: str, tmp_path: Path) -> None:
+    page.emulate_media(color_scheme=DARK)
+    page.goto(f"{address}/notebooks/00_start_here.html")
+    page.evaluate("seen = []; addEventListener('beforeprint', () => seen.push(document.documentElement.dataset.theme))")
+    page.pdf(path=tmp_path / "hand-out.pdf")
+    assert page.evaluate("seen") == [LIGHT]
+    assert page.get_attribute("html", "data-theme") == DARK

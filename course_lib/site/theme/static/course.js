@@ -3,3 +3,11 @@ for (const button of document.querySelectorAll("summary:has(> .toctree-toggle)")
   const page = button.closest("li").querySelector("a");
   button.setAttribute("aria-label", `Pages below ${page.textContent.trim()}`);
 }
+
+// Paper is light: a browser leaves out dark grounds, and pale letters would be left.
+let shown = "";
+addEventListener("beforeprint", () => {
+  shown = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+});
+addEventListener("afterprint", () => { document.documentElement.dataset.theme = shown; });
