@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = ["--disable-dev-shm-usage", "--no-proxy-server", "--mute-audio"]
-PATIENCE = 20_000  # milliseconds; the machine may be busy
+PATIENCE = 60_000  # milliseconds; the machine may be busy
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 """Its tests must not be ``async``: the synchronous playwright keeps an event loop in its thread."""
@@ -69,6 +70,14 @@ def requests_elsewhere(page: Page, where: str) -> list[str]:
     own = (where, where.replace("http", "ws", 1), "data:", "blob:", "about:")
     page.on("request", lambda request: None if request.url.startswith(own) else found.append(request.url))
     return found
+
+
+def until(page: Page, script: str) -> None:
+    """Wait until the expression is true. A strict policy of a page forbids playwright's own ``wait_for_function``."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(f"!!({script})"):
+        assert time.monotonic() < deadline, f"{script} never came true: {page.inner_text('body')}"
+        page.wait_for_timeout(50)
 
 
 def tab_to(page: Page, identity: str) -> None:
