@@ -9,7 +9,7 @@ INSTALL = $(PYTHON) course_lib/cli/installing.py $(VENV)
 GOAL    = $(or $(firstword $(MAKECMDGOALS)),lab)
 ARGS   ?=
 
-.PHONY: lab test lint notebooks exercises bench mutants soak compare doctor clean lock setup
+.PHONY: lab test lint notebooks exercises bench mutants soak grading hub compare site picture doctor clean lock setup
 
 lab: $(READY)        ## set up, start PostgreSQL, open JupyterLab on work/
 	@$(BIN)/course lab $(ARGS)
@@ -35,8 +35,19 @@ mutants: $(TOOLED)   ## change right answers by machine and judge them: a score 
 soak: $(READY)       ## judge every solution fifty times while a core is busy (ARGS="3.7 --times 10")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
+grading: $(TOOLED)   ## set up, with nbgrader, for whoever grades what `course classroom export` writes
+
+hub: $(READY)        ## install JupyterHub, for a class
+	@$(INSTALL) hub hub
+
 compare: $(READY)    ## install the engines that bench sets beside pgvector
 	@$(INSTALL) compare compare
+
+site: $(VENV)/.site   ## build the pages to read without an installation, into site/
+	@$(BIN)/course site
+
+picture: $(TOOLED)   ## run what the picture of the README shows, and take it again (needs Chromium)
+	@$(BIN)/python -m course_lib.site.front_picture
 
 doctor: $(READY)     ## what is missing, and how to mend it
 	@$(BIN)/course doctor
@@ -61,11 +72,16 @@ $(TOOLED): $(READY) requirements-dev.lock
 	@$(INSTALL) authors $(GOAL)
 	@touch $(TOOLED)
 
+$(VENV)/.site: $(READY)
+	@$(INSTALL) site site
+	@touch $@
+
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links
 
 lock:                ## renew the three lists of packages (for authors; needs uv)
-	$(COMPILE) --upgrade --extra authors --extra grading --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --upgrade --extra authors --extra grading --extra site --extra hub \
+		--output-file requirements-dev.lock pyproject.toml
 	rm -f requirements.lock  # learners get what is tested: the versions of the list above
 	$(COMPILE) --constraints requirements-dev.lock --output-file requirements.lock pyproject.toml
 	$(COMPILE) --upgrade --group setup --output-file requirements-setup.lock

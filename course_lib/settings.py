@@ -25,6 +25,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         hide_input_in_errors=True,
+        regex_engine="python-re",
     )
 
     database_url: SecretStr | None = Field(
@@ -75,6 +76,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         validation_alias="COURSE_IDLE_HOURS",
         description="The embedded server stops after so many hours without a client.",
+    )
+    class_name: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9_]{0,23}\Z",
+        validation_alias="COURSE_CLASS",
+        description="The class a learner is in, as its sheet says: its board is told of verdicts. Unset: nobody is.",
     )
     strict: bool = Field(
         default=False,

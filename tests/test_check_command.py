@@ -220,8 +220,11 @@ def test_a_bad_list_of_copies_is_put_aside_and_copies_stay_as_they_are(work: Pat
     Workspace().prepare()
     write(work, first="mine")
     (work / ".course.json").write_text('{"00": 3}')
+    before = (work / "exercises" / NAME).read_bytes()
     workspace = Workspace()
-    assert workspace.prepare() == [] and [path.name for path in workspace.kept] == [NAME]
+    beside = work / "exercises" / NAME.replace(".ipynb", ".newer.ipynb")
+    assert workspace.prepare() == [beside] and [path.name for path in workspace.kept] == [NAME]
+    assert (work / "exercises" / NAME).read_bytes() == before
     assert "It is kept as .course.json.unreadable" in workspace.remarks[0]
     assert Workspace().prepare() == [], "and what is as the originals are is known again"
     assert json.loads((work / ".course.json").read_text())[NAME]

@@ -131,7 +131,7 @@ def literals(path: Path) -> list[str]:
 def test_no_text_in_the_package_says_a_command_by_itself() -> None:
     """But those that say how it is typed with uv."""
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    by_itself = re.compile(rf"(?<!uv run )(?<!--extra authors )\bcourse ({'|'.join([*names, 'db'])})\b")
+    by_itself = re.compile(rf"(?<!uv run )(?<!--extra authors )\bcourse ({'|'.join([*names, 'db', 'classroom'])})\b")
     modules = sorted((REPOSITORY / "course_lib").rglob("*.py"))
     found = [(path.name, text) for path in modules for text in literals(path) if by_itself.search(text)]
     assert found == [("large_server.py", "Another `course bench` measures vectors now.")], "a name, not to be typed"

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,11 @@ def test_no_machine_and_no_secret_is_committed() -> None:
         content = (REPOSITORY / name).read_bytes()
         assert str(REPOSITORY).encode() + b"/" not in content, name
         assert not re.search(rb"sk-(proj-)?[A-Za-z0-9_-]{20,}", content), name
+
+
+def test_what_is_new_begins_with_this_version() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    editions = re.findall(r"^## (.+)$", (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert editions[0] == project["version"]
+    numbers = [tuple(map(int, edition.split("."))) for edition in editions]
+    assert numbers == sorted(set(numbers), reverse=True), "each once, the newest first"

@@ -22,7 +22,7 @@ from course_lib.settings import REPOSITORY
 
 LEARNERS, AUTHORS, SETUP = "requirements.lock", "requirements-dev.lock", "requirements-setup.lock"
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TOOLS = {"ruff", "mypy", "nbgrader", "hatchling", "libcst", "check-jsonschema", "schemathesis", "uv"}
+TOOLS = {"ruff", "mypy", "nbgrader", "hatchling", "libcst", "check-jsonschema", "schemathesis", "playwright", "uv"}
 LESSONS_TEST = {"pytest", "nbval", "pytest-asyncio", "pytest-xdist"}
 
 

@@ -74,6 +74,19 @@ def test_a_second_one_says_where_the_first_is_and_ends(lab: tuple[Path, str, str
     assert f"kill {json.loads(note)['pid']}" in done.stdout
 
 
+def test_a_lesson_is_presented_in_the_one_that_runs(lab: tuple[Path, str, str], tmp_path: Path) -> None:
+    folder, where, token = lab
+    done = run_course(folder / "home", "present", "3", "--no-browser", COURSE_WORK=str(folder / "work"))
+    assert f"{where}/doc/tree/03_transactions.ipynb?token={token}\n" in done.stdout
+    page = urllib.request.urlopen(f"{where}/doc/tree/03_transactions.ipynb?token={token}", timeout=60).read()
+    assert b"retroMode" in page or b"JupyterLab" in page
+    for arguments, said in ((["77"], "There is no lesson 77"), (["3"], "does not run")):
+        elsewhere = str(tmp_path) if said == "does not run" else str(folder / "work")
+        (tmp_path / "03_transactions.ipynb").touch()
+        refused = run_course(folder / "home", "present", *arguments, COURSE_WORK=elsewhere)
+        assert refused.returncode == 1 and said in refused.stderr and "Traceback" not in refused.stderr
+
+
 def test_who_cannot_read_the_address_is_told_where_it_stands(lab: tuple[Path, str, str], tmp_path: Path) -> None:
     folder, _, token = lab
     note = json.loads((folder / "work" / NOTE).read_text())

@@ -109,16 +109,27 @@ def test_long_text_is_cut() -> None:
 
 
 RUN = {
+    "bundle": ["--to", "notebooks"],
+    "classroom create": [str(REPOSITORY / "tests/classroom/roster.csv"), "--name", "told"],
+    "classroom board": ["--name", "told"], "classroom me": [], "classroom leave": [], "classroom join": [],
+    "classroom check": ["--name", "told"], "classroom sizes": ["--name", "told"], "classroom up": [],
+    "classroom remove": ["ada", "--name", "told", "--yes"], "classroom archive": ["--name", "told", "--yes"],
+    "classroom destroy": ["--name", "told", "--yes"], "classroom down": [],
+    "classroom export": ["--lessons", "00", "--to", "notebooks"],
     "check": ["00"], "db down": [], "db list": [], "db psql": [], "db renew": ["--yes"], "db up": [], "db url": [],
     "doctor": [], "drill": ["--list"], "interview": ["--sheet"],
-    "hint": ["0.1"], "progress": [], "reset": ["00"], "solution": ["0.1"],
+    "hint": ["0.1"], "present": ["00", "--no-browser"], "progress": [], "reset": ["00"], "solution": ["0.1"],
+    "update": [],
 }  # fmt: skip
 """Every command, with arguments that let it do something."""
 
 NOT_RUN = {
+    "classroom hub": "writes passwords into a file of its own; tests/classroom/test_hub_files.py looks where they are",
+    "classroom seat": "becomes a JupyterLab below a hub; tests/classroom/test_hub.py starts it",
     "bench": "measures for minutes", "exercises": "rewrites the repository's notebooks", "lab": "ends only by a signal",
     "lint": "reads no settings, and takes a minute", "notebooks": "rewrites the repository's notebooks",
-    "serve": "ends only by a signal", "test": "runs this test", "worker": "ends only by a signal",
+    "serve": "ends only by a signal", "site": "reads no settings, and takes half a minute",
+    "test": "runs this test", "worker": "ends only by a signal",
 }  # fmt: skip
 
 
@@ -184,6 +195,7 @@ class Watch:
 def marked(your_server: YourServer) -> Iterator[YourServer]:
     """A server with a role whose password is marked."""
     your_server.execute(f"CREATE ROLE marked LOGIN SUPERUSER PASSWORD '{MARK}6'")
+    your_server.execute("CREATE EXTENSION IF NOT EXISTS vector", database="template1")  # for a class
     yield your_server
     for name in your_server.contents()["databases"]:
         if str(name[0]).startswith("course_template"):

@@ -106,10 +106,11 @@ def test_help_is_in_groups_and_nothing_in_it_is_cut_off(tmp_path: Path) -> None:
     text = piped(tmp_path, "--help")
     assert widest(text) <= 80 and not re.search(r"\w(\.\.\.|…)", text)
     titles = re.findall(r"╭─ (.+?) ─", text)
-    assert titles == ["Options", "Learning", "When something does not work", "For authors"]
+    assert titles == ["Options", "Learning", "For a class", "When something does not work", "For authors"]
     learning = text.partition("Learning")[2].partition("╰")[0]
     assert re.findall(r"│ (\w+) ", learning) == [
         "lab",
+        "update",
         "serve",
         "worker",
         "check",

@@ -30,6 +30,11 @@ def sources(path: Path) -> list[str]:
     return [cell.source for cell in nbformat.read(path, as_version=4).cells]
 
 
+def beside(copy: Path) -> Path:
+    """Where the newer edition of a copy that the learner changed is put."""
+    return copy.with_name(f"{copy.stem}.newer.ipynb")
+
+
 def edit(path: Path, source: str) -> None:
     """Change the first cell, as a learner does."""
     notebook = nbformat.read(path, as_version=4)
@@ -80,12 +85,50 @@ def test_a_changed_copy_is_never_overwritten_and_is_reported_when_the_original_m
     edit(copy, "mine")
     assert workspace.prepare() == [] and workspace.kept == []
     write(workspace.repository / "notebooks" / "00_start.ipynb", "renewed")
-    assert workspace.prepare() == []
+    assert workspace.prepare() == [beside(copy)]
     assert workspace.kept == [copy]
-    assert sources(copy) == ["mine", "2 + 2"]
+    assert (sources(copy), sources(beside(copy))) == (["mine", "2 + 2"], ["renewed"])
     (remark,) = workspace.remarks
     assert remark.startswith(f"You changed {Path('work/00_start.ipynb')}; there is a newer original.")
     assert remark.endswith(command("reset 00"))
+
+
+def test_the_newer_one_is_put_beside_once_for_each_edition(workspace: Workspace) -> None:
+    copy = workspace.folder / "00_start.ipynb"
+    edit(copy, "mine")
+    write(workspace.repository / "notebooks" / "00_start.ipynb", "second")
+    workspace.prepare()
+    assert workspace.prepare() == [] and len(workspace.remarks) == 2, "said each time, while it is there"
+    beside(copy).unlink()
+    assert workspace.prepare() == [] and len(workspace.remarks) == 2, "who deleted it does not want it"
+    write(workspace.repository / "notebooks" / "00_start.ipynb", "third")
+    assert workspace.prepare() == [beside(copy)] and sources(beside(copy)) == ["third"]
+
+
+def test_what_was_written_into_the_newer_one_is_kept(workspace: Workspace) -> None:
+    copy = workspace.folder / "00_start.ipynb"
+    edit(copy, "mine")
+    write(workspace.repository / "notebooks" / "00_start.ipynb", "second")
+    workspace.prepare()
+    edit(beside(copy), "mine, too")
+    write(workspace.repository / "notebooks" / "00_start.ipynb", "third")
+    workspace.prepare()
+    (kept,) = (workspace.folder / "backup").iterdir()
+    assert (sources(kept), sources(beside(copy)), sources(copy)) == (["mine, too"], ["third"], ["mine", "2 + 2"])
+
+
+def test_the_newer_one_goes_when_the_copy_is_it_unless_somebody_wrote_there(workspace: Workspace) -> None:
+    copy = workspace.folder / "00_start.ipynb"
+    for mine, left in ((None, False), ("mine, too", True)):
+        edit(copy, "mine")
+        write(workspace.repository / "notebooks" / "00_start.ipynb", f"before {mine}")
+        workspace.prepare()
+        if mine:
+            edit(beside(copy), mine)
+        workspace.reset("00")
+        assert sources(copy) == [f"before {mine}"] and beside(copy).exists() == left
+        workspace.prepare()
+        assert beside(copy).exists() == left
 
 
 def test_an_unchanged_copy_follows_its_original(workspace: Workspace) -> None:
@@ -93,6 +136,7 @@ def test_an_unchanged_copy_follows_its_original(workspace: Workspace) -> None:
     write(workspace.repository / "notebooks" / "00_start.ipynb", "renewed")
     assert workspace.prepare() == [copy]
     assert sources(copy) == ["renewed"]
+    assert workspace.remarks == [f"Newer now, as you had left them as they were: {Path('work/00_start.ipynb')}"]
 
 
 def test_having_run_a_copy_is_no_change(workspace: Workspace) -> None:

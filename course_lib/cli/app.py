@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from course_lib.cli.classroom import classroom
 from course_lib.cli.db import db
 
 app = typer.Typer(
@@ -16,7 +18,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they show variables, and passwords among them; see course_lib.cli.entry
 )
-LEARNING, MENDING, AUTHORS = "Learning", "When something does not work", "For authors"
+LEARNING, TEACHING = "Learning", "For a class"
+MENDING, AUTHORS = "When something does not work", "For authors"
 PassOn = {"allow_extra_args": True, "ignore_unknown_options": True}
 Number = Annotated[str, typer.Argument(help="The lesson's number, for example 00.", show_default=False)]
 Id = Annotated[str, typer.Argument(help="For example 1.3.", show_default=False)]
@@ -49,6 +52,16 @@ def lab(
     from course_lib.cli.lab import run_lab
 
     run_lab(port=port, browser=not no_browser, extra=context.args)
+
+
+@app.command(rich_help_panel=LEARNING)
+def update(
+    listed: Annotated[bool, typer.Option("--list", help="Only say which are older, and what would be done.")] = False,
+) -> None:
+    """Renew your copies in work/ after a git pull, as `course lab` does; what you wrote is kept."""
+    from course_lib.cli.update import run_update
+
+    run_update(listed)
 
 
 @app.command(rich_help_panel=LEARNING)
@@ -163,6 +176,40 @@ def reset(
         typer.echo(remark)
 
 
+app.add_typer(classroom, name="classroom", rich_help_panel=TEACHING)
+
+
+@app.command(rich_help_panel=TEACHING)
+def bundle(
+    to: Annotated[Path, typer.Option(help="The folder for it: a new one, an empty one, or a bundle.")],
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(help="linux, linux-arm, macos, macos-intel or windows; may be given again.", show_default=False),
+    ] = None,
+    python: Annotated[
+        list[str] | None, typer.Option(help="For example 3.12; may be given again.", show_default=False)
+    ] = None,
+) -> None:
+    """Fetch all packages for a room without a network: there, make lab installs from the folder.
+
+    For linux, macos and windows and the Python of this environment, if nothing else is said.
+    """
+    from course_lib.cli.bundling import run_bundle
+
+    raise typer.Exit(run_bundle(to, platform or [], python or []))
+
+
+@app.command(rich_help_panel=TEACHING)
+def present(
+    lesson: Number,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> None:
+    """Open a lesson alone and large, to show it to a room, in the JupyterLab that runs."""
+    from course_lib.cli.present import present_lesson
+
+    present_lesson(lesson, browser=not no_browser)
+
+
 @app.command(rich_help_panel=MENDING)
 def doctor() -> None:
     """Look at everything the course needs and say how to mend what is missing."""
@@ -222,3 +269,11 @@ def bench(
     from course_lib.cli.bench import run_bench
 
     run_bench(quick, only or [], rows or [])
+
+
+@app.command(rich_help_panel=AUTHORS)
+def site() -> None:
+    """Build the pages to read without an installation, from the executed notebooks, into site/."""
+    from course_lib.cli.site import run_site
+
+    run_site()

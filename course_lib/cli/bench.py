@@ -10,8 +10,8 @@ from course_lib.cli.checks import server_in_memory
 from course_lib.errors import CourseError
 
 PARTS = (
-    "foundation", "checks", "instruments", "loading", "searching", "pools", "service", "traffic", "migrations",
-    "isolation", "sizes", "vectors", "choosing", "lessons",
+    "foundation", "checks", "instruments", "loading", "searching", "pools", "service", "classroom", "traffic",
+    "migrations", "isolation", "sizes", "vectors", "choosing", "lessons",
 )  # fmt: skip
 """Modules of ``course_lib.bench``, each with ``measure(quick)``; those that take longest come last."""
 SIZED = ("vectors", "choosing")

@@ -31,7 +31,7 @@ from course_lib.settings import REPOSITORY, get_settings
 LINTERS = ("ruff", "mypy")
 LEVELS = ("junior", "mid", "senior")
 MYPY = [sys.executable, "-m", "mypy"]
-TESTERS = ("libcst", "check_jsonschema", "schemathesis")
+TESTERS = ("libcst", "check_jsonschema", "schemathesis", "playwright")
 ROOM = 4 * 2**30  # bytes in memory; the tests' server takes a tenth of it, and its log may grow to a half
 
 

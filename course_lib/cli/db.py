@@ -11,10 +11,8 @@ from typing import Annotated
 
 import psycopg
 import typer
-from psycopg.pq import Conninfo
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import URL
 
 from course_lib.commands import command, in_a_terminal
 from course_lib.errors import CourseError
@@ -27,7 +25,7 @@ from course_lib.postgres import (
     running_server,
     stop_embedded,
 )
-from course_lib.postgres.address import libpq_options, public_uri
+from course_lib.postgres.address import libpq_environment, public_uri
 from course_lib.postgres.binaries import program, wheel_installation
 from course_lib.postgres.server import environment_names_a_server
 from course_lib.postgres.server_folders import ServerOf, list_servers, stop_all_servers
@@ -142,18 +140,6 @@ def list_command() -> None:
     Console().print(table if table.rows else "The course has made no database on this server yet.")
 
 
-def libpq_environment(url: URL) -> dict[str, str]:
-    """This process's environment with the address as libpq's variables, so that no password is in a command line."""
-    variables = {option.keyword.decode(): (option.envvar or b"").decode() for option in Conninfo.get_defaults()}
-    fields = {
-        "host": url.host, "port": url.port, "user": url.username, "password": url.password, "dbname": url.database,
-    }  # fmt: skip
-    address = {key: str(value) for key, value in fields.items() if value} | libpq_options(url)
-    elsewhere = {"PGSERVICE", "PGHOSTADDR"}  # which would lead psql to another server
-    mine = {name: value for name, value in os.environ.items() if name not in elsewhere}
-    return mine | {variables[key]: value for key, value in address.items() if variables.get(key)}
-
-
 async def _databases(server: Server) -> list[Database]:
     async with server.connection() as connection:
         return await list_databases(connection)
@@ -161,9 +147,9 @@ async def _databases(server: Server) -> list[Database]:
 
 def _choose(server: Server, number: str | None, newest: bool = False) -> str:
     """The newest database of a lesson; without a number the newest of all, or the maintenance database."""
-    lessons = [d for d in asyncio.run(_databases(server)) if d.mark and d.mark.kind == "lesson"]
+    lessons = [d for d in asyncio.run(_databases(server)) if d.mark and d.mark.in_use_for]
     if number is not None:
-        lessons = [d for d in lessons if d.mark and d.mark.subject == number.zfill(2)]
+        lessons = [d for d in lessons if d.mark and d.mark.in_use_for == number.zfill(2)]
         if not lessons:
             raise CourseError(f"No notebook has lesson {number} open.", "Run its first cell, then try again.")
     if lessons and (number is not None or newest):
@@ -185,13 +171,17 @@ def _connections(server: ServerOf) -> str:
 
 
 def _kind(database: Database) -> str:
+    if database.mark and database.mark.in_use_for:
+        return f"lesson {database.mark.in_use_for}"
     return f"{database.mark.kind} {database.mark.subject}" if database.mark else "unfinished"
 
 
 def _owner(database: Database) -> str:
     if database.mark is None or database.mark.kind == "template":
         return ""
-    if not database.droppable:
+    if database.in_pool and not database.mark.claimed:
+        return "nobody, free for the next lesson or check"
+    if not (database.droppable or database.in_pool):
         return "yours, since it was renamed: the course keeps it"
     state = {True: "ended, swept at the next opening", False: "running", None: "of another machine or folder"}
     return f"process {database.mark.pid} on {database.mark.host}, {state[database.maker_ended()]}"

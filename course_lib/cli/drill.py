@@ -83,7 +83,7 @@ def _evening(tasks: Sequence[Task], editor: bool) -> None:
     things = f"{len(tasks)} to do" if len(tasks) > 1 else "One to do"
     show(
         f"{day(now().date())} · {things}, about {minutes} minutes. {countdown()}".strip(),
-        [("", "Ctrl-C leaves at any time; what has been rated stays.")],
+        [("", "Ctrl-C leaves at any time; what you have written or rated stays.")],
     )
     try:
         for number, task in enumerate(tasks, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,11 +11,13 @@ from textwrap import fill
 from time import monotonic
 
 from course_lib.cli.screen import show, show_text
-from course_lib.cli.speaking import clock, read_line
+from course_lib.cli.speaking import Left, clock, read_line, yes_or_no
+from course_lib.errors import CourseError
 from course_lib.exercises import hint, solution
 from course_lib.exercises.book import cell_source
 from course_lib.exercises.check import take_note
 from course_lib.files import answering_for, write_whole
+from course_lib.interview.drafts import draft_of, drop_draft, keep_draft
 from course_lib.interview.evening import now
 from course_lib.interview.grading import grade_drill
 from course_lib.interview.memory import Review, folder
@@ -23,6 +26,7 @@ from course_lib.judging.exercise import Drill
 from course_lib.judging.verdict import Verdict
 
 WIDTH = 88
+KEPT = "Your repair is kept, and offered when this drill comes again."
 ABOUT_NOTEBOOKS = ("next", "again")  # the choices below say it
 CHOICES = "Enter: judge it · h: a hint · s: the solution · q: give up   "
 
@@ -58,10 +62,24 @@ def repair_for(drill: Drill, place: str) -> Repair:
     """Lay out the code, judge what is saved as often as asked, until it is right or given up.
 
     Raises:
-        Left: the learner has gone.
+        Left: the learner has gone. A repair that was begun is kept, and offered the next time.
     """
-    file = lay_out(drill)
     show(f"{place} · {drill.id} · {drill.title} · {drill.level} · {drill.minutes} minutes", _report(drill))
+    draft = draft_of(drill.id)
+    file = lay_out(drill, draft if draft and yes_or_no("You have begun a repair. Go on with it? y or n: ") else "")
+    try:
+        done = _repaired(drill, file)
+    except (Left, KeyboardInterrupt):
+        with suppress(CourseError):
+            code = read(file)
+            if code.strip() != _as_found(drill).strip() and keep_draft(drill.id, code):
+                show(KEPT, [])
+        raise
+    drop_draft(drill.id)
+    return done
+
+
+def _repaired(drill: Drill, file: Path) -> Repair:
     show(f"The code is in {file}", [("", "Repair it there with any editor, save it, and come back.")])
     began = monotonic()
     verdict, hints, saw_solution = None, 0, False
@@ -97,23 +115,32 @@ def _report(drill: Drill) -> list[tuple[str, str]]:
     return [("", part.replace("**", "")) for part in parts]
 
 
-def lay_out(drill: Drill) -> Path:
-    """Write the drill's code as it was found to ``work/interview/M4.py``; what is there is kept beside it.
+def lay_out(drill: Drill, begun: str = "") -> Path:
+    """Write ``work/interview/M4.py``; what is there and differs is kept beside it.
+
+    Args:
+        drill: whose code.
+        begun: a repair to go on with; without one, the code as it was found.
 
     Raises:
         CourseError: the folder cannot be written.
     """
     file = folder() / f"{drill.id}.py"
+    text = f"{begun}\n" if begun else _as_found(drill)
+    with answering_for(folder(), "COURSE_WORK"):
+        if file.is_file() and file.read_text(encoding="utf-8", errors="replace").strip() != text.strip():
+            file.replace(file.with_name(f"{file.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.py"))
+        write_whole(file, text)
+    return file
+
+
+def _as_found(drill: Drill) -> str:
+    """Its code below its statement."""
     told = "\n\n".join(
         fill(part, WIDTH) for part in [f"{drill.id} · {drill.title}", *(text for _, text in _report(drill))]
     )
     comment = "\n".join(f"# {line}".rstrip() for line in told.splitlines())
-    text = f"{comment}\n\n{cell_source(drill, f'given-{drill.id}')}\n"
-    with answering_for(folder(), "COURSE_WORK"):
-        if file.is_file() and file.read_text(encoding="utf-8", errors="replace") != text:
-            file.replace(file.with_name(f"{file.stem}.{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.py"))
-        write_whole(file, text)
-    return file
+    return f"{comment}\n\n{cell_source(drill, f'given-{drill.id}')}\n"
 
 
 def judge(drill: Drill, file: Path) -> Verdict:

@@ -14,8 +14,7 @@ from course_lib.cli.lab import jupyter_environment
 from course_lib.cli.screen import show
 from course_lib.commands import command
 from course_lib.errors import CourseError
-from course_lib.judging.apart.asides import is_aside
-from course_lib.judging.apart.process import CELL_SECONDS, Child, Outcome
+from course_lib.judging.apart.process import Child, Outcome
 from course_lib.judging.exercise import DRILL
 from course_lib.notebooks import Workspace
 from course_lib.notebooks.reading import Cell, digest, read_cells
@@ -23,8 +22,6 @@ from course_lib.settings import REPOSITORY, get_settings
 
 if TYPE_CHECKING:
     from course_lib.judging.exercise import Exercise  # these are loaded while the other process loads them too
-
-LONGEST = 300  # characters of what a cell raised
 
 
 @dataclass
@@ -123,37 +120,11 @@ def _names(folder: Path) -> list[Path]:
 
 
 def _outcomes(notebook: Notebook, child: Child) -> Iterator[Outcome]:
-    """What became of each cell up to the last check, and of the checks.
+    """What became of each cell up to the last check, and of the checks."""
+    from course_lib.exercises.following import follow
 
-    Where an answer ends the process or spoils it, the checks behind it have another one.
-    """
-    done: set[int] = set()
-    while True:
-        spoilt = None
-        with child:
-            for outcome in _followed(notebook, child, done):
-                if outcome.number not in done:
-                    done.add(outcome.number)
-                    yield outcome
-                if outcome.ended or "changed" in (outcome.found or {}):
-                    spoilt = outcome.number
-                    break
-        if spoilt not in notebook.wanted or notebook.wanted.keys() <= done:
-            return
-        child = Child()
-
-
-def _followed(notebook: Notebook, child: Child, done: set[int]) -> Iterator[Outcome]:
-    from course_lib.judging.apart.verdicts import home_of, silence_of
-
-    left = {number: exercise for number, exercise in notebook.wanted.items() if number not in done}
-    cells = [
-        "" if cell.kind != "code" or is_aside(cell.source) else cell.source for cell in notebook.cells[: max(left) + 1]
-    ]
-    return child.follow(
-        cells, {number: home_of(exercise) for number, exercise in left.items()},
-        silence=max(map(silence_of, left.values())), folder=notebook.path.parent,
-    )  # fmt: skip
+    cells = [cell.source if cell.kind == "code" else "" for cell in notebook.cells]
+    return follow(cells, notebook.wanted, notebook.path.parent, child=child)
 
 
 def _show(exercise: Exercise, outcome: Outcome) -> bool:
@@ -172,20 +143,7 @@ def _show(exercise: Exercise, outcome: Outcome) -> bool:
 
 
 def _show_trouble(cell: Cell, outcome: Outcome) -> None:
-    if sentence := _trouble(outcome):
+    from course_lib.exercises.following import LONGEST, trouble
+
+    if sentence := trouble(outcome):
         show(f"A cell did not run to its end: {sentence}", [("it begins with", cell.first_line[:LONGEST])])
-
-
-def _trouble(outcome: Outcome) -> str:
-    if outcome.ended and outcome.late:
-        return f"it had not ended after {CELL_SECONDS:.0f} seconds and heeded no interrupt, so its process was ended."
-    if outcome.closed:
-        return "it closed files that are not its own, so its process was ended."
-    if outcome.ended:
-        return f"it ended its process ({outcome.ended})."
-    if outcome.late:
-        return f"it had not ended after {CELL_SECONDS:.0f} seconds and was interrupted."
-    if outcome.error:
-        first = (outcome.error.strip().splitlines() or [""])[0]
-        return f"it raised {first[:LONGEST]}"
-    return ""

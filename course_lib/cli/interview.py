@@ -14,6 +14,7 @@ from course_lib.cli.speaking import Left, ask, clock, ticked, written
 from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.files import answering_for, write_whole
+from course_lib.interview.drafts import drop_draft
 from course_lib.interview.evening import now
 from course_lib.interview.grading import grade_answer, grade_drill
 from course_lib.interview.lookup import check_level
@@ -39,6 +40,7 @@ def run_interview(level: str, minutes: int, resume: bool, editor: bool) -> None:
     try:
         for place in [place for place, part in enumerate(interview.parts) if part.answer is None]:
             interview = interview.with_part(place, _asked(interview, place, editor))
+            drop_draft(interview.parts[place].id)
         for place in [place for place, part in enumerate(interview.parts) if part.ticked is None]:
             interview = interview.with_part(place, _looked_at(interview.parts[place]))
             interview = interview.with_part(place, _thought_of(interview.parts[place]))

@@ -60,12 +60,17 @@ class RunningLab(BaseModel):
             return False
         return True
 
-    def address(self, notebook: str) -> str | None:
-        """Where to open ``notebook``, with the token; None while nothing is told of it, and for other users."""
+    def address(self, notebook: str, view: str = "lab") -> str | None:
+        """Where to open ``notebook``, with the token; None while nothing is told of it, and for other users.
+
+        Args:
+            notebook: its path below the folder.
+            view: ``"lab"``, or ``"doc"`` for the notebook with nothing beside it.
+        """
         if not (told := self.told):
             return None
         token = f"?token={told['token']}" if told["token"] else ""
-        return f"http://localhost:{told['port']}{told['base_url']}lab/tree/{notebook}{token}"
+        return f"http://localhost:{told['port']}{told['base_url']}{view}/tree/{notebook}{token}"
 
 
 @contextlib.contextmanager

@@ -54,16 +54,16 @@ def run_serve(port: int, root_path: str) -> None:
 async def _serve(port: int, root_path: str) -> None:
     database = await make_database(LESSON)
     try:
-        with _listening(port) as listener:
+        with listening(port, command("serve --port 9000")) as listener:
             place = f"http://{HOST}:{listener.getsockname()[1]}{root_path}/"
             app = _app(database.url)
             app.root_path = root_path
-            gate = Gate(app, listener.getsockname()[1], lambda token: _announce("For another browser:", place, token))
+            gate = Gate(app, listener.getsockname()[1], lambda token: announce("For another browser:", place, token))
             typer.echo(f"{database.server.describe()} · a fresh database for the service")
             typer.echo(f"API keys: {', '.join(user.demonstration_key for user in users())}")
             if get_settings().offline:
                 typer.echo("The offline model answers slowly here, so that its answers can be seen to stream.")
-            _announce("\nThe service is at", place, gate.token)
+            announce("\nThe service is at", place, gate.token)
             typer.echo("Ctrl-C ends it.\n")
             async with _worker(libpq_uri(database.url)):
                 # or the first question waits for it
@@ -87,13 +87,22 @@ def _app(url: URL) -> FastAPI:
     return app
 
 
-def _announce(what: str, place: str, token: str) -> None:
+def announce(what: str, place: str, token: str) -> None:
+    """Print an address that is good for one time, at once."""
     typer.echo(f"{what}  {place}?{TOKEN}={token}")
     sys.stdout.flush()
 
 
-def _listening(first: int) -> socket.socket:
-    """A socket on the first port that is free."""
+def listening(first: int, another: str) -> socket.socket:
+    """A socket on the first port that is free.
+
+    Args:
+        first: the port to begin with.
+        another: the command that chooses another one.
+
+    Raises:
+        CourseError: none is free.
+    """
     for port in range(first, first + PORTS):
         listener = socket.socket()
         if os.name != "nt":  # there it would let two listen on one port
@@ -105,9 +114,7 @@ def _listening(first: int) -> socket.socket:
             listener.close()
         else:
             return listener
-    raise CourseError(
-        f"No port from {first} to {first + PORTS - 1} is free.", f"Choose another: {command('serve --port 9000')}"
-    )
+    raise CourseError(f"No port from {first} to {first + PORTS - 1} is free.", f"Choose another: {another}")
 
 
 @asynccontextmanager

@@ -9,7 +9,9 @@ from time import monotonic
 import click
 
 from course_lib.cli.screen import show
+from course_lib.cli.typed import Interrupted, typed_line
 from course_lib.commands import command
+from course_lib.interview.drafts import draft_of, drop_draft, keep_draft
 from course_lib.interview.evening import now
 from course_lib.interview.grading import grade_answer
 from course_lib.interview.memory import Review
@@ -19,6 +21,7 @@ from course_lib.interview.tasks import asked
 
 SKIP = "skip"
 NOTHING = "Nothing was written. A sentence or two, as you would say it; `skip` leaves the question for another day."
+KEPT = "What you have written is kept, and offered when this question comes again."
 BELOW = "<!-- Write your answer below this line. -->"
 
 
@@ -33,10 +36,21 @@ def read_line(prompt: str) -> str:
         Left: there comes none.
     """
     try:
-        return input(prompt).encode(errors="replace").decode().strip()
-    except (EOFError, KeyboardInterrupt) as error:
-        print()
+        return typed_line(prompt)
+    except Interrupted as error:
         raise Left from error
+
+
+def yes_or_no(prompt: str) -> bool:
+    """The learner's choice, asked for until it is one.
+
+    Raises:
+        Left: there comes none.
+    """
+    while True:
+        said = read_line(prompt).lower()
+        if said in ("y", "yes", "n", "no"):
+            return said[0] == "y"
 
 
 def ask(question: Question, head: str) -> None:
@@ -66,8 +80,14 @@ def answer(question: Question, place: str, editor: bool) -> tuple[Review, str] |
     said, seconds = written(question, editor)
     if not said:
         return None
+    keep_draft(question.id, said)  # until it is rated
     show(f"It took {clock(seconds)} of {question.minutes}:00. Did you say this? y or n, for each.", [])
-    reached = sum(ticked(number, point) for number, point in enumerate(question.points, 1))
+    try:
+        reached = sum(ticked(number, point) for number, point in enumerate(question.points, 1))
+    except Left:
+        show(KEPT, [])
+        raise
+    drop_draft(question.id)
     grade = grade_answer(reached, len(question.points))
     return Review(id=question.id, at=moment, grade=grade, seconds=round(seconds, 1), points=reached), said
 
@@ -78,28 +98,56 @@ def written(question: Question, editor: bool) -> tuple[str, float]:
     Args:
         question: what was asked. The answer to a design question has paragraphs.
         editor: it is written in ``$EDITOR``, where the question stands above it, and not line by line.
+
+    Raises:
+        Left: the learner has gone. What there was of an answer is kept as a draft, which is offered the next time.
     """
     began = monotonic()
-    said = (_edited(question) if editor else "") or _typed(isinstance(question, Design))
+    draft = draft_of(question.id)
+    said = (_edited(question, draft) if editor else "") or _typed(question, draft)
     return said, monotonic() - began
 
 
-def _typed(in_paragraphs: bool) -> str:
+def _typed(question: Question, draft: str) -> str:
+    in_paragraphs = isinstance(question, Design)
+    begun = draft.splitlines() if draft and _goes_on(draft) else []
     print(f"Your answer. {'Two empty lines end' if in_paragraphs else 'An empty line ends'} it.")
     while True:
-        lines: list[str] = []
-        while (line := read_line("> ")) or (in_paragraphs and lines and lines[-1]) or more_waits():
-            lines.append(line)
-            if [one.lower() for one in lines] == [SKIP]:
+        lines = [*begun]
+        while (line := _line_of(question, lines)) or (in_paragraphs and lines and lines[-1]) or more_waits():
+            if line.lower() == SKIP and lines == begun:
                 return ""
+            lines.append(line)
+            keep_draft(question.id, "\n".join(lines))
         if lines:
             return "\n".join(lines).strip()
         show(NOTHING, [])
 
 
-def _edited(question: Question) -> str:
+def _goes_on(draft: str) -> bool:
+    """Whether the learner goes on with what was begun."""
+    show("You have begun an answer.", [("", line) for line in draft.splitlines() if line])
+    return yes_or_no("Go on below it? y or n: ")
+
+
+def _line_of(question: Question, lines: list[str]) -> str:
+    """The next line of an answer, of which there are ``lines`` so far.
+
+    Raises:
+        Left: there comes none. All that was typed is kept.
+    """
+    try:
+        return typed_line("> ")
+    except Interrupted as interrupted:
+        text = "\n".join([*lines, interrupted.line]).strip()
+        if text and keep_draft(question.id, text):
+            show(KEPT, [])
+        raise Left from interrupted
+
+
+def _edited(question: Question, draft: str) -> str:
     """What stands below the question when the editor is left; nothing where no editor can be started."""
-    head = "\n\n".join([*asked(question), BELOW, ""])
+    head = "\n\n".join([*asked(question), BELOW, draft])
     try:
         text = click.edit(head, extension=".md") or ""
     except click.ClickException as error:
@@ -117,10 +165,7 @@ def _edited(question: Question) -> str:
 def ticked(number: int, point: Point) -> bool:
     """Show a point; whether the learner's answer had it."""
     show(f"{number}. {point.say}", [("", where(point))] if where(point) else [])
-    while True:
-        said = read_line("y or n: ").lower()
-        if said in ("y", "yes", "n", "no"):
-            return said[0] == "y"
+    return yes_or_no("y or n: ")
 
 
 def go_on(question: Question) -> None:

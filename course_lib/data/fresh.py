@@ -13,6 +13,7 @@ from course_lib.data.seed import build_base, fingerprint
 from course_lib.db import migrate
 from course_lib.errors import CourseError
 from course_lib.postgres import Server, clone, drop, ensure_template, find_server, sweep
+from course_lib.postgres.database_pool import Recipe, take
 from course_lib.postgres.databases import give_up
 from course_lib.postgres.failures import DOCTOR, disk_full
 from course_lib.postgres.losing import opening_failure, says_more_when_asked_again
@@ -41,12 +42,21 @@ def fingerprint_of(recipe: str) -> str:
     return _FINGERPRINTS.get(recipe, fingerprint)()
 
 
+def recipe_of(name: str) -> Recipe:
+    """A recipe as a pool of databases takes it."""
+    return Recipe(name, fingerprint_of(name), RECIPES[name])
+
+
 @dataclass(frozen=True)
 class FreshDatabase:
-    """A database nobody else uses, on ``server``. ``drop`` it, or let a later sweep find it."""
+    """A database nobody else uses, on ``server``. ``drop`` it, or let a later sweep find it.
+
+    ``claim``: of one that was made ahead, what it is given back with, see ``postgres.database_pool``.
+    """
 
     server: Server
     name: str
+    claim: int = 0
 
     @property
     def url(self) -> URL:
@@ -57,7 +67,7 @@ class FreshDatabase:
         """Disconnect whoever uses it and drop it; where that fails, the next opening does it."""
         try:
             async with self.server.connection() as connection:
-                await drop(connection, self.name)
+                await drop(connection, self.name, self.claim)
         except BaseException:
             give_up(self.name)
             raise
@@ -106,6 +116,8 @@ async def make_and_stay(lesson: str, recipe: str = "base") -> AsyncIterator[tupl
 
 
 async def _make(server: Server, connection: Connection, lesson: str, recipe: str) -> FreshDatabase:
+    if server.pooled:
+        return FreshDatabase(server, *await take(server, connection, lesson, recipe_of(recipe)))
     await sweep(connection, server.embedded)
     template = await ensure_template(server, connection, recipe, fingerprint_of(recipe), RECIPES[recipe])
     name = await clone(connection, template.name, lesson, server.settings)

@@ -13,6 +13,7 @@ from course_lib.exercises.manifest import find_exercise
 from course_lib.exercises.progress import Progress
 from course_lib.judging.apart.asides import is_aside
 from course_lib.judging.apart.inside import is_inside
+from course_lib.judging.board import report
 from course_lib.judging.exercise import Exercise
 from course_lib.judging.judge import MISSING, judge_answer
 from course_lib.judging.record import Record, take_remarks
@@ -62,7 +63,8 @@ async def _check(exercise: Exercise, namespace: Mapping[str, Any], strict: bool 
 
 
 def take_note(verdict: Verdict) -> None:
-    """Remember an exercise that was solved; the verdict says where that is not possible."""
+    """Remember an exercise that was solved, which the verdict says where it is not possible; tell a class's board."""
+    report(verdict)
     if verdict.passed:
         record = Record.load()
         if verdict.exercise.id not in record.passed:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from course_lib.interview.memory import Memory, Review, remember
-from course_lib.interview.schedule import Schedule
+from course_lib.interview.schedule import WEAK, Schedule
 from course_lib.interview.tasks import Task, items_of, tasks_for
 
 MINUTES = 60
 """Of an evening, unless something else is asked for."""
+LEVELS = ("junior", "mid", "senior")
+LATEST, KNOWN = 5, 4
+"""A level is known well enough when four of the five of it that were asked last were."""
 
 
 def now() -> datetime:
@@ -25,14 +29,32 @@ def tonight(topic: str | None = None, level: str | None = None, minutes: int | N
     Raises:
         CourseError: there is nothing of that topic and level, or the memory cannot be read.
     """
-    tasks, today = tasks_for(topic, level), now().date()
-    schedule = Schedule(items_of(tasks), Memory.load())
+    memory, today = Memory.load(), now().date()
+    tasks = rising(tasks_for(topic, level), memory)
+    schedule = Schedule(items_of(tasks), memory)
     if minutes is None:
         chosen = schedule.evening(today, MINUTES, schedule.spent(today))
     else:
         chosen = schedule.evening(today, minutes) or schedule.evening(today, minutes, planned=False)
     by_id = {task.id: task for task in tasks}
     return [by_id[item.id] for item in chosen]
+
+
+def rising(tasks: Sequence[Task], memory: Memory) -> list[Task]:
+    """First the lowest level that is not known well enough, and the ones above it; then what is left below."""
+    level_of = {task.id: task.level for task in tasks}
+    latest = dict[str, Review]()
+    for review in sorted(memory.reviews, key=lambda review: review.at):
+        latest.pop(review.id, None)
+        latest[review.id] = review  # the one that came last stands last
+
+    def is_known(level: str) -> bool:
+        grades = [review.grade for id, review in latest.items() if level_of.get(id) == level][-LATEST:]
+        return sum(grade not in WEAK for grade in grades) >= KNOWN
+
+    at = next((place for place, level in enumerate(LEVELS[:-1]) if not is_known(level)), len(LEVELS) - 1)
+    order = [*LEVELS[at:], *LEVELS[:at]]
+    return sorted(tasks, key=lambda task: order.index(task.level))
 
 
 def keep(task: Task, review: Review) -> tuple[date, str]:

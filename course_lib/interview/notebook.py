@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection
 from time import monotonic
 from typing import Any
@@ -12,8 +13,9 @@ from course_lib.exercises.check import Hint, take_note
 from course_lib.interview.evening import again, countdown, keep, now, tonight
 from course_lib.interview.grading import grade_answer, grade_drill
 from course_lib.interview.memory import Review
+from course_lib.interview.opinion import ask_opinion, model_answers, no_opinion, offer, told
 from course_lib.interview.references import where
-from course_lib.interview.schema import Question
+from course_lib.interview.schema import Design, Question
 from course_lib.interview.tasks import Task, asked, find_task, title_of
 from course_lib.judging.exercise import Drill
 from course_lib.judging.judge import judge_answer
@@ -21,7 +23,10 @@ from course_lib.judging.record import Record
 
 _began: dict[str, tuple[float, int, int]] = {}
 """When each was shown by this kernel, and how many hints and looks at the solution there had been."""
-_answered: set[str] = set()
+_answered: dict[str, str] = {}
+"""The answers whose points were shown and not ticked yet."""
+_ticked: dict[str, str] = {}
+"""The last answer to each design question whose points were ticked."""
 
 
 class Page(Hint):
@@ -31,7 +36,11 @@ class Page(Hint):
 
 
 async def drill(
-    id: str | None = None, answer: str | Callable[..., Any] | None = None, *, said: Collection[int] | None = None
+    id: str | None = None,
+    answer: str | Callable[..., Any] | None = None,
+    *,
+    said: Collection[int] | None = None,
+    opinion: bool = False,
 ) -> Page:
     """Practise for an interview: ``await drill()`` shows what there is to do today.
 
@@ -39,14 +48,19 @@ async def drill(
     has, ``await drill("n-plus-one", said=[1, 3])`` keeps which of its points yours had. ``await drill("M4")`` shows a
     repair drill and ``await drill("M4", last_message)`` judges your repair of it.
 
+    Where a real model answers, ``await drill("design-chat-schema", opinion=True)`` has it mark the points of a design
+    question, too, once you have ticked them.
+
     Raises:
-        CourseError: there is nothing of that name, or it was not asked before.
+        CourseError: there is nothing of that name, it was not asked before, or there is no model to be asked.
     """
     if id is None:
         return _today()
     task = find_task(id)
     if isinstance(task, Drill):
         return await _judged(task, answer) if callable(answer) else _shown(task)
+    if opinion:
+        return await _thought_of(task)
     if said is not None:
         return _kept(task, said)
     return _compared(task, answer) if isinstance(answer, str) and answer.strip() else _shown(task)
@@ -75,7 +89,7 @@ def _shown(task: Task) -> Page:
 
 def _compared(question: Question, answer: str) -> Page:
     _shown(question)
-    _answered.add(question.id)
+    _answered[question.id] = answer.strip()
     points = [
         f"{number}. {point.say}" + (f" *({where(point)})*" if where(point) else "")
         for number, point in enumerate(question.points, 1)
@@ -101,13 +115,41 @@ def _kept(question: Question, said: Collection[int]) -> Page:
         raise CourseError(
             f"There is no point {min(odd, key=str)}.", f"They have the numbers 1 to {len(question.points)}."
         )
-    _answered.discard(question.id)
+    answer = _answered.pop(question.id)
     reached = len(set(said))
     began = _began.pop(question.id)[0]
-    return _remembered(question, Review(
+    kept = _remembered(question, Review(
         id=question.id, at=now(), grade=grade_answer(reached, len(question.points)),
         seconds=round(monotonic() - began, 1), points=reached,
     ))  # fmt: skip
+    if not isinstance(question, Design) or not model_answers():
+        return kept
+    _ticked[question.id] = answer
+    head, comes_of_it = offer()
+    return Page(f'{kept}\n\n{head} `await drill("{question.id}", opinion=True)` asks it. {comes_of_it}')
+
+
+async def _thought_of(question: Question) -> Page:
+    """A model's opinion of the answer whose points were ticked."""
+    if not isinstance(question, Design):
+        raise CourseError(
+            "A model marks the answer to a design question only.", "Tick the points of this one yourself."
+        )
+    if not model_answers():
+        raise CourseError(
+            "There is no real model to be asked.", "Set OPENAI_API_KEY or OPENAI_BASE_URL, and restart the kernel."
+        )
+    if question.id not in _ticked:
+        raise CourseError(
+            "Which points your answer to this one had is not kept yet.",
+            f'First: await drill("{question.id}", "your answer"), then with said=[…].',
+        )
+    try:
+        opinion = await asyncio.to_thread(ask_opinion, question, _ticked[question.id])
+    except CourseError as error:
+        return Page(no_opinion(error))
+    head, lines = told(opinion, question)
+    return Page("\n".join([f"**{head}**", "", *(f"{number}. {words}" for number, words in lines)]))
 
 
 async def _judged(task: Drill, repaired: Callable[..., Any]) -> Page:

@@ -69,6 +69,22 @@ class Said(BaseModel):
     quotation: str | None = Field(default=None)
 
 
+def offer() -> tuple[str, str]:
+    """What is offered where a model answers, and what comes of it."""
+    return f"{llm.CHAT_MODEL} can mark the points as well.", "Your answer is sent to it. It grades nothing."
+
+
+def told(opinion: Opinion, question: Design) -> tuple[str, list[tuple[str, str]]]:
+    """A heading, and a line for each point by its number."""
+    lines = [(f"{number}", opinion.in_words(number)) for number in range(1, len(question.points) + 1)]
+    return f"The opinion of {opinion.model}. What counts is what you ticked.", lines
+
+
+def no_opinion(error: CourseError) -> str:
+    """What is said where the model did not answer."""
+    return f"No opinion: {error.sentence}"
+
+
 def model_answers() -> bool:
     """Whether a real model is there to be asked; the offline one is none that could judge a text."""
     return not get_settings().offline

@@ -16,7 +16,16 @@ def as_sheet() -> str:
     Raises:
         CourseError: an entry of the bank is malformed.
     """
+    return render("sheet.html", title=TITLE, topics=by_topic(), where=where)
+
+
+def by_topic() -> dict[str, list[Question]]:
+    """The questions of each topic that has any, in the order of the topics.
+
+    Raises:
+        CourseError: an entry of the bank is malformed.
+    """
     topics: dict[str, list[Question]] = {topic: [] for topic in TOPICS}
     for question in bank():
         topics[question.topics[0]].append(question)
-    return render("sheet.html", title=TITLE, topics={t: found for t, found in topics.items() if found}, where=where)
+    return {topic: found for topic, found in topics.items() if found}

@@ -115,12 +115,12 @@ async def small_pool(attempt: Attempt, size: int, patience: float = POOL["pool_t
         attempt.engine = usual
 
 
-async def until_blocked(attempt: Attempt, running: asyncio.Future[Any], count: int) -> bool:
+async def until_blocked(attempt: Attempt, running: asyncio.Future[Any], count: int, hold: float = LONGEST_HOLD) -> bool:
     """Wait until ``count`` sessions stand at locks; False if that does not come.
 
     It does not when ``running`` is over, when a session would rather fail than wait (NOWAIT, lock_timeout), or when
     patience is at its end. The lock table itself is asked: a session that was let go is no longer in it, even if its
-    process has not run since. Who has set itself a limit for waiting is let stand there for ``LONGEST_HOLD``.
+    process has not run since. Who has set itself a limit for waiting is let stand there for ``hold`` seconds.
     """
     clock = asyncio.get_running_loop().time
     start, looks = clock(), 0
@@ -129,7 +129,7 @@ async def until_blocked(attempt: Attempt, running: asyncio.Future[Any], count: i
         while not running.done() and clock() - start < (PATIENCE if looks >= LOOKS else LONGEST):
             if await eyes.scalar(text(BLOCKED)) >= count:
                 if any(limits_its_waiting(statement.sql) for statement in attempt.log.statements):
-                    await asyncio.wait({running}, timeout=LONGEST_HOLD)
+                    await asyncio.wait({running}, timeout=hold)
                 return True
             if any(statement.sqlstate == NOT_AVAILABLE for statement in attempt.log.statements):
                 return False

@@ -289,6 +289,7 @@ class Attempt:
         if event.contains(Engine, "handle_error", self._note):
             event.remove(Engine, "handle_error", self._note)
         await end(self._tasks)
+        self._written.clear()  # a function may hold on to what the answer left open, which is to be collected now
         self.left_open |= self.engine.pool.checkedout() > 0  # type: ignore[attr-defined]
         await self._hang_up()
         said = ""

@@ -31,12 +31,13 @@ class Portable:
 
 
 def portable(answer: Any) -> Portable | None:
-    """A function that is defined by its cell, with all that its cell needs; None where that cannot be had."""
-    if type(answer) is not FunctionType or answer.__closure__:
+    """A function or a class that its cell defines, with all that its cell needs; None where that cannot be had."""
+    code = _code_of(answer)
+    if code is None or (code is answer and code.__closure__):
         return None
     made = Portable(answer.__name__)
     try:
-        made.source = _collect(made, answer, set())
+        made.source = _collect(made, answer.__name__, code, set())
     except (SyntaxError, ValueError, LookupError):
         return None
     return made
@@ -61,17 +62,25 @@ def made_from(parts: Portable) -> Any:
     return namespace[parts.name]
 
 
-def _collect(made: Portable, function: FunctionType, seen: set[str]) -> str:
-    """The source of the function's cell, after that of the cells it needs."""
-    file = function.__code__.co_filename
+def _code_of(answer: Any) -> FunctionType | None:
+    """A function that knows the answer's cell: itself, or a method of the class."""
+    if type(answer) is FunctionType:
+        return answer
+    own = vars(answer).values() if type(answer) is type else ()
+    return next((part for part in own if type(part) is FunctionType and part.__module__ == answer.__module__), None)
+
+
+def _collect(made: Portable, wanted: str, code: FunctionType, seen: set[str]) -> str:
+    """The source of the cell that defines ``wanted``, after that of the cells it needs."""
+    file = code.__code__.co_filename
     seen.add(file)
     body, defined = defining_part("".join(linecache.getlines(file)), file)
-    if function.__name__ not in defined:
-        raise LookupError(function.__name__)
+    if wanted not in defined:
+        raise LookupError(wanted)
     before = ""
     for name in sorted(used_names(body) - defined):
-        if name in function.__globals__:
-            before += add_name(made, name, function.__globals__[name], seen)
+        if name in code.__globals__:
+            before += add_name(made, name, code.__globals__[name], seen)
     return before + "\n".join(ast.unparse(node) for node in body) + "\n"
 
 
@@ -120,7 +129,7 @@ def add_name(made: Portable, name: str, value: Any, seen: set[str]) -> str:
         made.members[name] = home
         return ""
     if type(value) is FunctionType:
-        return _collect(made, value, seen) if value.__code__.co_filename not in seen else ""
+        return _collect(made, value.__name__, value, seen) if value.__code__.co_filename not in seen else ""
     if isinstance(value, type):  # defined in a cell, where no other process finds it
         raise LookupError(name)
     try:

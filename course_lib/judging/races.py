@@ -139,6 +139,38 @@ class Intruder:
         self.changes += 1
         return True
 
+    def keep_open(self, statement: str, *values: Any) -> Any:
+        """Run a statement in a transaction that stays open until ``roll_back``; the first value that it returns.
+
+        None where it returns no row, or where a lock is in the way.
+        """
+        connection = self._connected()
+        if connection is None:
+            return None
+        connection.execute("BEGIN")
+        try:
+            row = connection.execute(statement.encode(), values).fetchone()
+        except psycopg.errors.LockNotAvailable:
+            self.roll_back()
+            return None
+        return row[0] if row else None
+
+    def roll_back(self) -> None:
+        """End the transaction that was kept open, if there is one."""
+        if self._open is not None:
+            self._open.execute("ROLLBACK")
+
+    def delete_if_free(self, table: str, id: UUID) -> bool:
+        """Delete one row, if there is no lock in the way; whether that was done."""
+        connection = self._connected()
+        if connection is None:
+            return False
+        try:
+            connection.execute(sql.SQL("DELETE FROM {} WHERE id = %s").format(sql.Identifier(table)), [id])
+        except psycopg.errors.LockNotAvailable:
+            return False
+        return True
+
     def change_if_free(self, table: str, id: UUID, change: str, *values: Any) -> bool:
         """``UPDATE … SET change`` of one row, if there is no lock in the way; whether that was done."""
         connection = self._connected()

@@ -187,7 +187,7 @@ async def clear_away(database: FreshDatabase, admin: Connection, before: Before 
     undone: list[str] = []
     with contextlib.suppress(CourseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
         async with _still_open(admin, database) as connection:
-            if before is None:
+            if before is None or database.server.pooled:  # there it cannot be renamed
                 await database.drop()
             else:
                 left: Any = await connection.fetchrow(LEFT, before.oid)

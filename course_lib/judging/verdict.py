@@ -103,9 +103,9 @@ class Verdict(float):
 
     def _repr_markdown_(self) -> str:
         mine = {self.exercise.why, self.exercise.follow_up}  # all else may quote an answer
-        texts = [(label, text if text in mine else _markdown(text)) for label, text in self.paragraphs]
+        texts = [(label, text if text in mine else in_markdown(text)) for label, text in self.paragraphs]
         body = [f"*{label}:* {text}" if label else text for label, text in texts]
-        fold = [] if self.passed else [_folded(self.exercise, "\n\n{}\n\n".format)]
+        fold = [] if self.passed else [hints_in_markdown(self.exercise)]
         return "\n\n".join([f"**{self.headline}**", *body, *fold])
 
     def _repr_html_(self) -> str:
@@ -119,6 +119,11 @@ class Verdict(float):
             f'<div {LITERAL} style="border-left:4px solid {COLOURS[self.state]};padding:4px 0 4px 14px;max-width:52em">'
             f"<b>{escape(self.headline)}</b>{body}</div>"
         )
+
+
+def hints_in_markdown(exercise: Exercise) -> str:
+    """The hints as a page of Markdown has them, each in the fold of the one before."""
+    return _folded(exercise, "\n\n{}\n\n".format)
 
 
 def _folded(exercise: Exercise, shown: Callable[[str], str]) -> str:
@@ -139,7 +144,7 @@ def _html(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)).replace("\n", "<br>")
 
 
-def _markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
     """Escape what Markdown or HTML would read, but for code between backticks."""
     parts = re.split(r"(`[^`]+`)", text)
     safe = [

@@ -9,8 +9,8 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -19,18 +19,33 @@ from course_lib.errors import CourseError
 from course_lib.files import answering_for, put_aside, write_whole
 from course_lib.judging.exercise import DRILL
 from course_lib.notebooks.carrying import carry
-from course_lib.notebooks.reading import at_work, digest, digest_of
+from course_lib.notebooks.given import as_given, text_of
+from course_lib.notebooks.reading import digest, digest_of
 from course_lib.settings import REPOSITORY, get_settings
-
-if TYPE_CHECKING:
-    import nbformat
 
 SOURCES = {"notebooks": ".", "exercises": "exercises", "exercises/interview": "exercises/interview"}
 """Folders of the repository, and where their notebooks lie in ``work/``."""
 NAMED = re.compile(rf"(\d\d|{DRILL.pattern})_.*\.ipynb", re.ASCII)
 
 TIME = "%Y-%m-%d_%H-%M-%S_%f"
-RECORD = TypeAdapter(dict[str, str])
+RECORD = ".course.json"
+DIGESTS = TypeAdapter(dict[str, str])
+NAMED_AT_MOST = 4
+
+
+class State(StrEnum):
+    """How a copy stands to its original, and what ``prepare`` does about it."""
+
+    MISSING = "is not there: it is copied"
+    LEFT = "is older, and you left it as it was: it is renewed"
+    ANSWERED = "is older: your answers are put into the newer one, and yours is kept"
+    CHANGED = "is older, and you changed it; the newer one is put beside it once"
+    YOURS = "was changed by you, and there is none that is newer"
+    CURRENT = "is the newest"
+
+    @property
+    def is_older(self) -> bool:
+        return self not in (State.YOURS, State.CURRENT)
 
 
 @dataclass
@@ -41,11 +56,20 @@ class Workspace:
     repository: Path = REPOSITORY
     kept: list[Path] = field(default_factory=list)
     """Copies that differ from a newer original because the learner changed them; filled by ``prepare``."""
+    renewed: list[Path] = field(default_factory=list)
+    """Copies that are newer now, as the learner had left them as they were; filled by ``prepare``."""
     remarks: list[str] = field(default_factory=list)
     """What else is to be said."""
 
+    def states(self) -> list[tuple[Path, State]]:
+        """Every copy and how it stands. Nothing is written."""
+        record = self._read_record() or {}
+        return [(copy, self._state(original, copy, record)) for original, copy in self._pairs()]
+
     def prepare(self) -> list[Path]:
         """Copy what is missing, renew what the learner left as it was, and exercises with the answers in them.
+
+        What else the learner changed stays, and its newer edition is put beside it, once: it may be deleted.
 
         Returns what was written.
 
@@ -53,65 +77,102 @@ class Workspace:
             CourseError: the folder cannot be written. What is in it is as it was, or whole and new.
         """
         with answering_for(self.folder, "COURSE_WORK"):
-            return self._prepare()
-
-    def _prepare(self) -> list[Path]:
-        written = []
-        record = self._record()
-        before = dict(record)
-        self.kept = []
-        for original, copy in self._pairs():
-            of_original, of_copy, known = digest(original), digest(copy), record.get(self._key(copy))
-            there = os.path.lexists(copy)
-            if there and (of_copy is None or of_copy not in (known, of_original)):
-                if of_original == known:
-                    continue
-                if not (of_copy and known and self._carry(original, copy)):
-                    self._keep_as_it_is(copy)
-                    continue
-                written.append(copy)
-            elif not there or of_copy != of_original:
-                write_whole(copy, _text(_clean(original)))
-                written.append(copy)
-            if of_original is not None:
-                record[self._key(copy)] = of_original
-        if record != before:
-            self._write_record(record)
+            record, written = self._record(), list[Path]()
+            self.kept, self.renewed = [], []
+            for original, copy in self._pairs():
+                before = dict(record)
+                written += self._follow(original, copy, record)
+                if record != before:  # each time: who is killed after it is not told that they changed this one
+                    self._write_record(record)
+        if self.renewed:
+            self.remarks.append(f"Newer now, as you had left them as they were: {self._listed(self.renewed)}")
         return written
 
-    def _keep_as_it_is(self, copy: Path) -> None:
-        self.kept.append(copy)
+    def _state(self, original: Path, copy: Path, record: dict[str, str]) -> State:
+        of_original, of_copy, known = digest(original), digest(copy), record.get(self._key(copy))
+        if not os.path.lexists(copy):
+            return State.MISSING
+        if of_copy is not None and of_copy in (known, of_original):
+            return State.CURRENT if of_copy == of_original else State.LEFT
+        if of_original == known:
+            return State.YOURS
+        return State.ANSWERED if of_copy and known and self._with_answers(original, copy) else State.CHANGED
+
+    def _follow(self, original: Path, copy: Path, record: dict[str, str]) -> list[Path]:
+        """Do for one copy what its state asks for, and note it. Returns what was written."""
+        state = self._state(original, copy, record)
+        if state is State.YOURS:
+            return []
+        if state is State.CHANGED:
+            self.kept.append(copy)
+            return self._put_beside(original, copy, record)
+        if state is State.ANSWERED:
+            self._carry(original, copy)
+        elif state is not State.CURRENT:
+            write_whole(copy, text_of(as_given(original)))
+            self.renewed += [copy] if state is State.LEFT else []
+        record[self._key(copy)] = str(digest(original))
+        self._take_from_beside(copy, record)
+        return [] if state is State.CURRENT else [copy]
+
+    def _put_beside(self, original: Path, copy: Path, record: dict[str, str]) -> list[Path]:
+        """Put an edition beside a copy once. What the learner wrote into a former one there is kept first."""
+        beside, written = _beside(copy), list[Path]()
+        of_original, known = digest(original), record.get(self._key(beside))
+        if of_original is not None and of_original != known:
+            if os.path.lexists(beside) and digest(beside) not in (known, of_original):
+                self._keep(beside)
+            write_whole(beside, text_of(as_given(original)))
+            record[self._key(beside)] = of_original
+            written.append(beside)
+        if beside.is_file():
+            self.remarks.append(self._told(copy, beside))
+        return written
+
+    def _told(self, copy: Path, beside: Path) -> str:
         number = _number(copy)
         option = " --exercises" if number.isdigit() and copy.parent != self.folder else ""
         reset = command(f"reset {number}{option}")
-        self.remarks.append(f"You changed {self.spoken(copy)}; there is a newer original. To take it: {reset}")
+        return (
+            f"You changed {self.spoken(copy)}; there is a newer original. It lies beside yours as {beside.name}. "
+            f"To go on with it alone, and yours in the backup: {reset}"
+        )
 
-    def _carry(self, original: Path, copy: Path) -> bool:
-        """Replace a book of exercises by its newer edition with the learner's answers, once the former is kept.
+    def _take_from_beside(self, copy: Path, record: dict[str, str]) -> None:
+        """The copy is the newest itself; what lies beside it goes, unless the learner wrote in it."""
+        beside = _beside(copy)
+        known = record.pop(self._key(beside), None)
+        if known is not None and digest(beside) == known:
+            beside.unlink()
 
-        False for a lesson, and where there is no answer: what was written there instead has no place to go to.
-        Whoever is killed in between finds the one or the other, and the next time does the rest.
+    def _with_answers(self, original: Path, copy: Path) -> tuple[str, list[str], list[str]] | None:
+        """A newer edition of a book of exercises with the answers in a copy, those that were carried, and those without
+        a place; None for a lesson, and where there is no answer: what was written there instead has no place to go to.
         """
         if copy.parent == self.folder:
-            return False
-        book = _clean(original)
+            return None
+        book = as_given(original)
         try:
             carried, homeless = carry(book, copy)
         except ValueError:
-            return False
-        if not carried + homeless:
-            return False
-        text = _text(book)
-        if digest_of(text) != digest(copy):
-            backup = self._keep(copy)
-            write_whole(copy, text)
-            self.remarks.append(self._carried(copy, backup, carried, homeless))
-        return True
+            return None
+        return (text_of(book), carried, homeless) if carried + homeless else None
 
-    def _carried(self, copy: Path, backup: Path, carried: list[str], homeless: list[str]) -> str:
+    def _carry(self, original: Path, copy: Path) -> None:
+        """Replace a copy by the newer edition with its answers, once it is kept.
+
+        Whoever is killed in between finds the one or the other, and the next time does the rest.
+        """
+        answered = self._with_answers(original, copy)
+        if answered is None or digest_of(answered[0]) == digest(copy):
+            return
+        text, carried, homeless = answered
+        backup = self._keep(copy)
+        write_whole(copy, text)
         answers = f"your answers to {', '.join(carried)} are in it" if carried else "none of your answers fits it"
         gone = f" {', '.join(homeless)} is in it no more." if carried and homeless else ""
-        return f"{self.spoken(copy)} is a newer edition; {answers}.{gone} The former is kept as {self.spoken(backup)}."
+        former = f"The former is kept as {self.spoken(backup)}."
+        self.remarks.append(f"{self.spoken(copy)} is a newer edition; {answers}.{gone} {former}")
 
     def reset(self, number: str, exercises: bool = False) -> tuple[Path, Path | None]:
         """Replace the copy of a lesson, of its exercises, or of a drill (``"M4"``) by a fresh one.
@@ -135,13 +196,15 @@ class Workspace:
         with answering_for(self.folder, "COURSE_WORK"):
             record = self._record()
             backup = self._replace(original, copy)
-            self._write_record(record | {self._key(copy): str(digest(original))})
+            record[self._key(copy)] = str(digest(original))
+            self._take_from_beside(copy, record)
+            self._write_record(record)
         return copy, backup
 
     def _replace(self, original: Path, copy: Path) -> Path | None:
         """The fresh copy is written first, so that a full disk is met while the learner's is still in its place."""
         fresh = copy.with_name(f".{copy.name}.fresh")
-        write_whole(fresh, _text(_clean(original)))
+        write_whole(fresh, text_of(as_given(original)))
         try:
             changed = os.path.lexists(copy) and (digest(copy) is None or digest(copy) != digest(original))
             backup = self._keep(copy) if changed else None
@@ -169,6 +232,10 @@ class Workspace:
         """As a person finds it: from the repository on, if it lies there."""
         return str(path.relative_to(self.repository) if path.is_relative_to(self.repository) else path)
 
+    def _listed(self, copies: list[Path]) -> str:
+        more = f" and {len(copies) - NAMED_AT_MOST} more" if len(copies) > NAMED_AT_MOST else ""
+        return ", ".join(self.spoken(copy) for copy in copies[:NAMED_AT_MOST]) + more
+
     def _pairs(self) -> list[tuple[Path, Path]]:
         return [
             (original, self.folder / place / original.name)
@@ -182,18 +249,25 @@ class Workspace:
 
     def _record(self) -> dict[str, str]:
         """What each copy was made from, by its place in ``work/``: a digest of the original's cells."""
-        place = self.folder / ".course.json"
-        if not os.path.lexists(place):
-            return {}
-        if place.is_file():  # reading from a pipe would wait for ever
-            with contextlib.suppress(ValueError):
-                return RECORD.validate_json(place.read_bytes(), strict=True)
+        if (record := self._read_record()) is not None:
+            return record
+        place = self.folder / RECORD
         aside = put_aside(place)
         self.remarks.append(f"{place} could not be understood. It is kept as {aside.name}, and a fresh one begun.")
         return {}
 
+    def _read_record(self) -> dict[str, str] | None:
+        """None where it cannot be understood."""
+        place = self.folder / RECORD
+        if not os.path.lexists(place):
+            return {}
+        if place.is_file():  # reading from a pipe would wait for ever
+            with contextlib.suppress(ValueError):
+                return DIGESTS.validate_json(place.read_bytes(), strict=True)
+        return None
+
     def _write_record(self, record: dict[str, str]) -> None:
-        write_whole(self.folder / ".course.json", json.dumps(record, indent=1, sort_keys=True))
+        write_whole(self.folder / RECORD, json.dumps(record, indent=1, sort_keys=True))
 
 
 def _number(notebook: Path) -> str:
@@ -201,24 +275,5 @@ def _number(notebook: Path) -> str:
     return notebook.name.partition("_")[0]
 
 
-def _clean(original: Path) -> nbformat.NotebookNode:
-    """The original without outputs, with links that lead where its copy will lie."""
-    from course_lib.notebook_format import nbformat  # brings schemas, for those who copy
-
-    try:
-        notebook = nbformat.read(original, as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError) as error:
-        mend = f"Run: git checkout -- {original.parent.name}/{original.name}"
-        raise CourseError(f"The original {original} cannot be read as a notebook.", mend) from error
-    for cell in notebook.cells:
-        cell.source = at_work(cell.source)
-    from nbstripout import strip_output  # imports nbformat too, and would do it slowly
-
-    stripped: nbformat.NotebookNode = strip_output(notebook, keep_output=False, keep_count=False, keep_id=True)
-    return stripped
-
-
-def _text(notebook: nbformat.NotebookNode) -> str:
-    from course_lib.notebook_format import nbformat
-
-    return f"{nbformat.writes(notebook)}\n"
+def _beside(copy: Path) -> Path:
+    return copy.with_name(f"{copy.stem}.newer.ipynb")

@@ -122,6 +122,20 @@ def _before_slash(host: str) -> str:
     return f"[{host.replace('%', '%25')}]" if ":" in host else quote(host, safe="")
 
 
+def libpq_environment(url: URL) -> dict[str, str]:
+    """This process's environment with the address as libpq's variables, so that no password is in a command line."""
+    from psycopg.pq import Conninfo
+
+    variables = {option.keyword.decode(): (option.envvar or b"").decode() for option in Conninfo.get_defaults()}
+    fields = {
+        "host": url.host, "port": url.port, "user": url.username, "password": url.password, "dbname": url.database,
+    }  # fmt: skip
+    address = {key: str(value) for key, value in fields.items() if value} | libpq_options(url)
+    elsewhere = {"PGSERVICE", "PGHOSTADDR"}  # which would lead psql to another server
+    mine = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    return mine | {variables[key]: value for key, value in address.items() if variables.get(key)}
+
+
 def spoken(url: URL) -> str:
     """The server as a person names it: host and port, nothing secret and no path."""
     hosts = (url.host or str(url.query.get("host", ""))).split(",")

@@ -36,8 +36,16 @@ OTHERS_DOING = (
 )  # fmt: skip
 
 OWN = f"""
-    SELECT datname, datconnlimit, left(shobj_description(d.oid, 'pg_database'), {LONGEST + 1}) AS comment, datistemplate
+    SELECT datname, datconnlimit, left(shobj_description(d.oid, 'pg_database'), {LONGEST + 1}) AS comment,
+        datistemplate,
+        starts_with(datname::text, rolname || '_')
+            AND substr(datname, length(rolname) + 2) ~ '^[1-9][0-9]?$' AS numbered
     FROM pg_database d JOIN pg_roles r ON r.oid = datdba AND rolname = current_user
+"""
+
+DISCONNECT = """
+    SELECT pg_terminate_backend(pid, {wait}) FROM pg_stat_activity
+    WHERE datname = {name} AND pid <> pg_backend_pid() AND usename IN (current_user, session_user)
 """
 
 _made: set[str] = set()  # by this process, and not dropped yet
@@ -52,12 +60,17 @@ def quoted(name: str) -> str:
 
 @dataclass(frozen=True)
 class Database:
-    """A database of the course. ``mark`` is None for one whose maker died before writing it."""
+    """A database of the course. ``mark`` is None for one whose maker died before writing it.
+
+    ``in_pool``: it was made ahead for the role that owns it and has that role's name with a number: never dropped,
+    but emptied when it is taken again, see ``database_pool``.
+    """
 
     name: str
     mark: Mark | None
     template: bool = False
     connections: int = 0
+    in_pool: bool = False
 
     @property
     def droppable(self) -> bool:
@@ -110,10 +123,11 @@ async def list_databases(connection: asyncpg.Connection[Any], clients: bool = Tr
 
 
 def _of(row: Any) -> Database | None:
-    name, limit, comment, template = row
+    name, limit, comment, template, numbered = row
     mark = Mark.parse(comment)
     newborn = comment is None and limit == BIRTHMARK and GENERATED_NAME.match(name)
-    return Database(name, mark, template) if mark or newborn else None
+    in_pool = numbered and mark is not None and mark.kind == "pool"
+    return Database(name, mark, template, in_pool=in_pool) if mark or newborn else None
 
 
 async def create(
@@ -198,14 +212,30 @@ def dropped(name: str) -> None:
     _given_up.discard(name)
 
 
+def taken(name: str) -> None:
+    """This process has a database of a pool."""
+    _made.add(name)
+    _given_up.discard(name)
+
+
+def is_given_up(name: str) -> bool:
+    """True when this process needs a database of its own no more."""
+    return name in _given_up
+
+
 def give_up(name: str) -> None:
     """This process needs a database of its own no more, and cannot drop it now: the next sweep does."""
     if name in _made:
         _given_up.add(name)
 
 
-async def drop(connection: asyncpg.Connection[Any], name: str) -> bool:
-    """Drop a database of the course, disconnecting whoever uses it. Returns False when it does not exist.
+async def drop(connection: asyncpg.Connection[Any], name: str, claim: int = 0) -> bool:
+    """Drop a database of the course, disconnecting whoever uses it; one of a pool is given back instead.
+
+    Returns False when there is none, or it was taken from the pool again meanwhile.
+
+    Args:
+        claim: of a pool's, what its mark said when it was taken; by default whatever this process's mark says.
 
     Raises:
         CourseError: the database exists and is not the course's. It stays as it is.
@@ -214,6 +244,12 @@ async def drop(connection: asyncpg.Connection[Any], name: str) -> bool:
     database = _of(row) if row else None
     if database and database.droppable:
         await _drop(connection, database)
+        return True
+    if database and database.in_pool:
+        if (statements := _giving_back(database, claim)) is None:
+            return False
+        dropped(name)
+        await connection.execute(statements)
         return True
     if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
         raise CourseError(f"The database {name} was not made by the course, so the course leaves it alone.")
@@ -225,6 +261,19 @@ async def _drop(connection: asyncpg.Connection[Any], database: Database) -> None
         await connection.execute(f"ALTER DATABASE {quoted(database.name)} IS_TEMPLATE false")
     await connection.execute(f"DROP DATABASE IF EXISTS {quoted(database.name)} WITH (FORCE)")
     dropped(database.name)
+
+
+def _giving_back(database: Database, claim: int = 0) -> str | None:
+    """Statements that give it back to its pool; None where it is not this process's, or a dead one's, to give."""
+    mark = database.mark
+    assert mark is not None
+    ours = (mark.pid, mark.life) == (os.getpid(), own_life()) or mark.maker_ended()
+    if not (ours and mark.claimed and mark.claimed == (claim or mark.claimed)):
+        return None
+    return (
+        f"{DISCONNECT.format(name=literal(database.name), wait=0)};"
+        f"COMMENT ON DATABASE {quoted(database.name)} IS {literal(str(replace(mark, claimed=0)))}"
+    )
 
 
 async def sweep(connection: asyncpg.Connection[Any], embedded: bool = False) -> list[str]:
@@ -262,6 +311,8 @@ def leave(uri: str, name: str) -> None:
         database = _of(row) if row else None
         if database and database.droppable:
             connection.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)".encode())
+        elif database and database.in_pool and (statements := _giving_back(database)):
+            connection.execute(statements.encode())
     _made.discard(name)
     if not _made:  # else the file has to tell the next sweep that this process has ended
         forget_own_life()

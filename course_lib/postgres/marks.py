@@ -31,11 +31,14 @@ class Mark:
     """What a database of the course is, and who made it.
 
     Attributes:
-        kind: ``lesson``, ``template``, ``build`` (a template in the making), ``kept`` (renamed by the learner).
-        subject: the lesson's number, or the recipe.
+        kind: ``lesson``, ``template``, ``build`` (a template in the making), ``kept`` (renamed by the learner), or
+            ``pool`` (made ahead for a role that may make none, see ``database_pool``).
+        subject: the lesson's number, the recipe, or the class.
         host, pid, life: the process, see ``lives``; the host is for people to read.
         state: of a template, what it was built from.
         contents: of a template, what it holds, see ``contents.digest``.
+        lesson: of a pool's, the lesson that it was taken for.
+        claimed: of a pool's, when that process took it, in milliseconds since 1970; 0 while nobody uses it.
     """
 
     kind: Word
@@ -45,6 +48,8 @@ class Mark:
     life: Annotated[str, Field(pattern=r"^[0-9a-f]{8}\Z")]
     state: Hex = ""
     contents: Hex = ""
+    lesson: Annotated[str, Field(pattern=r"^[a-z0-9_]{0,24}\Z")] = ""
+    claimed: Annotated[int, Field(ge=0, lt=2**50)] = 0
     course: Literal["databases-for-ai-engineers"] = COURSE
 
     @classmethod
@@ -64,6 +69,11 @@ class Mark:
     def __str__(self) -> str:
         """As it stands in the comment."""
         return json.dumps({name: value for name, value in asdict(self).items() if value})
+
+    @property
+    def in_use_for(self) -> str:
+        """The lesson whose database it is now; "" for others."""
+        return self.subject if self.kind == "lesson" else self.lesson if self.claimed else ""
 
     def maker_ended(self) -> bool | None:
         """Whether the process that made the database has ended; None when this course folder never knew it."""

@@ -43,6 +43,7 @@ class Server:
     """A checked PostgreSQL with pgvector. ``url`` is its maintenance database, which is only connected to.
 
     ``settings`` is what a database made on it has to be given because this role's defaults differ, see ``reliance``.
+    ``pooled``: this role may make no databases, and takes those that were made for it, see ``database_pool``.
     """
 
     url: URL
@@ -51,6 +52,7 @@ class Server:
     pgvector: str
     started: bool = False
     settings: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    pooled: bool = False
 
     def describe(self) -> str:
         """``PostgreSQL 18.4 · pgvector 0.8.5 · embedded``."""
@@ -249,7 +251,7 @@ async def _checked(
     connection = await connect(url)
     try:
         fit = await ask_fitness(connection, spoken(url))
-        _known[key] = Server(url, embedded, fit.version, fit.pgvector, settings=fit.settings)
+        _known[key] = Server(url, embedded, fit.version, fit.pgvector, settings=fit.settings, pooled=fit.pooled)
     except BaseException:
         await connection.close()
         raise

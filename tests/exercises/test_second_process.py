@@ -67,6 +67,16 @@ async def never_ends(sessions: Any, word: str) -> Any:
         pass
 
 
+class Keeps:
+    """A class that remembers for all of its kind."""
+
+    kept: ClassVar[list[str]] = []
+
+    def keep(self, what: str) -> list[str]:
+        self.kept.append(what)
+        return self.kept
+
+
 async def test_it_shares_nothing_with_this_process() -> None:
     first, second = await told_of(another_interpreter)
     assert first is not None and second is not None
@@ -112,6 +122,15 @@ def test_a_function_within_another_cannot_be_had() -> None:
 
     assert portable(double) is None
     assert portable(print) is None
+
+
+def test_a_class_is_made_anew_with_nothing_that_it_keeps() -> None:
+    made = portable(Keeps)
+    assert made is not None
+    Keeps.kept.append("here")
+    anew = made_from(made)
+    assert anew is not Keeps and anew().keep("there") == ["there"] and Keeps.kept == ["here"]
+    assert portable(int) is None
 
 
 def test_an_answer_is_made_of_its_cell_and_of_the_names_that_it_takes_from_others() -> None:

@@ -201,7 +201,7 @@ async def test_of_a_search_on_its_own_connection_it_claims_nothing(points: Async
     try:
         for search in (elsewhere, looked_up_first):
             found = await recall(points, Point.place, QUERIES, search=search, ef_search=10)
-            assert 0.5 < found.recall < 0.85, "it went through the index"
+            assert 0.3 < found.recall < 0.85, "it went through the index, whose graph is another each time"
             assert found.exact is None
             assert "exact" not in str(found)
             assert "which was not seen on the connection given" in str(found)

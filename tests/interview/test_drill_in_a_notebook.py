@@ -26,6 +26,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get_settings.cache_clear()
     notebook._began.clear()
     notebook._answered.clear()
+    notebook._ticked.clear()
 
 
 def points() -> list[str]:

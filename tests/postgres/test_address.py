@@ -17,9 +17,8 @@ import pytest
 from sqlalchemy import URL, create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from course_lib.cli.db import libpq_environment
 from course_lib.errors import CourseError
-from course_lib.postgres.address import libpq_options, libpq_uri, parse_url, public_uri, spoken
+from course_lib.postgres.address import libpq_environment, libpq_options, libpq_uri, parse_url, public_uri, spoken
 from course_lib.postgres.binaries import program, wheel_installation
 from course_lib.postgres.failures import connection_failure
 from tests.postgres.places import YourServer

@@ -249,7 +249,7 @@ async def test_a_long_limit_of_an_administrator_stands(
     await lesson.close()
 
 
-@pytest.mark.parametrize("limit", [1, 4, 9])
+@pytest.mark.parametrize("limit", [1, 4, 17])
 async def test_a_role_with_too_few_connections_is_told_how_many(
     class_server: YourServer, sit_down: Callable[[str], None], limit: int
 ) -> None:

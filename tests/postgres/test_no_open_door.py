@@ -20,6 +20,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import URL, create_engine, text
 
+from course_lib.classroom.creating import Wishes, create_class
+from course_lib.classroom.roster import Learner
+from course_lib.classroom.server import class_cluster
 from course_lib.data.fresh import FreshDatabase, fresh_database
 from course_lib.data.fresh_server import fresh_server
 from course_lib.db import make_engine
@@ -34,7 +37,8 @@ from course_lib.judging.attempt import Attempt
 from course_lib.postgres.pgbouncer import pgbouncer, pgbouncer_is_installed
 from course_lib.service.served import served
 from course_lib.settings import get_settings
-from tests.postgres.places import start_python, wait_until
+from tests.classroom.board.classes import TEACHER, WORD, make_class
+from tests.postgres.places import YourServer, start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
 
@@ -181,6 +185,61 @@ async def test_what_listens_lies_where_nobody_else_can_go(name: str, another_use
     assert listening() == before
 
 
+# -- the server of a class, which learners who are other users reach by a port --------------------------------
+
+GREET = """
+import socket, struct, sys
+port, role = sys.argv[1:]
+client = socket.create_connection(("127.0.0.1", int(port)), 10)
+words = b"user\\0" + role.encode() + b"\\0database\\0postgres\\0\\0"
+client.sendall(struct.pack("!ii", len(words) + 8, 196608) + words)
+kind, _, number = struct.unpack("!cii", client.recv(9))
+print(kind.decode(), number if kind == b"R" else "")
+"""
+"""PostgreSQL's answer to a greeting: ``R 0`` lets in, ``R 10`` asks for a password (SCRAM), ``E`` refuses."""
+
+
+async def test_a_class_on_this_machine_asks_everybody_for_a_password(
+    home: Path, another_user: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COURSE_WORK", str(tmp_path))
+    get_settings.cache_clear()
+    class_cluster.cache_clear()
+    created = await create_class([Learner("Ada", "ada")], Wishes("door"))
+    cluster = class_cluster()
+    try:
+        process = cluster.process()
+        assert process is not None
+        DETACHED.add(process)
+        port, sockets = f"port {created.address.port}", f"{cluster.address().host}/.s.PGSQL.{created.address.port}"
+        assert {place for place in listening() if process_of(place, process)} == {port, sockets}
+        assert knock(sockets, another_user) == "PermissionError"
+        for user in ([], another_user):
+            greeted = {role: greet(created.address.port, role, user) for role in ("door_ada", "nobody", "postgres")}
+            assert greeted == {"door_ada": "R 10", "nobody": "R 10", "postgres": "E"}
+        for place in (tmp_path / "classroom" / "door").rglob("*"):
+            assert not place.stat().st_mode & 0o077
+    finally:
+        DETACHED.clear()
+        cluster.stop()
+        class_cluster.cache_clear()
+
+
+def process_of(place: str, process: psutil.Process) -> bool:
+    """Whether that process listens there."""
+    inet = {f"port {c.laddr.port}" for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return place in inet or place in {c.laddr for c in process.net_connections("unix")}
+
+
+def greet(port: int, role: str, user: list[str]) -> str:
+    python = shutil.which("python3", path="/usr/bin:/bin")
+    if python is None:
+        pytest.skip("no Python that every user can run")
+    bare = [part for part in user if "caps=" not in part]
+    done = subprocess.run([*bare, python, "-c", GREET, str(port), role], capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 # -- before a server on TCP, where drivers encrypt --------------------------------------------------------
 
 
@@ -243,12 +302,20 @@ def test_the_token_and_the_kernels_of_course_lab_are_nobody_elses(folder: Path, 
     assert not runtime.exists()
 
 
+# -- the hub of a class: tests/classroom/test_hub.py starts one and knocks at its ports from a learner's account ----
+
 # -- the service -------------------------------------------------------------------------------------------
 
 SERVE = "import sys; from course_lib.cli import main; sys.argv[1:] = ['serve', '--port', '8400']; main()"
+BOARD = """
+import sys
+from course_lib.cli import main
+sys.argv[1:] = ['classroom', 'board', '--name', 'friday', '--page', '--port', '8420']
+main()
+"""
 ASK = """
 import sys, urllib.error, urllib.request
-for path in ("", "livez", "account", "openapi.json", "?token=guessed"):
+for path in ("", "livez", "account", "openapi.json", "events", "?token=guessed"):
     request = urllib.request.Request(sys.argv[1] + path, headers={"Authorization": "Bearer ada-demonstration-key"})
     try:
         print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).status)
@@ -259,7 +326,20 @@ for path in ("", "livez", "account", "openapi.json", "?token=guessed"):
 
 def test_course_serve_answers_nobody_who_has_not_its_address(another_user: list[str]) -> None:
     """Its port is one that every user can call."""
-    service = start_python(get_settings().home, SERVE)
+    assert_closed(start_python(get_settings().home, SERVE), another_user)
+
+
+def test_the_board_of_a_class_answers_nobody_who_has_not_its_address(folder: Path, another_user: list[str]) -> None:
+    """There are names of learners on it."""
+    server = YourServer(folder / "class")
+    server.execute("CREATE EXTENSION vector", database="template1")
+    server.execute(f"CREATE ROLE {TEACHER} LOGIN CREATEROLE CREATEDB PASSWORD '{WORD}'")
+    address = make_class(server, "friday").teachers_url()
+    assert_closed(start_python(folder / "home", BOARD, DATABASE_URL=address), another_user)
+
+
+def assert_closed(service: subprocess.Popen[str], another_user: list[str]) -> None:
+    """What has printed its address lets in nobody who does not know it; then it is ended."""
     try:
         assert service.stdout is not None
         address = next(found[1] for line in service.stdout if (found := re.search(r"(http://\S+/)\?token=", line)))
@@ -267,7 +347,7 @@ def test_course_serve_answers_nobody_who_has_not_its_address(another_user: list[
         if python is None:
             pytest.skip("no Python that every user can run")
         asked = [*(part for part in another_user if "caps=" not in part), python, "-c", ASK, address]
-        assert subprocess.run(asked, capture_output=True, text=True).stdout.split() == ["401"] * 5
+        assert subprocess.run(asked, capture_output=True, text=True).stdout.split() == ["401"] * 6
     finally:
         service.send_signal(signal.SIGINT)
         service.communicate(timeout=60)

@@ -54,7 +54,7 @@ async def test_delete_is_one_statement_and_takes_along_what_belongs_to_the_row(
     with QueryLog(engine) as log:
         await UserRepository(session).delete(chidi.id)
         await session.commit()
-    assert log.count == 1
+    assert log.count == 1, str(log)
     assert await session.scalar(select(func.count()).where(Document.user_id == chidi.id)) == 0
     chunks = select(func.count()).select_from(DocumentChunk)
     assert await session.scalar(chunks) == await session.scalar(chunks.join(DocumentChunk.document))

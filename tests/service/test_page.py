@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from itertools import pairwise
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
@@ -20,8 +21,11 @@ from course_lib.service import create_app
 from course_lib.service.gate import Gate
 from course_lib.service.page import FOLDER, Person, add_page
 from course_lib.service.worker import Worker
-from tests.service.browser import CHROMIUM, Browser, browser
+from tests.browser import browser, complaints_of, contrast, needs_chromium, tab_to, until
 from tests.service.running import Serving, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 PAGE = (FOLDER / "index.html").read_text(encoding="utf-8")
 STYLE = (FOLDER / "page.css").read_text(encoding="utf-8")
@@ -90,20 +94,9 @@ def test_whoever_does_not_see_it_can_use_it() -> None:
     assert levels[0] == 1 and all(lower - upper <= 1 for upper, lower in pairwise(levels))
 
 
-def colours(part: str) -> dict[str, str]:
-    return dict(re.findall(r"--([\w-]+): #(\w{6});", part))
-
-
-def contrast(one: str, other: str) -> float:
-    """As WCAG 2 has it, 1 to 21."""
-
-    def luminance(colour: str) -> float:
-        parts = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
+def colours(part: str) -> dict[str, tuple[float, ...]]:
+    """Red, green and blue from 0 to 255, by the name of the variable."""
+    return {name: tuple(bytes.fromhex(colour)) for name, colour in re.findall(r"--([\w-]+): #(\w{6});", part)}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -199,90 +192,95 @@ async def read_documents(url: URL) -> None:
     await engine.dispose()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
-def test_the_main_path_by_keyboard(paged: Serving, service_url: URL, tmp_path: Path) -> None:
-    with browser(tmp_path) as page:
-        page.size(1280, 900)
-        page.open(address_of(paged))
-        page.until("document.querySelectorAll('#documents li').length > 2")
+@needs_chromium
+def test_the_main_path_by_keyboard(paged: Serving, service_url: URL) -> None:
+    with browser() as page:
+        said = complaints_of(page)
+        page.goto(address_of(paged))
+        until(page, "document.querySelectorAll('#documents li').length > 2")
         choose_somebody(page)
         ask(page)
         open_a_source(page)
         look_at_the_xray(page)
         add_a_document(page, service_url)
         for width, dark in ((390, False), (1280, True), (390, True)):
-            page.size(width, 844, dark)
-            assert page.run("document.documentElement.scrollWidth <= innerWidth"), "no sideways scrolling"
-        assert page.complaints == []
+            page.set_viewport_size({"width": width, "height": 844})
+            page.emulate_media(color_scheme="dark" if dark else "light")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "no sideways scrolling"
+        assert said == []
     kept_back = paged.app.state.proxied.kept_back
     assert "/documents" in kept_back and "/questions/stream" not in kept_back, "or nobody would see it stream"
 
 
-def choose_somebody(page: Browser) -> None:
-    before = page.run("document.querySelector('#documents').innerText")
-    page.tab_to("person")
-    page.press("ArrowDown")
-    page.until(f"document.querySelector('#documents').innerText.length > 20 && {other_than(before)}")
-    page.press("ArrowUp")
-    page.until(f"!({other_than(before)})")
+def choose_somebody(page: Page) -> None:
+    before = page.evaluate("document.querySelector('#documents').innerText")
+    tab_to(page, "person")
+    page.keyboard.press("ArrowDown")
+    until(page, f"document.querySelector('#documents').innerText.length > 20 && {other_than(before)}")
+    page.keyboard.press("ArrowUp")
+    until(page, f"!({other_than(before)})")
 
 
 def other_than(before: str) -> str:
     return f"document.querySelector('#documents').innerText !== {before!r}"
 
 
-def ask(page: Browser) -> None:
-    page.tab_to("question")
-    page.type(QUESTION)
-    page.press("Enter")
-    page.until("document.querySelector('.sources button')")
-    answer = page.run("document.querySelector('.answered .text').textContent")
-    assert answer and answer in page.run("document.querySelector('#said').textContent"), "it is read aloud when whole"
-    assert page.run("document.activeElement.id") == "question", "the next question can be typed"
-    page.until("document.querySelector('#conversation').value !== ''")
+def ask(page: Page) -> None:
+    tab_to(page, "question")
+    page.keyboard.type(QUESTION)
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.sources button')")
+    answer = page.evaluate("document.querySelector('.answered .text').textContent")
+    assert answer and answer in page.evaluate("document.querySelector('#said').textContent"), (
+        "it is read aloud when whole"
+    )
+    assert page.evaluate("document.activeElement.id") == "question", "the next question can be typed"
+    until(page, "document.querySelector('#conversation').value !== ''")
 
 
-def open_a_source(page: Browser) -> None:
+def open_a_source(page: Page) -> None:
     for _ in range(20):
-        page.press("Tab", shift=True)
-        if page.run("document.activeElement.parentElement.parentElement.className") == "sources":
+        page.keyboard.press("Shift+Tab")
+        if page.evaluate("document.activeElement.parentElement.parentElement.className") == "sources":
             break
-    page.press("Enter")
-    page.until("document.activeElement.nextSibling.textContent.length > 20")
-    assert page.run("document.activeElement.getAttribute('aria-expanded')") == "true"
-    assert page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid", "the focus can be seen"
+    page.keyboard.press("Enter")
+    until(page, "document.activeElement.nextSibling.textContent.length > 20")
+    assert page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", "the focus can be seen"
 
 
-def look_at_the_xray(page: Browser) -> None:
-    page.until("document.querySelector('#summary').textContent.startsWith('POST /questions/stream, status 200')")
-    assert "Of these, 0 ms were spent waiting for the model." in page.run(
+def look_at_the_xray(page: Page) -> None:
+    until(page, "document.querySelector('#summary').textContent.startsWith('POST /questions/stream, status 200')")
+    assert "Of these, 0 ms were spent waiting for the model." in page.evaluate(
         "document.querySelector('#summary').innerText"
     )
     for lane in ("request", "statement", "hold", "answers"):
-        assert page.run(f"document.querySelectorAll('#picture svg[aria-label] rect.{lane}').length") > 0, lane
-    assert "RagRepository.search_both" in page.run("document.querySelector('#statements').innerText")
-    page.tab_to("explain")
-    page.press("Enter")
-    page.until("document.querySelector('#plan').textContent.includes('document_chunks')")
-    assert page.run("document.activeElement.id") == "plan"
+        assert page.evaluate(f"document.querySelectorAll('#picture svg[aria-label] rect.{lane}').length") > 0, lane
+    assert "RagRepository.search_both" in page.evaluate("document.querySelector('#statements').innerText")
+    tab_to(page, "explain")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#plan').textContent.includes('document_chunks')")
+    assert page.evaluate("document.activeElement.id") == "plan"
 
 
-def add_a_document(page: Browser, url: URL) -> None:
-    page.press("Tab")  # over the end, and from the top
-    page.tab_to("person")
-    page.press("Tab")
-    while page.run("document.activeElement.tagName") != "SUMMARY":
-        page.press("Tab")
-    page.press("Enter")
-    page.tab_to("title")
-    page.press("Enter")
-    page.until("document.querySelector('#add-problem').textContent.startsWith('A document has a title and a text.')")
-    page.type("<b>Cleaning</b>")
-    page.tab_to("text")
-    page.type("The dome is cleaned on the second Thursday of the month.")
-    page.press("Tab", 2)
-    page.press("Enter")
-    page.until("document.querySelector('#job').textContent.includes('waits')")
-    asyncio.run(read_documents(url))
-    page.until("document.querySelector('#job').textContent.includes('is ready')")
-    assert "<b>Cleaning</b>" in page.run("document.querySelector('#documents').innerText")
+def add_a_document(page: Page, url: URL) -> None:
+    page.keyboard.press("Tab")  # over the end, and from the top
+    tab_to(page, "person")
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.tagName") != "SUMMARY":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    tab_to(page, "title")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#add-problem').textContent.startsWith('A document has a title and a text.')")
+    page.keyboard.type("<b>Cleaning</b>")
+    tab_to(page, "text")
+    page.keyboard.type("The dome is cleaned on the second Thursday of the month.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#job').textContent.includes('waits')")
+    with ThreadPoolExecutor() as threads:  # in this one playwright keeps an event loop
+        threads.submit(asyncio.run, read_documents(url)).result()
+    until(page, "document.querySelector('#job').textContent.includes('is ready')")
+    assert "<b>Cleaning</b>" in page.evaluate("document.querySelector('#documents').innerText")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from secrets import randbelow, token_hex
@@ -15,7 +16,7 @@ from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Drill
 from course_lib.judging.held import out_of
 from course_lib.judging.quoting import article, kind_of
-from course_lib.judging.races import sessions_of
+from course_lib.judging.races import listening, sessions_of
 from course_lib.judging.staging import add_user, other_rows
 
 EVERY = 4
@@ -40,8 +41,13 @@ ADD = """
     SELECT id, 2, 'assistant', '', 'streaming' FROM thread RETURNING id
 """
 STORED = "SELECT content, status FROM messages WHERE id = :id"
-End = Literal["The model came to its end", "The model failed", "The request was cancelled", "The reader left"]
+UPDATES = re.compile(r"\bUPDATE\s+(ONLY\s+)?(public\.)?\"?messages\b", re.IGNORECASE)
+End = Literal[
+    "The model came to its end", "The model failed", "The request was cancelled", "The reader left",
+    "The request was cancelled while a batch was stored",
+]  # fmt: skip
 COMPLETE: End = "The model came to its end"
+AT_A_BATCH: End = "The request was cancelled while a batch was stored"
 
 
 class ModelDown(RuntimeError):
@@ -56,6 +62,7 @@ class Scene:
         got: what the reader was given.
         closed: whether the model's stream is.
         error: what the reader saw raised.
+        at_a_batch: whether it was cancelled while a batch was stored.
         late, lost, held: the first piece at whose asking the reader lacked the one before; the greatest number of
             pieces that were shown and not stored; the greatest number of connections out of the pool.
     """
@@ -70,6 +77,7 @@ class Scene:
     late: int = 0
     lost: int = 0
     held: int = 0
+    at_a_batch: bool = False
     silent: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -117,8 +125,14 @@ class Scene:
         """Read it, and be cancelled meanwhile if that is how it ends."""
         reading = asyncio.ensure_future(self.read())
         cancelling = asyncio.ensure_future(self._cancel(reading))
+
+        def at_a_statement(_: Any, __: Any, statement: str, *___: Any) -> None:
+            if self.how == AT_A_BATCH and not self.at_a_batch and UPDATES.search(statement):
+                self.at_a_batch = reading.cancel()
+
         try:
-            await asyncio.wait({reading})
+            with listening(self.attempt, "before_cursor_execute", at_a_statement):
+                await asyncio.wait({reading})
         finally:
             cancelling.cancel()
             reading.cancel()
@@ -169,6 +183,11 @@ class KeepStream(Drill):
         "nothing stored": "{how}, and the message is empty. | Who commits?",
         "cut short": "{how} after {said} pieces that the reader had been given, and the message holds the first "
         "{there}. | When is a piece put into the batch, and what is done with the batch at this end?",
+        "never shown": "The request was cancelled while a batch was stored, the reader had been given {got} pieces, "
+        "and the message holds {there}. "
+        "| First hand a piece on, then store it: between the two the request may end.",
+        "batch lost": "The request was cancelled while a batch was stored, the reader had been given {got} pieces, "
+        "and the message holds {there}. | Until its UPDATE is committed, a batch is not stored. When is it emptied?",
         "wrong content": "{how}, and the message holds something else than what the reader was given. "
         "| Each batch is appended once, in order.",
         "left streaming": "{how}, and the message is still `streaming`. "
@@ -193,7 +212,7 @@ class KeepStream(Drill):
         ]
         ends += [("The reader left", n) for n in (EVERY + 2, EVERY, 1)]
         ends += [("The model failed", 2 * EVERY + 3), ("The request was cancelled", EVERY + 1)]
-        ends += [("The model failed", 0), (COMPLETE, 0), (COMPLETE, 1)]
+        ends += [("The model failed", 0), (COMPLETE, 0), (COMPLETE, 1), (AT_A_BATCH, 3 * EVERY)]
         for how, n in ends:
             await self._try(attempt, user, how, n)
 
@@ -220,12 +239,13 @@ class KeepStream(Drill):
         attempt.expect(count <= n / EVERY + 2, "piecemeal", said=n, count=count, every=EVERY)
 
     def _look_at_reading(self, attempt: Attempt, scene: Scene) -> None:
-        other = sum(piece not in scene.said for piece in scene.got)
-        numbers = {"said": len(scene.said), "got": len(scene.got), "other": other}
-        attempt.expect(scene.got == scene.said, "wrong pieces", **numbers)
+        said = scene.said[: len(scene.got)] if scene.how == AT_A_BATCH else scene.said
+        other = sum(piece not in said for piece in scene.got)
+        attempt.expect(scene.got == said, "wrong pieces", said=len(said), got=len(scene.got), other=other)
         attempt.expect(not scene.late, "buffered", piece=scene.late)
         attempt.expect(not scene.held, "connection held", count=scene.held)
         wanted: dict[End, type] = {"The model failed": ModelDown, "The request was cancelled": asyncio.CancelledError}
+        wanted[AT_A_BATCH] = asyncio.CancelledError
         saw = f"a {kind_of(scene.error)}" if scene.error else "no error"
         right = type(scene.error) is wanted.get(scene.how, type(None))
         attempt.expect(right, "error swallowed", how=scene.how, saw=saw)
@@ -233,6 +253,12 @@ class KeepStream(Drill):
     async def _look_at_message(self, attempt: Attempt, scene: Scene) -> None:
         content, status = (await attempt.sql(STORED, id=scene.id))[0]
         how, said, wanted = scene.how, len(scene.said), "".join(scene.said)
+        if how == AT_A_BATCH:
+            got = len(scene.got)
+            wanted = "".join(scene.got)
+            there = next((n for n in range(said, -1, -1) if "".join(scene.said[:n]) == content), None)
+            attempt.expect(there is None or there <= got, "never shown", got=got, there=there)
+            attempt.expect(there is None or there == got, "batch lost", got=got, there=there)
         there = next((n for n in range(said) if "".join(scene.said[:n]) == content), None)
         if content != wanted and there is not None:
             attempt.expect(there > 0 or said < EVERY or how != COMPLETE, "nothing stored", how=how)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from secrets import randbelow
 from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Drill, Wrong
 from course_lib.judging.moments import first_of
-from course_lib.judging.quoting import article
+from course_lib.judging.quoting import article, kind_of
 from course_lib.judging.races import listening, sessions_of
 from course_lib.judging.staging import add_rows, add_user
 
@@ -37,6 +37,11 @@ AT_GATE = """
 """
 STANDS = f"{AT_GATE} AND NOT granted"
 STORED = "SELECT seq, role, content FROM messages WHERE conversation_id = :id AND seq > :last ORDER BY seq"
+RIVAL = """
+    WITH locked AS (SELECT id FROM conversations WHERE id = :id FOR UPDATE)
+    INSERT INTO messages (conversation_id, seq, role, content)
+    SELECT id, (SELECT max(seq) + 1 FROM messages WHERE conversation_id = :id), 'user', :content FROM locked
+"""
 COUNT = "SELECT count(*) FROM messages WHERE conversation_id = :id"
 TRIES = 3
 LOOKS = 500
@@ -59,6 +64,7 @@ class FailOver:
     Attributes:
         cuts: where the connection dies at each of them: "before" the server has heard of the COMMIT, "after" it has
             committed, or while it is "under way", and the server goes on though nobody listens any more.
+        rival: what another call says in the conversation as soon as a connection has died "before" its COMMIT.
         commits: how many it has seen.
         under_way: set when a COMMIT stands at the gate and its client is gone.
     """
@@ -66,6 +72,7 @@ class FailOver:
     attempt: Attempt
     thread: Thread
     cuts: tuple[How, ...]
+    rival: str = ""
     commits: int = 0
     under_way: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -85,6 +92,8 @@ class FailOver:
             await self._left_alone(asyncio.ensure_future(driver.execute("COMMIT")), driver)
         if cut:
             driver.terminate()
+        if cut == "before" and self.rival:
+            await self.attempt.sql(RIVAL, id=self.thread.id, content=self.rival)
 
     async def _left_alone(self, committing: asyncio.Future[Any], driver: Any) -> None:
         clock = asyncio.get_running_loop().time
@@ -153,6 +162,9 @@ class LostCommit(Drill):
         "| The number, as an int, by which the message was stored, whichever try that was.",
         "not tried again": "The connection died before the COMMIT reached the server, {times}, and `post` raised "
         "{error}. | Nothing was stored, and another connection is to be had. Three tries in all.",
+        "number taken": "The connection died before the COMMIT reached the server, another call then stored the same "
+        "words under the number {number}, and `post` {did}, while its own message is not stored. "
+        "| Whose message it is, neither its number tells nor its content. What could each try know its own by?",
         "lost": "The connection died before the COMMIT reached the server; `post` returned {said!r}, and nothing is "
         "stored. | After an error at COMMIT it may have been done, or not.",
         "error swallowed": "{what}, nothing was stored, and `post` returned {said!r}. | The caller has to know.",
@@ -175,6 +187,7 @@ class LostCommit(Drill):
         await self._committed(attempt, "while the server was committing", "under way")
         await self._not_committed(attempt, "once", "before")
         await self._not_committed(attempt, "two times", "before", "before")
+        await self._number_taken(attempt)
         await self._hopeless(attempt)
 
     async def _quietly(self, attempt: Attempt) -> None:
@@ -222,6 +235,15 @@ class LostCommit(Drill):
         attempt.expect(bool(posted.rows), "lost", said=posted.said)
         self._look_at(attempt, thread, content, posted)
 
+    async def _number_taken(self, attempt: Attempt) -> None:
+        """Nothing is stored, and another call says the same before the next try, under the number of the first."""
+        thread, content = await _add(attempt), awkward_text()
+        posted = await _post(attempt, thread, content, "before", rival=content)
+        did = f"raised {kind_of(posted.error)}" if posted.error else f"returned {posted.said!r}"
+        mine = [row for row in posted.rows if row[0] != thread.last + 1]
+        attempt.expect(posted.error is None and bool(mine), "number taken", number=thread.last + 1, did=did)
+        self._look_at(attempt, Thread(thread.id, thread.last + 1), content, replace(posted, rows=mine))
+
     async def _hopeless(self, attempt: Attempt) -> None:
         thread = await _add(attempt)
         posted = await _post(attempt, thread, awkward_text(), *EACH_TIME)
@@ -243,9 +265,9 @@ async def _add(attempt: Attempt) -> Thread:
     return thread
 
 
-async def _post(attempt: Attempt, thread: Thread, content: str, *cuts: How) -> Posted:
+async def _post(attempt: Attempt, thread: Thread, content: str, *cuts: How, rival: str = "") -> Posted:
     """Call the answer, while connections die as ``cuts`` has it."""
-    fail_over, said, wrong = FailOver(attempt, thread, cuts), None, None
+    fail_over, said, wrong = FailOver(attempt, thread, cuts, rival), None, None
 
     async def call() -> Any:
         answered = attempt.answer(sessions_of(attempt), thread.id, content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from secrets import token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from course_lib.judging.asking import BLOCKED, NOT_AVAILABLE, calling_it
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Drill
 from course_lib.judging.quoting import kind_of, message_of
+from course_lib.judging.races import Intruder, listening
 from course_lib.judging.staging import add_user, new_email
 from course_lib.judging.trouble import QUERY_CANCELED, sqlstate_of
 from course_lib.judging.turns import Race, run_race
@@ -41,6 +43,21 @@ KEY = """
 RIGHT = "FOREIGN KEY (reviewed_by) REFERENCES users(id) ON DELETE SET NULL"
 DROP = "ALTER TABLE documents DROP CONSTRAINT IF EXISTS fk_documents_reviewed_by"
 HALF_WAY = f"ALTER TABLE documents ADD CONSTRAINT fk_documents_reviewed_by {RIGHT} NOT VALID"
+TO_CLEAN = "source LIKE %s AND reviewed_by IS NOT NULL AND NOT EXISTS (SELECT FROM users WHERE users.id = reviewed_by)"
+HOLD = f"""
+    UPDATE documents SET title = 'Slow' WHERE id = (
+        SELECT id FROM documents WHERE {TO_CLEAN} ORDER BY ctid {{order}} LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+    ) RETURNING id
+"""
+HELD = """
+    WITH free AS (SELECT id FROM documents WHERE source LIKE :these FOR NO KEY UPDATE SKIP LOCKED)
+    SELECT id FROM documents WHERE source LIKE :these AND id <> :slow AND id NOT IN (SELECT id FROM free) LIMIT 1
+"""
+TOUCH = "UPDATE documents SET title = 'Corrected' WHERE id = :id"
+CLEANS = re.compile(
+    r"\bUPDATE\s+(ONLY\s+)?(public\.)?\"?documents\b|\bdocuments\b.*\bFOR\s+(NO\s+KEY\s+)?UPDATE",
+    re.IGNORECASE | re.DOTALL,
+)
 WITNESS = """
     DO $do$
     BEGIN
@@ -82,13 +99,15 @@ class ReviewerKey(Drill):
         "SHARE ROW EXCLUSIVE on both tables. `lock_timeout` limits how long it waits for it, and so how long others "
         "wait behind it. What it does under the lock is the other half: which variant looks at no row?",
         "Three transactions: ADD CONSTRAINT … NOT VALID, under a `lock_timeout` and only where it is not there yet; "
-        "then the UPDATE, as no new values come now that refer to nobody; then VALIDATE CONSTRAINT.",
+        "then the UPDATE, as no new values come now that refer to nobody, under a limit of its own, since it keeps the "
+        "rows it has changed while it waits for the next; then VALIDATE CONSTRAINT.",
     )
     why = (
         "A lock is waited for in a queue: behind a statement that wants SHARE ROW EXCLUSIVE on `users` stands "
         "everybody who signs up, for as long as somebody else's transaction takes. `lock_timeout` gives up instead. "
-        "NOT VALID keeps the lock short, and comes before the clean-up, since only the key stops new values. VALIDATE "
-        "looks at all rows under a lock that lets others write, if it is in a transaction of its own."
+        "NOT VALID keeps the lock short, and comes before the clean-up, since only the key stops new values. The "
+        "clean-up waits for rows, and holds others meanwhile, so it needs a limit as well. VALIDATE looks at all rows "
+        "under a lock that lets others write, if it is in a transaction of its own."
     )
     follow_up = "Somebody deletes a user now. What does ON DELETE SET NULL look for in `documents`, and how long?"
     mistakes: ClassVar = {
@@ -96,6 +115,9 @@ class ReviewerKey(Drill):
         "had waited behind it for {seconds} seconds. | That is what was reported. How long may it wait for its lock?",
         "uploads wait": "While another transaction had changed a user, it stood at a lock, and somebody who uploaded a "
         "document had waited behind it for {seconds} seconds. | How long may it wait for its lock?",
+        "rows held": "While another transaction had changed one document, the clean-up stood at that row, and somebody "
+        "who corrected a document that it had updated before had waited for {seconds} seconds. "
+        "| An UPDATE keeps each row that it has changed until its transaction ends. How long may it wait for the next?",
         "never done": "Nobody was in its way any more, and after {tries} more calls it raised {error}: {said}. "
         "| Called again, it goes on where it was.",
         "left behind": "While it ran, the product wrote a document reviewed by nobody it knows, and it raised {error}: "
@@ -120,6 +142,9 @@ class ReviewerKey(Drill):
         await self._behind_a_slow_transaction(attempt, user)
         await attempt.sql(DROP)
         await self._among_writers(attempt, user)
+        for order in ("ASC", "DESC"):
+            await attempt.sql(DROP)
+            await self._cleans_behind_a_slow_transaction(attempt, user, order)
         for when, statement in (("It was done", "SELECT 1"), ("A call had been ended half-way", f"{DROP}; {HALF_WAY}")):
             for one in statement.split("; "):
                 await attempt.sql(one)
@@ -145,13 +170,48 @@ class ReviewerKey(Drill):
                     running.cancel()
             return running.exception()
 
-        error = await self._call(attempt, scene)
+        await self._come_to_its_end(attempt, await self._call(attempt, scene))
+
+    async def _cleans_behind_a_slow_transaction(self, attempt: Attempt, user: UUID, order: str) -> None:
+        """Which has changed a row that is to be cleaned, when the clean-up begins: the first or the last of the table.
+
+        Whichever the UPDATE comes to at first, there it may stand: it holds no other row yet.
+        """
+        mark, slow = token_hex(4), None
+        await attempt.sql(ADD, user=user, mark=mark)
+
+        def hold(_: Any, __: Any, statement: str, *___: Any) -> None:
+            nonlocal slow
+            if slow is None and CLEANS.search(statement):
+                slow = other.keep_open(HOLD.format(order=order), f"{mark}%")
+
+        async def scene() -> BaseException | None:
+            running = asyncio.ensure_future(_run(attempt))
+            try:
+                await _until_it_stands(attempt, running)
+                held = await attempt.value(HELD, these=f"{mark}%", slow=slow) if slow else None
+                if held:
+                    await self._visit(attempt, "rows held", TOUCH, id=held)
+                other.roll_back()
+                await asyncio.wait({running})
+            finally:
+                running.cancel()
+            return running.exception()
+
+        with Intruder(attempt) as other, listening(attempt, "before_cursor_execute", hold):
+            error = await self._call(attempt, scene)
+        await self._come_to_its_end(attempt, error)
+
+    async def _come_to_its_end(self, attempt: Attempt, error: BaseException | None) -> None:
+        """Nobody is in its way any more; it is called again where it has raised that it did not get its lock."""
         for tries in range(TRIES):
             if error is None:
                 return
             attempt.expect(tries < TRIES - 1, "never done", tries=tries, error=kind_of(error), said=message_of(error))
             if sqlstate_of(error) not in (NOT_AVAILABLE, QUERY_CANCELED):
-                raise attempt.raised(self.answer, error) from error
+                said = {"error": kind_of(error), "said": message_of(error).rstrip(".")}
+                again = attempt.wrong("not again", when="A call had given up at a lock", **said)
+                raise (again if tries else attempt.raised(self.answer, error)) from error
             error = await self._call(attempt, lambda: _outcome(attempt))
 
     async def _call(self, attempt: Attempt, scene: Any) -> Any:

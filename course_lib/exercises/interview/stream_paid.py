@@ -31,13 +31,14 @@ class StreamPaid(Drill):
         "A reader that closes the stream raises GeneratorExit at the `yield`; a request that is cancelled raises "
         "CancelledError at an `await`. What do the two not inherit from?",
         "There is one reservation, so one place settles it: outside of the loop over the tries. A `finally` around "
-        "that loop sees every end once; what it has to know is how much was said by then.",
+        "that loop sees every end once; what it has to know is how much was said by then. And the model's generator: "
+        "`contextlib.aclosing` closes it, which `async for` does not.",
     )
     why = (
         "A reservation is a thing that is open and has to be closed, like a file: one `try … finally` from the moment "
         "it is made, around all that may happen with it. GeneratorExit and CancelledError are no `Exception`, so a "
-        "stream that is left passes by every `except Exception`. And what is given back inside a loop is given back "
-        "each time."
+        "stream that is left passes by every `except Exception`. What is given back inside a loop is given back each "
+        "time. And a generator that is left early stays open until it is collected: who reads from one closes it."
     )
     follow_up = (
         "The server shuts down while a thousand answers are streaming, and each `finally` wants a connection of a "
@@ -76,6 +77,8 @@ class StreamPaid(Drill):
         "| Who cancels waits for CancelledError. Give back, and let it go on.",
         "overwrote": "Another process booked {more} tokens of the same user while the {what} waited for the row, and "
         "they are lost. | Let the server add: what was read before the lock is old.",
+        "model goes on": "The reader closed the stream before its end, and when `stream_paid` had ended, the model's "
+        "generator was still open. | Leaving an `async for` does not close what it reads from.",
         "settled late": "{what}, and the user was charged the right amount only after that had reached the caller. "
         "| What is started and not awaited may never be done: the process may end before.",
         "others charged": "Rows of other users were changed too. | The user's id belongs into every WHERE.",
@@ -86,22 +89,27 @@ class StreamPaid(Drill):
         others = await other_rows(attempt, "users", "id", user_id)
         scene = PaidStreams(attempt, user_id)
         await self._to_the_end(attempt, scene)
-        await self._closed(attempt, scene)
+        goes_on = await self._closed(attempt, scene)
         await self._cancelled(attempt, scene)
         await self._fails_at_first(attempt, scene)
         await self._fails_later(attempt, scene)
         await self._at_the_limit(attempt, scene)
         attempt.expect(await other_rows(attempt, "users", "id", user_id) == others, "others charged")
+        attempt.expect(not goes_on, "model goes on")
 
     async def _to_the_end(self, attempt: Attempt, scene: PaidStreams) -> None:
         reading = await scene.read(PricedModel(scene, "ends"), busy="reservation")
         reading.look_at_pieces(attempt)
         await scene.expect_paid(reading, "not settled", "The stream came to its end")
 
-    async def _closed(self, attempt: Attempt, scene: PaidStreams) -> None:
+    async def _closed(self, attempt: Attempt, scene: PaidStreams) -> bool:
+        """Whether the model went on after one of them had ended."""
+        goes_on = False
         for after, busy in ((2, ""), (1, ""), (3, "settling")):
             reading = await scene.read(PricedModel(scene, "ends"), leaves_after=after, busy=busy)
             await scene.expect_paid(reading, "closed", "The reader closed the stream")
+            goes_on = goes_on or reading.goes_on
+        return goes_on
 
     async def _cancelled(self, attempt: Attempt, scene: PaidStreams) -> None:
         for end in ("hangs", "hangs at once"):

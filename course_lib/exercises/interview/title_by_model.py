@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from secrets import token_hex
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
-from course_lib.judging.asking import calling_it
+from sqlalchemy import text
+
+from course_lib.judging.asking import NOT_AVAILABLE, calling_it, until_blocked
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.crowd import awkward_text
 from course_lib.judging.exercise import Drill, Wrong
@@ -74,6 +77,9 @@ class TitleByModel(Drill):
         "asked in vain": "`suggest_title` was called for {what}. | There is nothing to name, and the model costs.",
         "not stored": "The model had answered, {what}, and the stored title is still `New conversation`. "
         "| A commit makes it last; that somebody posted is no reason to leave it.",
+        "posted at once": "The model had answered while a message was just being posted, whose transaction held the "
+        "conversation's row, and {did}. "
+        "| Such a transaction is over in a moment. A lock in the way says nothing about the title: wait for it.",
         "other title": "The stored title is not the one that the model suggested. | As it came.",
         "wrong return": "`name_conversation` returned {said}, and {wanted}. "
         "| The title that was stored; None if none was.",
@@ -95,8 +101,8 @@ class TitleByModel(Drill):
     }
 
     async def judge(self, attempt: Attempt) -> None:
-        stages = [await _stage(attempt) for _ in range(6)]
-        plain, renamed, deleted, late, posted, failing = stages
+        stages = [await _stage(attempt) for _ in range(7)]
+        plain, renamed, deleted, late, posted, at_once, failing = stages
         for stage in await _unfit(attempt):
             await self._leaves_alone(attempt, stage)
         held = await self._names(attempt, plain, "nothing had happened meanwhile")
@@ -105,6 +111,7 @@ class TitleByModel(Drill):
         await self._deleted(attempt, deleted)
         await self._renamed_late(attempt, late)
         await self._names(attempt, posted, "a message had been posted meanwhile", _post(attempt, posted))
+        await self._posted_at_once(attempt, at_once)
         await self._model_fails(attempt, failing)
         model = Model(attempt)
         await expect_errors_to_rise(attempt, call=lambda: attempt.call(sessions_of(attempt), model, failing.id))
@@ -155,6 +162,22 @@ class TitleByModel(Drill):
         if user.changes:
             attempt.expect(await _title(attempt, stage.id) == new, "came back late")
             attempt.expect(said is None, "wrong return", said=_shown(said), wanted="no title was stored")
+
+    async def _posted_at_once(self, attempt: Attempt, stage: Stage) -> None:
+        """Somebody posts, and commits when the call stands at the lock of that, or is over."""
+        async with attempt.judge_session() as poster:
+
+            async def begin() -> None:
+                await poster.execute(text(POSTED), {"id": stage.id})
+
+            naming = asyncio.ensure_future(attempt.call(sessions_of(attempt), Model(attempt, begin), stage.id))
+            await until_blocked(attempt, naming, 1, hold=0)  # such a transaction is short
+            await poster.commit()
+            with calling_it(attempt, "posted at once", saying=NOT_AVAILABLE, did="it gave up at that lock"):
+                said = await naming
+        title = await _title(attempt, stage.id)
+        attempt.expect(title != UNTITLED, "posted at once", did="the stored title is still `New conversation`")
+        attempt.expect(said == title, "wrong return", said=_shown(said), wanted="a title was stored")
 
     async def _deleted(self, attempt: Attempt, stage: Stage) -> None:
         async def delete() -> None:

@@ -85,6 +85,10 @@ class TokensSold(Drill):
         "| What happens when the last try has failed: who gives the money back, and who hears of it?",
         "not refunded": "The database refused the new limit with another error than a conflict, `buy_tokens` {did}, "
         "and the money was not given back. | A refund belongs to every way out without tokens.",
+        "user gone": "Another process deleted the user while the card was charged, `buy_tokens` {did}, and the money "
+        "was not given back. | An UPDATE that meets no row is no error. Who looks how many it met?",
+        "cancelled": "The request was cancelled after the payment, nothing was stored, and the money was not given "
+        "back. | CancelledError is no `Exception`. Which of your ways out does it pass by?",
         "refunded": "The tokens are stored, and the money was given back. | A refund is for who got nothing.",
         "refunded twice": "`refund` was called {count} times for one payment, or with something that is no receipt. "
         "| Once, with what `charge` returned.",
@@ -102,6 +106,8 @@ class TokensSold(Drill):
         await self._sells_two_at_once(attempt)
         await self._is_overtaken_again_and_again(attempt)
         await self._is_refused(attempt)
+        await self._loses_its_user(attempt)
+        await self._is_cancelled(attempt)
         await self._is_declined(attempt)
         sale = await new_sale(attempt, "pro")
         await expect_errors_to_rise(attempt, call=lambda: self._call(attempt, sale))
@@ -135,8 +141,9 @@ class TokensSold(Drill):
         sale = await new_sale(attempt)
         before = await limit_of(attempt, sale.user_id)
         with Intruder(attempt, times=1) as other:
-            sale.till.meanwhile = Overtaking(other, sale.user_id)
-            with listening(attempt, "before_cursor_execute", sale.till.meanwhile.at_a_statement):
+            overtaking = Overtaking(other, sale.user_id)
+            sale.till.meanwhile = overtaking.strike
+            with listening(attempt, "before_cursor_execute", overtaking.at_a_statement):
                 said, error = await self._outcome(attempt, sale)
         await self._survives_one(attempt, sale, said, error, before, MORE * other.changes)
 
@@ -190,8 +197,9 @@ class TokensSold(Drill):
         sale = await new_sale(attempt)
         before = await limit_of(attempt, sale.user_id)
         with Intruder(attempt, times=PERSISTENT, seconds=1.0) as other:
-            sale.till.meanwhile = Overtaking(other, sale.user_id)
-            with listening(attempt, "before_cursor_execute", sale.till.meanwhile.at_a_statement):
+            overtaking = Overtaking(other, sale.user_id)
+            sale.till.meanwhile = overtaking.strike
+            with listening(attempt, "before_cursor_execute", overtaking.at_a_statement):
                 said, error = await self._outcome(attempt, sale)
         before += MORE * other.changes
         attempt.expect(len(sale.till.charges) <= 1, "charged twice", count=len(sale.till.charges))
@@ -213,6 +221,58 @@ class TokensSold(Drill):
         self._gives_back(attempt, sale, "not refunded", did=did)
         what = "The database refused the new limit"
         attempt.expect(error is not None, "error swallowed", what=what, said=article(said))
+
+    async def _loses_its_user(self, attempt: Attempt) -> None:
+        """Another process deletes the user while the card is charged; a lock on the row keeps it out."""
+        sale, deleted = await new_sale(attempt), False
+        before = await limit_of(attempt, sale.user_id)
+        with Intruder(attempt) as other:
+
+            def delete() -> None:
+                nonlocal deleted
+                deleted = deleted or other.delete_if_free("users", sale.user_id)
+
+            sale.till.meanwhile = delete
+            said, error = await self._outcome(attempt, sale)
+        if not deleted:
+            if error is not None:
+                raise error
+            await self._look_at(attempt, sale, said, before, "while another process wanted to delete the user")
+            return
+        did = f"raised {kind_of(error.__cause__)}" if error else f"returned {article(said)}"
+        self._gives_back(attempt, sale, "user gone", did=did)
+        what = "The user was deleted while the card was charged"
+        attempt.expect(error is not None, "error swallowed", what=what, said=article(said))
+
+    async def _is_cancelled(self, attempt: Attempt) -> None:
+        """At the first statement after the payment. Afterwards the user has the tokens or the money.
+
+        Or both: an ``async with sessions.begin()`` that is cancelled at its end raises at once, and SQLAlchemy goes on
+        committing in a task of its own. Who gives the money back then cannot know that.
+        """
+        sale = await new_sale(attempt)
+        before = await limit_of(attempt, sale.user_id)
+        calls: list[asyncio.Future[Any]] = []
+        cancelled = False
+
+        async def scene() -> None:
+            calls.append(asyncio.ensure_future(self._answer(attempt, sale)))
+            await asyncio.gather(*calls, return_exceptions=True)
+
+        def cancel(*_: Any) -> None:
+            nonlocal cancelled
+            if sale.till.charges and not cancelled:
+                cancelled = calls[0].cancel()
+
+        scene.__name__ = self.answer  # the name that a message gives
+        with listening(attempt, "before_cursor_execute", cancel):
+            await attempt.call(function=scene)
+        await attempt.tasks_over()
+        if await limit_of(attempt, sale.user_id) == before:
+            self._gives_back(attempt, sale, "cancelled")
+            what, quiet = "The request was cancelled after the payment", not calls[0].cancelled()
+            silent = quiet and calls[0].exception() is None
+            attempt.expect(not silent, "error swallowed", what=what, said=article(silent and calls[0].result()))
 
     def _gives_back(self, attempt: Attempt, sale: Sale, mistake: str, **numbers: object) -> None:
         paid = [charge.receipt for charge in sale.till.charges]

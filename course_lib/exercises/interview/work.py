@@ -15,6 +15,7 @@ from course_lib.judging.moments import first_of
 from course_lib.judging.quoting import article
 from course_lib.judging.races import sessions_of
 from course_lib.judging.staging import add_rows
+from course_lib.judging.timers import watching_timers
 from course_lib.judging.turns import in_turns
 
 OPEN = """
@@ -36,6 +37,7 @@ ADD = """
     SELECT 'embed', jsonb_build_object('text', CAST(:text AS text)), 1, now() + make_interval(secs => :late)
     RETURNING id
 """
+LONG = 600  # seconds that a job may take
 TRAP = "It's {not} a 'format' %s :error"
 
 
@@ -95,6 +97,9 @@ class Work(Drill):
         "attempts": "A job that had been tried once has {attempts} attempts after it was handled. | Each try counts.",
         "counted late": "While a job was handled for the second time, others saw {attempts} attempt(s). "
         "| A try counts when it begins: a worker that dies in it has tried, too.",
+        "cut off": "A timer that the worker had set was let run out, which would have been in {seconds} seconds, and "
+        "the job that was being handled was given up and became {status!r}. "
+        "| A job takes ten minutes, too. The lease is no limit: another task extends it.",
         "lost": "A worker was cancelled while it handled a job, and others then saw the job as {status!r}. "
         "| Who dies says nothing any more. What is still `running` the sweeper queues again.",
         "others changed": "Jobs were changed that were not to be handled. "
@@ -110,6 +115,7 @@ class Work(Drill):
         await self._work(attempt, queue)
         attempt.expect(await attempt.value(OTHERS, ours=[*queue.due, later]) == elsewhere, "others changed")
         await self._side_by_side(attempt)
+        await self._takes_its_time(attempt)
         await self._dies(attempt)
 
     async def _work(self, attempt: Attempt, queue: _Queue) -> None:
@@ -137,6 +143,28 @@ class Work(Drill):
         attempt.expect(not count, "twice", count=count)
         await queue.look()
 
+    async def _takes_its_time(self, attempt: Attempt) -> None:
+        """Ten minutes, in which timers of the worker's run out that are set for less."""
+        id = await _add(attempt, -60)
+        seconds: list[float] = []
+
+        async def scene() -> None:
+            with watching_timers() as timers:
+
+                async def handle(*_: Any) -> None:
+                    seconds.extend(timers.within(LONG))
+                    if seconds:
+                        await timers.run_out(LONG)
+
+                await attempt.answer(sessions_of(attempt), handle, _nothing_comes)
+
+        scene.__name__ = attempt.exercise.answer  # the name that a message gives
+        await attempt.call(function=scene)
+        status = (await attempt.sql(AFTER, id=id))[0][0]
+        attempt.expect(
+            not seconds or status == "done", "cut off", seconds=round(min(seconds, default=0)), status=status
+        )
+
     async def _dies(self, attempt: Attempt) -> None:
         """Cancelled while a job is being handled."""
         id, begun = await _add(attempt, -60), asyncio.Event()
@@ -145,11 +173,8 @@ class Work(Drill):
             begun.set()
             await asyncio.Event().wait()
 
-        async def wait() -> bool:
-            return False
-
         async def scene() -> None:
-            running = asyncio.ensure_future(attempt.answer(sessions_of(attempt), handle, wait))
+            running = asyncio.ensure_future(attempt.answer(sessions_of(attempt), handle, _nothing_comes))
             await first_of(running, begun)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -158,6 +183,11 @@ class Work(Drill):
         await attempt.call(function=scene)
         status = (await attempt.sql(AFTER, id=id))[0][0]
         attempt.expect(status in ("running", "queued"), "lost", status=status)
+
+
+async def _nothing_comes() -> bool:
+    """There is nothing to wait for."""
+    return False
 
 
 class _BadJob(ValueError):

@@ -21,10 +21,10 @@ from course_lib.judging.trouble import behind, sqlstate_of
 NAME = "uq_documents_user_id_content_hash"
 INDEX = ("index", NAME)
 BUILD = f"CREATE UNIQUE INDEX CONCURRENTLY {NAME} ON documents (user_id, content_hash)"
-OF_OTHERS = (  # an INVALID index on another table, which is not this migration's to mend
-    "CREATE INDEX ix_messages_content_hash ON messages (md5(content))",
-    "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_messages_content_hash'::regclass",
-)
+TWO_OF_A_NAME = """
+    INSERT INTO users (email, name) SELECT gen_random_uuid() || '@example.org', 'Twice' FROM generate_series(1, 2)
+"""
+BUILD_OF_OTHERS = "CREATE UNIQUE INDEX CONCURRENTLY uq_users_name ON users (name)"
 FOUND = f"""
     SELECT indisvalid AND indisready, indisunique, indnullsnotdistinct, pg_get_expr(indpred, indrelid),
         array(
@@ -108,8 +108,7 @@ class UniqueHashes(Exercise):
     }  # fmt: skip
 
     async def judge(self, attempt: Attempt) -> None:
-        for statement in OF_OTHERS:
-            await attempt.sql(statement)
+        await _spoil_another_table(attempt)
         before = await look_at_catalogue(attempt)
         await add_duplicates(attempt)
         with suppress(IntegrityError):
@@ -215,3 +214,11 @@ class UniqueHashes(Exercise):
         others = await rows_of(attempt, before)
         what = what or next((f"rows of `{t}`" for t in rows if t not in TOUCHED and others[t] != rows[t]), "")
         attempt.expect(not what, "rows changed", method="upgrade", what=what)
+
+
+async def _spoil_another_table(attempt: Attempt) -> None:
+    """Leave an INVALID index there, which is not this migration's to mend, though it could: what failed it is gone."""
+    await attempt.sql(TWO_OF_A_NAME)
+    with suppress(IntegrityError):
+        await attempt.sql(BUILD_OF_OTHERS)
+    await attempt.sql("DELETE FROM users WHERE name = 'Twice'")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from course_lib.errors import CourseError
 from course_lib.exercises.lesson_09.scenes.workers import COMES, STAYS
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
@@ -87,6 +88,11 @@ class WorkerDatabase(Exercise):
 
     async def judge(self, attempt: Attempt) -> None:
         module = answered(attempt)
+        if attempt.database.server.pooled:
+            raise CourseError(
+                "In this task a fixture makes databases, which your role on this server may not.",
+                "Unset DATABASE_URL, restart the kernel and check again: on your own machine you may.",
+            )
         server, prefix = attempt.database.server, f"{attempt.database.name}_"
         before = set(await _databases(attempt))
         admin = await clone(attempt.admin, attempt.database.name, self.lesson, server.settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from sqlalchemy import Row, select, update
@@ -13,10 +14,11 @@ from course_lib.exercises.lesson_10.scenes.pair import POOL, Pair, standby_pair
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Exercise, Wrong
 from course_lib.judging.methods import look_for_methods
+from course_lib.judging.portable import made_from, portable
 from course_lib.judging.quoting import article, kind_of
 from course_lib.models import Conversation
 
-LONG, SHORT = 4.0, 0.4  # seconds of patience
+LONG, USUAL, SHORT = 4.0, 1.0, 0.4  # seconds of patience; the one in the middle when none is given
 LATE = 0.25  # seconds after which the standby goes on: a wait, and less than LONG
 SLACK = 1.5  # seconds, on a slow machine, beyond what a wait takes
 HELD = "held by the judge"
@@ -78,14 +80,17 @@ class ReadYourWrites(Exercise):
         "| How far has the replica come, compared as what type?",
         "stale before commit": "Between a write's statement and the end of its COMMIT others wrote, and a read with "
         "its token returned the old row. | What the replica is asked has to be true only after that COMMIT.",
-        "only here": "Another `Router` on the same two engines was given the token of a write that the replica lacked, "
-        "and returned the old row. | The token goes along to another process, and takes with it what is needed there.",
+        "only here": "Another `Router` on the same engines, its class made anew from your cell, was given the token of "
+        "a write that the replica lacked, and returned the old row. "
+        "| The token goes along to another process, and takes with it what is needed there.",
         "gave up": "The replica had the write after {late} s of a patience of {patience} s, and the read went to the "
         "primary. | Ask the replica again until the time is over.",
         "slept on": "The replica had the write after {late} s, and the read took {seconds:.2f} s with a patience of "
         "{patience} s. | Ask again every few milliseconds.",
         "waited too long": "The replica lacked the write for longer than the patience of {patience} s, and the read "
         "took {seconds:.2f} s. | When the time is over, the primary has the row.",
+        "cancelled": "A read that was cancelled while it waited {did}. "
+        "| Whoever asked has left: a CancelledError goes up to him.",
         "no token, no wait": "A read without a token took {seconds:.2f} s while the replica lagged, with a patience of "
         "{patience} s. | Without a token there is nothing to wait for.",
         "fell with it": "The replica was gone, and a read raised {error}. | The primary can still be asked.",
@@ -115,7 +120,8 @@ class _Trial:
         await self.pair.on_primary.execute(WAITS_TO_COMMIT)
         await self._caught_up()
         await self._others_are_ahead()
-        await self._comes_in_time()
+        await self._comes_in_time(LONG)
+        await self._comes_in_time(USUAL)
         await self._never_comes()
         await self._before_the_commit()
         held = self.pair.held()
@@ -148,15 +154,15 @@ class _Trial:
         self._by_the_replica(asked)
         await self.pair.resume()
 
-    async def _comes_in_time(self) -> None:
+    async def _comes_in_time(self, patience: float) -> None:
         await self.pair.caught_up()
         await self.pair.pause()
         token, title = await self._write()
-        reading = asyncio.ensure_future(self._read(token, LONG))
+        reading = asyncio.ensure_future(self._read(token, patience))
         await asyncio.wait({reading}, timeout=LATE)
         await self.pair.resume()
         rows, seconds, asked = await reading
-        numbers = {"late": LATE, "patience": LONG}
+        numbers = {"late": LATE, "patience": patience}
         self.attempt.expect(rows == [title], "stale")
         self.attempt.expect(not asked, "gave up", **numbers)
         self.attempt.expect(seconds < LONG - 1, "slept on", seconds=seconds, **numbers)
@@ -169,10 +175,30 @@ class _Trial:
         rows, seconds, _ = await self._read(token, SHORT)
         self.attempt.expect(rows == [title], "stale")
         self.attempt.expect(seconds < SHORT + SLACK, "waited too long", seconds=seconds, patience=SHORT)
-        elsewhere = await self.attempt.call(*self.pair.engines)
-        rows, _, _ = await self._read(token, SHORT, elsewhere)
+        await self._leaves(token)
+        elsewhere = await self.attempt.call(*self.pair.engines, function=self._made_anew())
+        rows, seconds, _ = await self._read(token, USUAL, elsewhere)
         self.attempt.expect(rows == [title], "only here")
+        self.attempt.expect(seconds < USUAL + SLACK, "waited too long", seconds=seconds, patience=USUAL)
         await self.pair.resume()
+
+    async def _leaves(self, token: str) -> None:
+        """The reader is cancelled while it waits."""
+
+        async def left() -> str:
+            reading = asyncio.ensure_future(self.router.read(self._title(), token, LONG))
+            await asyncio.wait({reading}, timeout=SHORT)
+            reading.cancel()
+            await asyncio.wait({reading}, timeout=SLACK)
+            if reading.cancelled():
+                return ""
+            if not reading.done():
+                return f"went on for {SLACK} s"
+            error = reading.exception()
+            return f"raised {kind_of(error)}" if error else "returned rows all the same"
+
+        did = await self.attempt.call(function=left)
+        self.attempt.expect(not did, "cancelled", did=did)
 
     async def _before_the_commit(self) -> None:
         """The learner's COMMIT waits; somebody writes meanwhile, and the standby replays just that."""
@@ -231,7 +257,18 @@ class _Trial:
         self.attempt.expect(rows == [title], "stale")
         self.attempt.expect(seconds < SHORT + SLACK, "waited too long", seconds=seconds, patience=SHORT)
 
+    def _made_anew(self) -> Any:
+        """The class as another process has it, with nothing that the first one keeps; itself where that fails."""
+        parts = portable(self.attempt.answer)
+        if parts is not None:
+            with suppress(Exception):  # of what the cell does when it is run again
+                return made_from(parts)
+        return self.attempt.answer
+
     # -- one thing after another -----------------------------------------------------------------------------
+
+    def _title(self) -> Any:
+        return select(Conversation.title).where(Conversation.id == self.ids[0])
 
     def _change(self, title: str) -> Any:
         return update(Conversation).where(Conversation.id == self.ids[0]).values(title=title)
@@ -253,10 +290,11 @@ class _Trial:
 
     async def _read(self, token: str | None, patience: float, router: Any = None) -> tuple[list[str], float, list[str]]:
         """The titles that came, how long that took, and the statements that the primary got for it."""
-        statement = select(Conversation.title).where(Conversation.id == self.ids[0])
+        waiting = () if patience == USUAL else (patience,)
         with self.pair.wires[0].log() as log:
             start = time.monotonic()
-            rows = await self.attempt.call(statement, token, patience, function=(router or self.router).read)
+            read = (router or self.router).read
+            rows = await self.attempt.call(self._title(), token, *waiting, function=read)
             seconds = time.monotonic() - start
         right = isinstance(rows, list | tuple) and len(rows) == 1
         right = right and isinstance(rows[0], list | tuple | Row) and len(rows[0]) == 1

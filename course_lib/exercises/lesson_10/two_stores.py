@@ -19,6 +19,7 @@ from course_lib.judging.staging import add_user
 
 REFUSALS = 8  # rounds in which one document is refused
 ASIDE = 5  # documents behind it
+SOON = 20  # seconds, of half a minute and what has passed since
 
 
 class TwoStores(Exercise):
@@ -74,8 +75,8 @@ class TwoStores(Exercise):
         "| A worker goes on with other documents: note the failure in the entry.",
         "lost at a failure": "A call of the store failed {when} it was applied, and the document's entry is gone. "
         "| Nobody knows whether it was applied: it is carried again.",
-        "not noted": "A call of the store failed, and the document's entries have {attempts} attempts, error {error}, "
-        "and are due {due}. | One more attempt, the failure's text, and a `run_after` in the future.",
+        "not noted": "A call of the store failed, and its entry, tried once, has {attempts} attempts, error {error}, "
+        "and is due {due}. | One more attempt, the failure's text, and a `run_after` half a minute from now or more.",
         "lost at a kill": "A worker was cancelled while the store worked; later on {difference}, with {left} entries "
         "left. | Entries are deleted once the store has answered, and what a dead worker had is free at once.",
         "writer waits": "While a worker waited for the store, a change of the same document waited for the worker. "
@@ -208,10 +209,10 @@ class TwoStores(Exercise):
             return
         entries = await stage.entries(id)
         attempt.expect(bool(entries), "lost at a failure", when="after" if after else "before")
-        noted = [row for row in entries if row.attempts > 0 and row.error and row.due > 0]
+        noted = [row for row in entries if row.attempts == 1 and row.error and row.due > SOON]
         if not noted:
-            row = entries[0]
-            due = "at once" if row.due <= 0 else "later"
+            row = max(entries, key=lambda row: row.attempts)
+            due = "at once" if row.due <= 0 else f"in {row.due:.0f} s"
             raise attempt.wrong("not noted", attempts=row.attempts, error=quoted(row.error), due=due)
         attempt.expect(said is True, "nothing to do", did="returned False, when it had tried an entry in vain")
         await agree(stage, "not carried", what="After a failure")

@@ -133,7 +133,7 @@ async def _clear_up(prepared: Mapping[str, Any] | None = None) -> list[str]:
     put_back: list[str] = []
     with contextlib.suppress(CourseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError):
         async with enter_server() as (server, connection):
-            if prepared is not None and GENERATED_NAME.match(str(prepared["name"])):
+            if prepared is not None and (server.pooled or GENERATED_NAME.match(str(prepared["name"]))):
                 database = FreshDatabase(server, str(prepared["name"]))
                 before = Before(int(prepared["oid"]), prepared["server"])
                 put_back = await clear_away(database, connection, before, said=None)

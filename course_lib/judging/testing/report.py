@@ -120,6 +120,11 @@ class Report:
         return [tried for tried in self.tried if not tried.case.right]
 
     @property
+    def over(self) -> bool:
+        """Whether no other case is to be tried: nothing was collected, or a test did not come to its end."""
+        return not any(self.runs) or any(run.outcome in ("late", "ended") for run in self.runs)
+
+    @property
     def stumbles(self) -> bool:
         """Whether a right case came to another end than green or the test's own no."""
         return any(tried.first_trouble and tried.first_trouble.outcome != "failed" for tried in self.right)

@@ -17,16 +17,14 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
-from course_lib.data.fresh import FreshDatabase
 from course_lib.errors import CourseError
 from course_lib.judging.attempt import Attempt
 from course_lib.judging.exercise import Wrong
 from course_lib.judging.kept_process import KeptProcess
+from course_lib.judging.testing.copies import copies_of
 from course_lib.judging.testing.module import TestModule
 from course_lib.judging.testing.plugin import CONFIGURATION, CONFTEST, FILE
 from course_lib.judging.testing.report import Case, Report, Run, Tried
-from course_lib.postgres import clone, drop
-from course_lib.postgres.databases import give_up, quoted
 
 MODULE = "course_lib.judging.testing.process"
 TEST_SECONDS = 8.0  # for each test on each case
@@ -49,8 +47,8 @@ async def run_tests(
 ) -> Report:
     """Every test of ``module`` on every case, in an order of cases that is another one each time.
 
-    Each case has a copy of the attempt's database, which nobody may be connected to. After a test that does not come
-    to its end in ``TEST_SECONDS``, the rest is not run.
+    Each case has a copy of the attempt's database, which nobody may be connected to, see ``copies``. After a test that
+    does not come to its end in ``TEST_SECONDS``, the rest is not run.
 
     Args:
         plugins: names of modules whose fixtures and hooks pytest is given: the engine, the subject of the tests.
@@ -65,16 +63,24 @@ async def run_tests(
     process = KeptProcess(MODULE)  # it starts meanwhile
     end = time.monotonic() + attempt.exercise.seconds
     try:
-        async with _databases(attempt, len(cases)) as databases, _folder(module, uses) as folder:
-            told = [
-                {**asdict(tried.case), "number": number, "url": database.url.render_as_string(hide_password=False)}
-                for number, (tried, database) in enumerate(zip(order, databases, strict=True))
-            ]
+        async with copies_of(attempt, len(cases)) as copies, _folder(module, uses) as folder:
             job = {
                 "folder": folder, "home": CONFTEST if uses else FILE, "plugins": plugins, "seconds": TEST_SECONDS,
-                "cases": told, "side_by_side": side_by_side,
+                "side_by_side": side_by_side,
             }  # fmt: skip
-            await _try(process, job, end, order, report)
+            numbered = list(enumerate(order))
+            for first in range(0, len(order), len(copies.databases)):
+                if first:
+                    await process.close()
+                    process = KeptProcess(MODULE)
+                    await copies.renew()
+                told = [
+                    {**asdict(tried.case), "number": number, "url": database.url.render_as_string(hide_password=False)}
+                    for (number, tried), database in zip(numbered[first:], copies.databases, strict=False)
+                ]
+                await _try(process, {**job, "cases": told}, end, order, report)
+                if report.over:
+                    break
     finally:
         await process.close()
     return report
@@ -131,28 +137,6 @@ def expect_no_error(report: Report, module: TestModule) -> None:
         name = failed.test if failed else module.name
         sentence = f"`{name}` failed for right code when the tests ran in the opposite order."
         raise Wrong("only in one order", sentence, "A test makes what it needs, and bears with what others have left.")
-
-
-# -- databases -----------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _databases(attempt: Attempt, count: int) -> AsyncIterator[list[FreshDatabase]]:
-    """So many copies of the attempt's."""
-    server, made = attempt.database.server, list[FreshDatabase]()
-    limit = f"SET statement_timeout = '{attempt.exercise.statement_seconds}s'"
-    try:
-        for _ in range(count):
-            name = await clone(attempt.admin, attempt.database.name, attempt.exercise.lesson, server.settings)
-            made.append(FreshDatabase(server, name))
-            await attempt.admin.execute(f"ALTER DATABASE {quoted(name)} {limit}")
-        yield made
-    finally:
-        for database in made:
-            try:
-                await drop(attempt.admin, database.name)
-            except Exception:  # the next sweep does it
-                give_up(database.name)
 
 
 # -- the process ---------------------------------------------------------------------------------------------------

@@ -39,15 +39,20 @@ class Person:
 
 def add_page(app: FastAPI, people: Sequence[Person]) -> None:
     """Serve the page at the root of ``app``. Whoever gets it gets the keys: only for what a gate stands before."""
-    for file in FOLDER.iterdir():
-        if kind := KINDS.get(file.suffix):
-            path = "/" if kind == "text/html" else f"/{file.name}"
-            app.add_api_route(path, _file(file, kind), include_in_schema=False)
+    add_files(app, FOLDER)
 
     async def everybody() -> Response:
         return JSONResponse([asdict(person) for person in people], headers=HEADERS)
 
     app.add_api_route("/people.json", everybody, include_in_schema=False)
+
+
+def add_files(app: FastAPI, folder: Path) -> None:
+    """Serve a folder's HTML at the root of ``app``, with the style and the scripts beside it, and nothing else."""
+    for file in folder.iterdir():
+        if kind := KINDS.get(file.suffix):
+            path = "/" if kind == "text/html" else f"/{file.name}"
+            app.add_api_route(path, _file(file, kind), include_in_schema=False)
 
 
 def _file(file: Path, kind: str) -> Callable[[], Coroutine[Any, Any, Response]]:

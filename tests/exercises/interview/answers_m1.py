@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.exc import StaleDataError
@@ -97,6 +99,38 @@ async def stricter_level_and_again(sessions, suggest_title, id):
         except DBAPIError as error:
             if error.orig.sqlstate != "40001":
                 raise
+
+
+@ANSWERS.right
+async def waits_for_a_while_only(sessions, suggest_title, id):
+    question = await read(sessions, id)
+    if question is None:
+        return None
+    title = await suggest_title(question)
+    async with sessions.begin() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '500ms'"))
+        renamed = await session.execute(RENAMING, {"id": id, "title": title, "old": UNTITLED})
+    return title if renamed.rowcount else None
+
+
+@ANSWERS.right
+async def looks_again_where_it_is_locked(sessions, suggest_title, id):
+    question = await read(sessions, id)
+    if question is None:
+        return None
+    title = await suggest_title(question)
+    while True:
+        try:
+            async with sessions.begin() as session:
+                conversation = await session.get(Conversation, id, with_for_update={"nowait": True})
+                if conversation is None or conversation.title != UNTITLED:
+                    return None
+                conversation.title = title
+                return title
+        except DBAPIError as error:
+            if error.orig.sqlstate != "55P03":
+                raise
+        await asyncio.sleep(0.02)
 
 
 @ANSWERS.wrong("came back")
@@ -199,6 +233,30 @@ async def stricter_level_once(sessions, suggest_title, id):
         conversation.title = title
         await session.commit()
         return title
+
+
+async def named_under(lock, sessions, suggest_title, id):
+    question = await read(sessions, id)
+    if question is None:
+        return None
+    title = await suggest_title(question)
+    async with sessions.begin() as session:
+        untitled = select(Conversation).where(Conversation.id == id, Conversation.title == UNTITLED)
+        conversation = await session.scalar(untitled.with_for_update(**lock))
+        if conversation is None:
+            return None
+        conversation.title = title
+        return title
+
+
+@ANSWERS.wrong("posted at once")
+async def skips_what_is_locked(sessions, suggest_title, id):
+    return await named_under({"skip_locked": True}, sessions, suggest_title, id)
+
+
+@ANSWERS.wrong("posted at once")
+async def gives_up_at_a_lock(sessions, suggest_title, id):
+    return await named_under({"nowait": True}, sessions, suggest_title, id)
 
 
 @ANSWERS.wrong("not stored")

@@ -63,7 +63,7 @@ async def one_key_for_all_tries(sessions, payments, user_id, thousands):
                 receipt = await payments.charge(user.email, CENTS[user.tier] * thousands, key)
                 user.token_limit += 1000 * thousands
             return receipt
-        except Exception as error:
+        except BaseException as error:
             if left and isinstance(error, DBAPIError) and overtaken(error):
                 continue
             if receipt is not None:
@@ -77,9 +77,11 @@ async def one_statement_at_read_committed(sessions, payments, user_id, thousands
     try:
         async with sessions() as session:
             await session.connection(execution_options={"isolation_level": "READ COMMITTED"})
-            await session.execute(RAISING, {"tokens": 1000 * thousands, "id": user_id})
+            raised = await session.execute(RAISING, {"tokens": 1000 * thousands, "id": user_id})
+            if not raised.rowcount:
+                raise LookupError("the user is gone")
             await session.commit()
-    except Exception:
+    except BaseException:
         await payments.refund(receipt)
         raise
     return receipt
@@ -100,18 +102,53 @@ async def the_row_locked_at_read_committed(sessions, payments, user_id, thousand
         return receipt
 
 
+def as_often_as_it_takes(lost=BaseException, looks=True):
+    """Right but for what is said: the errors after which the money goes back, and whether it looks for the user."""
+
+    async def buy_tokens(sessions, payments, user_id, thousands):
+        receipt = await charged(sessions, payments, user_id, thousands)
+        while True:
+            try:
+                async with sessions.begin() as session:
+                    raised = await session.execute(RAISING, {"tokens": 1000 * thousands, "id": user_id})
+                    if looks and raised.rowcount != 1:
+                        raise LookupError("the user is gone")
+                return receipt
+            except lost as error:
+                if not (isinstance(error, DBAPIError) and overtaken(error)):
+                    await payments.refund(receipt)
+                    raise
+
+    return buy_tokens
+
+
+ANSWERS.right(as_often_as_it_takes())
+ANSWERS.wrong("user gone")(as_often_as_it_takes(looks=False))
+ANSWERS.wrong("user gone")(as_often_as_it_takes(lost=DBAPIError))
+ANSWERS.wrong("cancelled")(as_often_as_it_takes(lost=Exception))
+
+
 @ANSWERS.right
-async def as_often_as_it_takes(sessions, payments, user_id, thousands):
+async def stored_or_given_back_before_the_cancelling_is_told(sessions, payments, user_id, thousands):
     receipt = await charged(sessions, payments, user_id, thousands)
-    while True:
-        try:
-            async with sessions.begin() as session:
-                await session.execute(RAISING, {"tokens": 1000 * thousands, "id": user_id})
-            return receipt
-        except DBAPIError as error:
-            if not overtaken(error):
-                await payments.refund(receipt)
-                raise
+    ending = asyncio.ensure_future(stored_or_given_back(sessions, payments, user_id, thousands, receipt))
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await asyncio.wait([ending])
+        raise
+    return receipt
+
+
+@ANSWERS.wrong("cancelled")
+async def goes_on_by_itself_and_forgets_the_money(sessions, payments, user_id, thousands):
+    receipt = await charged(sessions, payments, user_id, thousands)
+    try:
+        await add(sessions, user_id, 1000 * thousands)
+    except Exception:
+        await payments.refund(receipt)
+        raise
+    return receipt
 
 
 @ANSWERS.wrong("charged twice")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, asynccontextmanager
 
-from sqlalchemy import text, update
+from sqlalchemy import Text, func, text, update
 
 from course_lib.models import Message
 from tests.exercises.written import Answers
@@ -145,6 +145,81 @@ ANSWERS.wrong("wrong status")(ending(status="complete"))
 ANSWERS.wrong("wrong content")(ending(cleared=False))
 ANSWERS.wrong("piecemeal")(ending(every_=1))
 ANSWERS.wrong("too late")(ending(every_=99))
+
+
+async def as_it_comes(step):
+    return await step
+
+
+async def to_its_end(step):
+    """Whoever waits is cancelled when it is done."""
+    doing = asyncio.ensure_future(step)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise
+
+
+def batched(first_stored=False, emptied_first=False, run=as_it_comes):
+    """Right but for what is said."""
+
+    async def keep_stream(sessions, message_id, pieces, every=20):
+        batch, status = [], "aborted"
+
+        async def store(**values):
+            full = [*batch]
+            if emptied_first:
+                batch.clear()
+            await append(sessions, message_id, full, **values)
+            batch.clear()
+
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    batch.append(piece)
+                    if first_stored and len(batch) == every:
+                        await run(store())
+                    yield piece
+                    if len(batch) >= every:
+                        await run(store())
+            status = "complete"
+        finally:
+            await run(store(status=status))
+
+    return keep_stream
+
+
+ANSWERS.right(batched())
+ANSWERS.right(batched(run=to_its_end))
+ANSWERS.wrong("never shown")(batched(first_stored=True))
+ANSWERS.wrong("never shown")(batched(first_stored=True, run=to_its_end))
+ANSWERS.wrong("batch lost")(batched(emptied_first=True))
+ANSWERS.wrong("wrong content")(batched(run=asyncio.shield))
+
+
+@ANSWERS.right
+async def stored_behind_what_is_stored(sessions, message_id, pieces, every=20):
+    """Done again, a write comes to the same; and it is done to its end."""
+    stored, batch, status = 0, [], "aborted"
+
+    async def write(text, **values):
+        content = func.left(Message.content, stored, type_=Text) + text
+        async with sessions.begin() as session:
+            await session.execute(update(Message).where(Message.id == message_id).values(content=content, **values))
+
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                batch.append(piece)
+                yield piece
+                if len(batch) == every:
+                    await write("".join(batch))
+                    stored += len("".join(batch))
+                    batch = []
+        status = "complete"
+    finally:
+        await write("".join(batch), status=status)
 
 
 @ANSWERS.wrong("last words")

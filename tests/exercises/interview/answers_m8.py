@@ -20,6 +20,7 @@ LET_GO = """
     UPDATE documents SET reviewed_by = NULL
     WHERE reviewed_by IS NOT NULL AND NOT EXISTS (SELECT FROM users WHERE users.id = documents.reviewed_by)
 """
+SOME_GO = LET_GO.replace("WHERE", "WHERE id IN (SELECT id FROM documents WHERE", 1) + " LIMIT 10)"
 IS_THERE = f"SELECT 1 FROM pg_constraint WHERE conname = '{NAME}'"
 SHORT = "SET LOCAL lock_timeout = '200ms'"
 
@@ -40,7 +41,7 @@ async def add_if_missing(engine, statement=ADD_NOT_VALID, limit=SHORT):
 @ANSWERS.right
 async def dropped_and_added(engine):
     await transaction(engine, SHORT, DROP, ADD_NOT_VALID)
-    await transaction(engine, LET_GO)
+    await transaction(engine, SHORT, LET_GO)
     await transaction(engine, SHORT, VALIDATE)
 
 
@@ -55,8 +56,18 @@ async def tries_again(engine):
             if error.orig.sqlstate != "55P03":
                 raise
             await asyncio.sleep(0.05)
-    await transaction(engine, LET_GO)
+    await row_by_row(engine)
     await transaction(engine, VALIDATE)
+
+
+async def row_by_row(engine):
+    """Each in a transaction of its own, which may wait for it as long as it takes."""
+    nobodys = LET_GO.partition("WHERE")[2]
+    async with engine.connect() as connection:
+        ids = (await connection.scalars(text(f"SELECT id FROM documents WHERE {nobodys}"))).all()
+    for id in ids:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"{LET_GO} AND id = :id"), {"id": id})
 
 
 @ANSWERS.right
@@ -66,6 +77,7 @@ async def asks_for_both_tables_and_does_not_wait(engine):
         if not (await connection.execute(text(IS_THERE))).first():
             await connection.execute(text(ADD_NOT_VALID))
         await connection.commit()
+        await connection.execute(text(SHORT))
         await connection.execute(text(LET_GO))
         await connection.commit()
         await connection.execute(text(VALIDATE))
@@ -92,19 +104,67 @@ async def each_statement_by_itself(engine):
 @ANSWERS.right
 async def in_batches(engine):
     await add_if_missing(engine)
-    some = LET_GO.replace("WHERE", "WHERE id IN (SELECT id FROM documents WHERE", 1) + " LIMIT 10)"
     gone = 1
     while gone:
         async with engine.begin() as connection:
-            gone = (await connection.execute(text(some))).rowcount
+            await connection.execute(text(SHORT))
+            gone = (await connection.execute(text(SOME_GO))).rowcount
+    await transaction(engine, SHORT, VALIDATE)
+
+
+@ANSWERS.right
+async def leaves_what_is_locked_for_later(engine):
+    await add_if_missing(engine)
+    nobodys = LET_GO.partition("WHERE")[2]
+    while True:
+        async with engine.begin() as connection:
+            left = await connection.scalar(text(f"SELECT count(*) FROM documents WHERE {nobodys}"))
+            free = f"SELECT id FROM documents WHERE {nobodys} FOR UPDATE SKIP LOCKED"
+            await connection.execute(text(f"UPDATE documents SET reviewed_by = NULL WHERE id IN ({free})"))
+        if not left:
+            break
+        await asyncio.sleep(0.02)
+    await transaction(engine, VALIDATE)
+
+
+@ANSWERS.wrong("rows held")
+async def cleaned_in_one_go(engine):
+    await add_if_missing(engine)
+    await transaction(engine, LET_GO)
+    await transaction(engine, SHORT, VALIDATE)
+
+
+@ANSWERS.wrong("rows held")
+async def dropped_and_cleaned_in_one_go(engine):
+    await transaction(engine, SHORT, DROP, ADD_NOT_VALID)
+    await transaction(engine, LET_GO)
+    await transaction(engine, SHORT, VALIDATE)
+
+
+@ANSWERS.wrong("rows held")
+async def cleaned_in_batches_that_wait(engine):
+    await add_if_missing(engine)
+    gone = 1
+    while gone:
+        async with engine.begin() as connection:
+            gone = (await connection.execute(text(SOME_GO))).rowcount
+    await transaction(engine, SHORT, VALIDATE)
+
+
+@ANSWERS.wrong("rows held")
+async def locked_before_they_are_cleaned(engine):
+    await add_if_missing(engine)
+    nobodys = LET_GO.partition("WHERE")[2]
+    await transaction(engine, f"SELECT id FROM documents WHERE {nobodys} FOR UPDATE", LET_GO)
     await transaction(engine, SHORT, VALIDATE)
 
 
 @ANSWERS.right
 async def limits_the_statement(engine):
     """Which may be done soon, or not at all."""
-    await add_if_missing(engine, limit="SET LOCAL statement_timeout = '300ms'")
-    await transaction(engine, LET_GO)
+    short = "SET LOCAL statement_timeout = '300ms'"
+    await add_if_missing(engine, limit=short)
+    await transaction(engine, short, LET_GO)
     await transaction(engine, VALIDATE)
 
 
@@ -219,7 +279,7 @@ async def titles_too(engine):
 @ANSWERS.wrong("not again")
 async def adds_in_any_case(engine):
     await transaction(engine, SHORT, ADD_NOT_VALID)
-    await transaction(engine, LET_GO)
+    await transaction(engine, SHORT, LET_GO)
     await transaction(engine, VALIDATE)
 
 

@@ -113,7 +113,10 @@ async def locked_rows_passed_over(session, cursor, limit=100):
 @ANSWERS.wrong("begun")
 async def short_of_the_oldest_writer(session, cursor, limit=100):
     oldest = await session.scalar(
-        text("SELECT coalesce(min(xact_start), now()) FROM pg_stat_activity WHERE backend_xid IS NOT NULL")
+        text(
+            "SELECT coalesce(min(xact_start), now()) FROM pg_stat_activity "
+            "WHERE backend_xid IS NOT NULL AND datname = current_database()"
+        )
     )
     return await page_of(session, cursor, limit, Conversation.updated_at < oldest)
 

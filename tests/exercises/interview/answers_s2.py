@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from sqlalchemy import select, text, update
 
@@ -38,9 +38,10 @@ async def whatever_was_raised(sessions, ask_model, user_id, question):
     used, failed = 0, False
     while True:
         try:
-            async for piece, tokens in ask_model(question):
-                used += tokens
-                yield piece
+            async with aclosing(ask_model(question)) as pieces:
+                async for piece, tokens in pieces:
+                    used += tokens
+                    yield piece
         except BaseException as error:
             if isinstance(error, Exception) and not (used or failed):
                 failed = True
@@ -72,9 +73,10 @@ async def a_context_of_its_own(sessions, ask_model, user_id, question):
     async with reservation(sessions, user_id) as reserved:
         for tries_left in (1, 0):
             try:
-                async for piece, tokens in ask_model(question):
-                    reserved.used += tokens
-                    yield piece
+                async with aclosing(ask_model(question)) as pieces:
+                    async for piece, tokens in pieces:
+                        reserved.used += tokens
+                        yield piece
                 break
             except Exception:
                 if reserved.used or not tries_left:
@@ -87,9 +89,10 @@ async def a_reservation_for_each_try(sessions, ask_model, user_id, question):
         await reserve(sessions, user_id)
         used = 0
         try:
-            async for piece, tokens in ask_model(question):
-                used += tokens
-                yield piece
+            async with aclosing(ask_model(question)) as pieces:
+                async for piece, tokens in pieces:
+                    used += tokens
+                    yield piece
             return
         except Exception:
             if last_try or used:
@@ -114,9 +117,10 @@ async def under_a_row_lock(sessions, ask_model, user_id, question):
     try:
         for last_try in (False, True):
             try:
-                async for piece, tokens in ask_model(question):
-                    left, given = left - tokens, True
-                    yield piece
+                async with aclosing(ask_model(question)) as pieces:
+                    async for piece, tokens in pieces:
+                        left, given = left - tokens, True
+                        yield piece
                 break
             except Exception:
                 if given or last_try:
@@ -141,6 +145,35 @@ async def once_settled(sessions, ask_model, user_id, question, settle, reserve=r
                     raise
     finally:
         await settle(sessions, user_id, used - MOST)
+
+
+@ANSWERS.wrong("model goes on")
+async def left_to_be_collected(sessions, ask_model, user_id, question):
+    """The money is right in every case."""
+    stream = once_settled(sessions, ask_model, user_id, question, book)
+    async with aclosing(stream):
+        async for piece in stream:
+            yield piece
+
+
+@ANSWERS.wrong("model goes on")
+async def closed_where_it_failed(sessions, ask_model, user_id, question):
+    await reserve(sessions, user_id)
+    used = 0
+    try:
+        for last_try in (False, True):
+            pieces = ask_model(question)
+            try:
+                async for piece, tokens in pieces:
+                    used += tokens
+                    yield piece
+                return
+            except Exception:
+                await pieces.aclose()
+                if last_try or used:
+                    raise
+    finally:
+        await book(sessions, user_id, used - MOST)
 
 
 @ANSWERS.wrong("closed")

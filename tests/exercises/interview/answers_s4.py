@@ -338,6 +338,70 @@ async def cancelled_is_failed(sessions, handle, wait):
             await end(sessions, job.id, "done")
 
 
+def limited(limit):
+    """Right but for a limit of its own."""
+
+    async def work(sessions, handle, wait):
+        await run(sessions, lambda *job: limit(handle(*job)), wait)
+
+    return work
+
+
+async def under_a_timeout(handling):
+    async with asyncio.timeout(LEASE.total_seconds()):
+        await handling
+
+
+async def looked_at_after_the_lease(handling):
+    task = asyncio.ensure_future(handling)
+    done, _ = await asyncio.wait({task}, timeout=LEASE.total_seconds() - 10)
+    if not done:
+        task.cancel()
+        raise RuntimeError("the lease is over")
+    await task
+
+
+async def cancelled_by_a_timer(handling):
+    task = asyncio.ensure_future(handling)
+    timer = asyncio.get_running_loop().call_later(LEASE.total_seconds(), task.cancel)
+    try:
+        await asyncio.wait({task})
+        if task.cancelled():
+            raise RuntimeError("too long")
+        await task
+    finally:
+        timer.cancel()
+
+
+ANSWERS.wrong("cut off")(limited(lambda handling: asyncio.wait_for(handling, 300)))
+ANSWERS.wrong("cut off")(limited(under_a_timeout))
+ANSWERS.wrong("cut off")(limited(looked_at_after_the_lease))
+ANSWERS.wrong("cut off")(limited(cancelled_by_a_timer))
+ANSWERS.right(limited(lambda handling: asyncio.wait_for(handling, 3600)))
+
+
+@ANSWERS.right
+async def extends_its_lease(sessions, handle, wait):
+    """Every minute, although another task would."""
+
+    async def extend(id):
+        while True:
+            await asyncio.sleep(60)
+            async with sessions.begin() as session:
+                lease = func.clock_timestamp() + LEASE
+                await session.execute(update(Job).where(Job.id == id).values(leased_until=lease))
+
+    async def handle_and_extend(id, payload):
+        extending = asyncio.create_task(extend(id))
+        try:
+            await handle(id, payload)
+        finally:
+            extending.cancel()
+            await asyncio.gather(extending, return_exceptions=True)
+
+    await run(sessions, handle_and_extend, wait)
+
+
 @ANSWERS.wrong("counted late")
 async def tries_uncounted(sessions, handle, wait):
     await run(sessions, handle, wait, lambda sessions: take(sessions, tries=0))

@@ -192,6 +192,61 @@ async def one_try(sessions, conversation_id, content):
     return await trying(sessions, once, tries=1)
 
 
+def keeping_its_number(conflict):
+    """The number of the first try is kept; ``conflict`` is what is done where a message has it already."""
+
+    async def post(sessions, conversation_id, content):
+        seq = None
+
+        async def once(session):
+            nonlocal seq
+            next_one = await next_number(session, conversation_id)
+            seq = seq or next_one
+            new = insert(Message).values(conversation_id=conversation_id, seq=seq, role="user", content=content)
+            await session.execute(conflict(new))
+            return seq
+
+        return await trying(sessions, once)
+
+    return post
+
+
+ANSWERS.wrong("number taken")(
+    keeping_its_number(lambda new: new.on_conflict_do_nothing(index_elements=["conversation_id", "seq"]))
+)
+
+
+@ANSWERS.wrong("number taken")
+async def told_by_number_and_content(sessions, conversation_id, content):
+    tried = []
+
+    async def once(session):
+        seq = await next_number(session, conversation_id)
+        mine = select(Message.seq).where(Message.conversation_id == conversation_id, Message.seq.in_(tried))
+        if known := await session.scalar(mine.where(Message.content == content, Message.role == "user")):
+            return known
+        tried.append(seq)
+        session.add(said(conversation_id, seq, content))
+        return seq
+
+    return await trying(sessions, once)
+
+
+@ANSWERS.wrong("number taken")
+async def refused_and_its_own_number_still(sessions, conversation_id, content):
+    """Looks for its id behind the lock, and stores under the number of the first try."""
+    id, numbers = uuid4(), []
+
+    async def once(session):
+        numbers.append(await next_number(session, conversation_id))
+        if known := await number_of(session, id):
+            return known
+        session.add(said(conversation_id, numbers[0], content, id=id))
+        return numbers[0]
+
+    return await trying(sessions, once)
+
+
 @ANSWERS.wrong("wrong number")
 async def number_of_the_last_try(sessions, conversation_id, content):
     id = uuid4()

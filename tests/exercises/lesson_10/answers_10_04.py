@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import ClassVar
 
 import asyncpg
 from sqlalchemy import text
@@ -309,6 +310,34 @@ class KeepsConnections(Base):
         if "held by the judge" not in str(statement.compile().params):
             await connection.close()
         return token
+
+
+@ANSWERS.wrong("cancelled")
+class ThePrimaryHasItInAnyCase(Base):
+    async def read(self, statement, token=None, patience=1.0):
+        try:
+            return await super().read(statement, token, patience)
+        except BaseException:
+            return await rows_of(self.primary, statement)
+
+
+@ANSWERS.wrong("gave up")
+class HardlyPatient(Base):
+    async def read(self, statement, token=None, patience=0.1):
+        return await super().read(statement, token, patience)
+
+
+@ANSWERS.wrong("only here")
+class KeepsThemForAllOfItsKind(Base):
+    positions: ClassVar[dict[str, str]] = {}
+
+    async def write(self, statement):
+        token = f"write {len(self.positions) + 1}"
+        self.positions[token] = await super().write(statement)
+        return token
+
+    async def read(self, statement, token=None, patience=1.0):
+        return await super().read(statement, self.positions.get(token), patience)
 
 
 @ANSWERS.wrong("only here")

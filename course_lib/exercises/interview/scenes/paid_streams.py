@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import randbelow
 from typing import Any
@@ -42,6 +43,8 @@ class Reading:
     cancelled: bool = False
     over_too_soon: bool = False
     """It was over while nobody could settle."""
+    goes_on: bool = False
+    """It was over, and a generator of the model's was still open."""
 
     def look_at_pieces(self, attempt: Attempt) -> None:
         said = self.model.said
@@ -93,6 +96,7 @@ class PaidStreams:
 
         scene.__name__ = self.attempt.exercise.answer  # the name that a message gives
         await self.attempt.call(function=scene)
+        reading.goes_on = await model.end()
         self._expect_reserved(reading)
         return reading
 
@@ -174,8 +178,30 @@ class PricedModel:
         self.spent = 0
         self.silent = asyncio.Event()
         self.held, self.seen = 0, list[int]()
+        self._streams: list[AsyncGenerator[tuple[str, int]]] = []  # kept, so that nothing is closed by chance
+        self._open = 0
 
-    async def __call__(self, question: Any) -> AsyncIterator[tuple[str, int]]:
+    def __call__(self, question: Any) -> AsyncGenerator[tuple[str, int]]:
+        self._streams.append(self._pieces(question))
+        return self._streams[-1]
+
+    async def end(self) -> bool:
+        """Close what is still open; whether anything was."""
+        was_open = self._open > 0
+        for stream in self._streams:
+            with suppress(RuntimeError):  # a task of the answer's still reads from it
+                await stream.aclose()
+        return was_open
+
+    async def _pieces(self, question: Any) -> AsyncGenerator[tuple[str, int]]:
+        self._open += 1
+        try:
+            async for piece in self._priced(question):
+                yield piece
+        finally:
+            self._open -= 1
+
+    async def _priced(self, question: Any) -> AsyncIterator[tuple[str, int]]:
         self.asked.append(question)
         end = self._ends[min(len(self.asked), len(self._ends)) - 1]
         self.held = max(self.held, await held_now(self._scene.attempt))

@@ -47,7 +47,7 @@ class Till:
         self.refunds: list[Any] = []
         self.declines = False
         self.seen: int | None = None
-        self.meanwhile: Overtaking | None = None
+        self.meanwhile: Callable[[], object] | None = None
         self.under_way: Callable[[], Awaitable[None]] | None = None
         self._known: dict[Any, str] = {}
         self._attempt, self._user_id = attempt, user_id
@@ -63,7 +63,7 @@ class Till:
         if self.under_way:
             await self.under_way()
         if self.meanwhile:
-            self.meanwhile.strike()
+            self.meanwhile()
         return self._known[key]
 
     async def refund(self, receipt: str) -> None:

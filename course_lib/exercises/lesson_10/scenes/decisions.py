@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from secrets import randbits
@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 REACH = 10  # times the rows it was measured with: so far a number says something, as the statement of 10.7 has it
 LARGEST = (100_000, 1_000_000)  # rows of the measurements
+TEN_TIMES, BEYOND = [REACH * size for size in LARGEST], [int(1.05 * REACH * size) for size in LARGEST]
+ROWS = (400_000, 900_000, *TEN_TIMES, *BEYOND, 2_000_000, 4_000_000, 8_000_000, 30_000_000)
+ON_A_LIMIT = 0.5  # of the draws
 NEAR = 0.04  # of a limit: no number lies so close to it, but for those that meet it exactly
 DRAWS = 20_000
 GROWS = "GB"
@@ -138,10 +141,20 @@ def _draw(random: Random) -> Task:
             sizes = [size for size in LARGEST if random.random() < 0.7]
             drawn += [Measurement(0, option, axis, size, _value(random, option, axis, size)) for size in sizes]
     random.shuffle(drawn)
-    numbered = [row._replace(row=number) for number, row in enumerate(drawn, 10 + random.randrange(80))]
-    rows = random.choice((400_000, 900_000, 2_000_000, 4_000_000, 8_000_000, 30_000_000))
+    rows = random.choice(ROWS)
     needs = tuple(_need(random, axis, rows) for axis in axes)
+    if random.random() < ON_A_LIMIT:
+        drawn = _set_on_a_limit(random, drawn, needs)
+    numbered = [row._replace(row=number) for number, row in enumerate(drawn, 10 + random.randrange(80))]
     return Task.of(numbered, Product(random.choice(PRODUCTS), rows, needs))
+
+
+def _set_on_a_limit(random: Random, drawn: list[Measurement], needs: tuple[Need, ...]) -> list[Measurement]:
+    """One number that no size changes is just what is needed."""
+    need = random.choice(needs)
+    fitting = [row for row in drawn if row.axis == need.axis and not need.axis.endswith(GROWS)]
+    chosen = random.choice(fitting) if fitting else None
+    return [row._replace(value=need.limit) if row is chosen else row for row in drawn]
 
 
 def _value(random: Random, option: str, axis: str, size: int) -> float:
@@ -224,11 +237,42 @@ def larger_one_decides(task: Task) -> bool:
     return False
 
 
-def met_exactly(task: Task) -> bool:
-    return task.count("meets") == 1 and not task.count("open") and any(
-        finding.number == finding.need.limit
+def at_most_exactly(task: Task) -> bool:
+    return _exactly(task, "at most") and not task.count("open")
+
+
+def at_least_exactly(task: Task) -> bool:
+    return _exactly(task, "at least")
+
+
+def _exactly(task: Task, at: str) -> bool:
+    """The one that meets all needs meets one of them by its very limit."""
+    return task.count("meets") == 1 and any(
+        finding.number == finding.need.limit and finding.need.at == at
         for option, findings in task.findings.items() if task.state(option) == "meets" for finding in findings
     )  # fmt: skip
+
+
+def known_to_ten_times(task: Task) -> bool:
+    """The one that meets all needs was measured with just a tenth of the rows."""
+    good = [findings for option, findings in task.findings.items() if task.state(option) == "meets"]
+    return len(good) == 1 and any(times == REACH for times in _times(task, good[0]))
+
+
+def unknown_just_beyond(task: Task) -> bool:
+    """None meets all needs, and one would if ten times were a little more."""
+    if task.count("meets"):
+        return False
+    for option, findings in task.findings.items():
+        holes = [f for f in findings if f.met is None]
+        if task.state(option) == "open" and all(_as_it_stands(f) for f in holes):
+            return all(times < 1.1 * REACH for times in _times(task, holes))
+    return False
+
+
+def _times(task: Task, findings: Sequence[Finding]) -> list[float]:
+    """How many times the rows of a measurement the product has, of those that do not grow with them."""
+    return [task.product.rows / f.row.rows for f in findings if f.row and not f.need.axis.endswith(GROWS)]
 
 
 def _as_it_stands(finding: Finding) -> bool:
@@ -240,5 +284,6 @@ def _within(need: Need, value: float) -> bool:
 
 
 WANTED: tuple[Callable[[Task], bool], ...] = (
-    one_meets, two_meet, one_is_missing, one_is_too_small, all_fail, size_decides, larger_one_decides, met_exactly,
+    one_meets, two_meet, one_is_missing, one_is_too_small, all_fail, size_decides, larger_one_decides,
+    at_most_exactly, at_least_exactly, known_to_ten_times, unknown_just_beyond,
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""A class: many learners on one server, and a teacher who sees who is stuck where."""

@@ -1,0 +1,116 @@
+"""The databases of a class: its own, which all its learners may enter, and each learner's home or pool.
+
+Lessons' databases are made by the learners' own roles, as everywhere, and closed to others as they are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from course_lib.classroom.naming import pool_names, spoken_class
+from course_lib.errors import CourseError
+from course_lib.judging.board.seat import class_database
+from course_lib.postgres.databases import BIRTHMARK, literal, quoted
+from course_lib.postgres.failures import disk_full
+from course_lib.postgres.marks import LONGEST, Mark
+
+CLASS, HOME, POOL = "class", "home", "pool"  # kinds of marks
+OURS = (CLASS, HOME, POOL)
+
+THERE = f"""
+    SELECT d.oid, datname AS name, r.rolname AS owner, datconnlimit AS connections,
+           left(shobj_description(d.oid, 'pg_database'), {LONGEST + 1}) AS comment
+    FROM pg_database d JOIN pg_roles r ON r.oid = datdba
+    WHERE datname = ANY ($1) OR r.rolname = ANY ($1) ORDER BY d.oid
+"""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A database by its name, with its owner and what its mark says; ``newborn`` is one whose making was cut short."""
+
+    name: str
+    owner: str
+    mark: Mark | None
+    newborn: bool = False
+
+
+async def databases_of(connection: asyncpg.Connection[Any], names: Iterable[str]) -> list[Owned]:
+    """The databases that have one of these names, or whose owner has, oldest first."""
+    return [
+        Owned(row["name"], row["owner"], Mark.parse(row["comment"]), row["connections"] == BIRTHMARK)
+        for row in await connection.fetch(THERE, list(names))
+    ]
+
+
+async def refuse_strange_databases(connection: asyncpg.Connection[Any], slug: str, roles: list[str]) -> None:
+    """Raise when a database that the class wants is there already and is somebody else's.
+
+    Raises:
+        CourseError: with the first of them.
+    """
+    wanted = {class_database(slug), *roles, *(name for role in roles for name in pool_names(role))}
+    me = await connection.fetchval("SELECT current_user")
+    for database in await databases_of(connection, wanted):
+        if database.name not in wanted:
+            continue
+        is_class = database.name == class_database(slug)
+        # a learner can write the comment of a database of theirs, so for those the owner decides
+        ours = database.owner == me and _is(database, CLASS, slug) if is_class else database.owner in roles
+        if not ours and not (database.newborn and database.owner == me):
+            raise CourseError(
+                f"There is a database {database.name} on the server, and it is not of {spoken_class(slug)}.",
+                "Give the class another short name: --name SLUG",
+            )
+
+
+def _is(database: Owned, kind: str, slug: str) -> bool:
+    mark = database.mark
+    return mark is not None and (mark.kind, mark.subject) == (kind, slug)
+
+
+async def make_class_database(connection: asyncpg.Connection[Any], slug: str) -> str:
+    """The database of the class, made when there is none. Returns its name."""
+    name = class_database(slug)
+    await _make(connection, name, None, Mark.of_this_process(CLASS, slug))
+    await connection.execute(f"GRANT CONNECT ON DATABASE {quoted(name)} TO {quoted(name)}")
+    return name
+
+
+async def make_learners_databases(connection: asyncpg.Connection[Any], slug: str, role: str, createdb: bool) -> None:
+    """A learner's home, and the pool where the role may not make databases; what is there stays as it is."""
+    await _make(connection, role, role, Mark.of_this_process(HOME, slug))
+    for name in [] if createdb else pool_names(role):
+        await _make(connection, name, role, Mark.of_this_process(POOL, slug))
+
+
+async def _make(connection: asyncpg.Connection[Any], name: str, owner: str | None, mark: Mark) -> None:
+    """Nobody can enter before it is closed to everybody else; one that was left so is finished."""
+    there = next((one for one in await databases_of(connection, [name]) if one.name == name), None)
+    if there is not None and not there.newborn:
+        return
+    database = quoted(name)
+    if there is None:
+        who = f"OWNER {quoted(owner)}" if owner else ""
+        options = f"TEMPLATE template1 ALLOW_CONNECTIONS false CONNECTION LIMIT {BIRTHMARK}"
+        try:
+            await connection.execute(f"CREATE DATABASE {database} {who} {options}")
+        except asyncpg.ObjectInUseError as error:
+            raise CourseError(
+                "Somebody is connected to template1, so no database can be made from it.",
+                "Close that connection, and create the class again: what is there already is kept.",
+            ) from error
+        except asyncpg.PostgresError as error:
+            if sentence := disk_full(error):
+                raise sentence from error
+            raise
+    await connection.execute(
+        f"REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC;"
+        f"COMMENT ON DATABASE {database} IS {literal(str(mark))};"
+        f"ALTER DATABASE {database} CONNECTION LIMIT -1;"
+        f"ALTER DATABASE {database} ALLOW_CONNECTIONS true"
+    )

@@ -1,0 +1,35 @@
+"""``course present``: a lesson alone and large, in the JupyterLab that runs already."""
+
+from __future__ import annotations
+
+import typer
+
+from course_lib.cli.running_lab import RunningLab
+from course_lib.commands import command
+from course_lib.errors import CourseError
+from course_lib.notebooks import Workspace
+
+LARGE = "View → Presentation Mode makes the text large; Ctrl and + in the browser does the rest."
+
+
+def present_lesson(number: str, browser: bool) -> None:
+    """Print where a lesson opens with nothing beside it, and open it there.
+
+    Args:
+        number: the lesson's, such as ``"03"``.
+        browser: whether to open one.
+
+    Raises:
+        CourseError: there is no such lesson, or no JupyterLab of this user runs on ``work/``.
+    """
+    folder = Workspace().folder
+    found = sorted(folder.glob(f"{number.zfill(2)}_*.ipynb"))
+    if not found:
+        raise CourseError(f"There is no lesson {number} in {folder}.", f"Run: {command('lab')}")
+    running = RunningLab.on(folder)
+    address = running.address(found[0].name, "doc") if running and running.listens() else None
+    if address is None:
+        raise CourseError("JupyterLab does not run on your notebooks.", f"In another terminal: {command('lab')}")
+    typer.echo(f"{found[0].name} alone:  {address}\n{LARGE}")
+    if browser:
+        typer.launch(address)

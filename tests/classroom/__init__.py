@@ -1,0 +1,1 @@
+"""The classroom: one server, many learners, one teacher."""
