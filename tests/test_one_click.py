@@ -1,4 +1,7 @@
-"""What code hosts read: workflows, issue forms, containers. Their schemas are those that check-jsonschema brings."""
+"""What code hosts read: workflows, issue forms, containers.
+
+Schemas of the first two are check-jsonschema's; the container's is here.
+"""
 
 from __future__ import annotations
 

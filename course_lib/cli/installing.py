@@ -52,7 +52,7 @@ class Environment:
 
     def authors(self) -> None:
         """What only those need who change the course."""
-        say("The tools of authors: ruff, mypy, nbgrader and what they need. They take 0.2 GB of disk.")
+        say("The tools of authors: ruff, mypy, nbgrader, Sphinx, JupyterHub and others. They take 0.8 GB of disk.")
         self._install("--require-hashes", "-r", "requirements-dev.lock")
 
     def compare(self) -> None:
