@@ -17,6 +17,7 @@ import psutil
 import pytest
 from websocket import create_connection
 
+from course_lib.cli.present import _leading_to
 from course_lib.cli.running_lab import NOTE, RunningLab, noted, terminal_shell, with_course_on_path
 from tests.postgres import conftest
 from tests.postgres.places import run_course, start_python
@@ -80,11 +81,16 @@ def test_a_lesson_is_presented_in_the_one_that_runs(lab: tuple[Path, str, str], 
     assert f"{where}/doc/tree/03_transactions.ipynb?token={token}\n" in done.stdout
     page = urllib.request.urlopen(f"{where}/doc/tree/03_transactions.ipynb?token={token}", timeout=60).read()
     assert b"retroMode" in page or b"JupyterLab" in page
-    for arguments, said in ((["77"], "There is no lesson 77"), (["3"], "does not run")):
+    for arguments, said in ((["77"], "There is no lesson 77"), (["**"], "is no lesson's"), (["3"], "does not run")):
         elsewhere = str(tmp_path) if said == "does not run" else str(folder / "work")
         (tmp_path / "03_transactions.ipynb").touch()
         refused = run_course(folder / "home", "present", *arguments, COURSE_WORK=elsewhere)
         assert refused.returncode == 1 and said in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_browser_is_started_with_no_token_in_its_address(tmp_path: Path) -> None:
+    page = _leading_to('http://localhost:8888/doc/tree/a"b?token=secret', tmp_path)
+    assert "secret" not in page.as_uri() and 'a&quot;b?token=secret">' in page.read_text()
 
 
 def test_who_cannot_read_the_address_is_told_where_it_stands(lab: tuple[Path, str, str], tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
+from pathlib import Path
+
 import typer
 
 from course_lib.cli.running_lab import RunningLab
 from course_lib.commands import command
 from course_lib.errors import CourseError
+from course_lib.masking import short
 from course_lib.notebooks import Workspace
 
 LARGE = "View → Presentation Mode makes the text large; Ctrl and + in the browser does the rest."
@@ -23,6 +27,8 @@ def present_lesson(number: str, browser: bool) -> None:
         CourseError: there is no such lesson, or no JupyterLab of this user runs on ``work/``.
     """
     folder = Workspace().folder
+    if not number.isdecimal():
+        raise CourseError(f"{short(number)!r} is no lesson's number.", f"For example: {command('present 03')}")
     found = sorted(folder.glob(f"{number.zfill(2)}_*.ipynb"))
     if not found:
         raise CourseError(f"There is no lesson {number} in {folder}.", f"Run: {command('lab')}")
@@ -31,5 +37,12 @@ def present_lesson(number: str, browser: bool) -> None:
     if address is None:
         raise CourseError("JupyterLab does not run on your notebooks.", f"In another terminal: {command('lab')}")
     typer.echo(f"{found[0].name} alone:  {address}\n{LARGE}")
-    if browser:
-        typer.launch(address)
+    if browser and running:
+        typer.launch(_leading_to(address, running.runtime).as_uri())
+
+
+def _leading_to(address: str, folder: Path) -> Path:
+    """A page that leads there, where nobody else can enter: what a browser is started with, others see in `ps`."""
+    page = folder / "present.html"
+    page.write_text(f'<meta http-equiv="refresh" content="0;url={escape(address)}">', encoding="utf-8")
+    return page

@@ -154,7 +154,7 @@ class Workspace:
         book = as_given(original)
         try:
             carried, homeless = carry(book, copy)
-        except ValueError:
+        except (ValueError, AttributeError, KeyError, TypeError):  # a notebook that is none, in its marks for one
             return None
         return (text_of(book), carried, homeless) if carried + homeless else None
 

@@ -104,5 +104,6 @@ def _publish(built: Path, folder: Path) -> None:
     if left:
         raise CourseError(f"{left[0]} is none of the site's files.", f"Move it out of {folder}, then build again.")
     names = [str(path.relative_to(built)) for path in sorted(built.rglob("*")) if path.is_file()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WRITTEN).write_text(json.dumps([*names, WRITTEN]), encoding="utf-8")  # first: a copy may be cut short
     shutil.copytree(built, folder, dirs_exist_ok=True)
-    (folder / WRITTEN).write_text(json.dumps([*names, WRITTEN]), encoding="utf-8")

@@ -73,3 +73,16 @@ def test_without_nbgrader_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pyt
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert all(f"nbgrader {word} exercises" in readme for word in ("generate_assignment", "zip_collect", "autograde"))
     assert "{" not in readme and "| `exercises` | `03_transactions.ipynb`, `M4_charged_twice.ipynb` |" in readme
+
+
+def test_what_is_cut_short_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", no_room)
+    with pytest.raises(CourseError):
+        export(chosen_assignments("00", ""), tmp_path / "course")
+    monkeypatch.undo()
+    assert not list(tmp_path.glob(".course*"))
+    assert export(chosen_assignments("00", ""), tmp_path / "course"), "and the same command works later"
+    assert not list(tmp_path.glob(".course*"))

@@ -150,6 +150,9 @@ def test_a_machine_that_cannot_keep_learners_apart_is_told_so(tmp_path: Path, mo
     env.write_text("OPENAI_BASE_URL=http://127.0.0.1:11434/v1\n")
     env.chmod(0o644)
     assert not list(machine.settings_for_all(env))
+    env.write_text("OPENAI_BASE_URL=https://ann:secret@models.example.org/v1\nOPENAI_API_KEY=secret\n")
+    said = "".join(machine.settings_for_all(env))
+    assert "the OPENAI_BASE_URL in" in said and "the OPENAI_API_KEY in" in said and "secret" not in said
 
 
 def test_a_learner_is_known_by_login_or_role_until_taken_out(tmp_path: Path) -> None:

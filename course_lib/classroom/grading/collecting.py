@@ -14,15 +14,23 @@ class OneByOne(ExtractorPlugin):  # type: ignore[misc]
 
     def extract(self, archive_path: str, extracted_path: str) -> None:
         for download in sorted(Path(archive_path).iterdir()):
+            if download.is_symlink():
+                self.log.warning("%s is a link and is left out.", download.name)
+                continue
             with tempfile.TemporaryDirectory() as alone:
                 try:
                     if download.is_dir():
-                        shutil.copytree(download, Path(alone) / download.name)
+                        shutil.copytree(download, Path(alone) / download.name, ignore=_links)
                     else:
                         shutil.copy(download, alone)
                     super().extract(alone, extracted_path)
                 except Exception as error:  # of zipfile, tarfile, setuptools and the disk
                     self.log.warning("%s cannot be unpacked and is left out: %s", download.name, error)
+
+
+def _links(folder: str, names: list[str]) -> list[str]:
+    """A link leads to somebody else's work, or to the teacher's files."""
+    return [name for name in names if Path(folder, name).is_symlink()]
 
 
 class FirstOfEach(FileNameCollectorPlugin):  # type: ignore[misc]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +114,7 @@ def export(assignments: Sequence[Assignment], folder: Path) -> list[Path]:
         CourseError: the folder has something in it, or cannot be written.
     """
     files = dict(_files(assignments))
-    made = []
+    partial = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if there := sorted(path.name for path in folder.iterdir()):
@@ -121,14 +123,16 @@ def export(assignments: Sequence[Assignment], folder: Path) -> list[Path]:
                 "Name a folder that does not exist yet; what is there stays as it is.",
             )
         for name, text in files.items():
-            path = folder / name
+            path = partial / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            made.append(path)
+            path.write_text(text, encoding="utf-8", newline="\n")
+        folder.rmdir()
+        partial.rename(folder)  # whole, or not there
     except OSError as error:
         raise refusal(error, folder, "--to") from error
-    return made
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return [folder / name for name in files]
 
 
 def _files(assignments: Sequence[Assignment]) -> Iterator[tuple[str, str]]:

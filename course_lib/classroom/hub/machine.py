@@ -15,6 +15,8 @@ from course_lib.settings import REPOSITORY
 
 BOOTED = Path("/run/systemd/system")  # there where systemd runs the machine: sd_booted(3)
 ANYBODY = Account("nobody", 65534, 65534)
+SECRETS = ("DATABASE_URL", "OPENAI_API_KEY", "COURSE_SERVICE_SECRET")
+"""Settings that are one person's."""
 
 
 def must_be_fit() -> None:
@@ -41,8 +43,12 @@ def settings_for_all(file: Path) -> Iterator[str]:
         return
     if not file.stat().st_mode & stat.S_IROTH:
         yield f"Learners' kernels would fail at {file}, which they may not read: move it to another folder."
-    elif dotenv_values(file).get("DATABASE_URL"):
-        yield f"Every learner can read the DATABASE_URL in {file}: take it out, and change its password."
+        return
+    values = dotenv_values(file)
+    with_account = ["OPENAI_BASE_URL"] if "@" in (values.get("OPENAI_BASE_URL") or "") else []
+    for secret in (*SECRETS, *with_account):
+        if values.get(secret):
+            yield f"Every learner can read the {secret} in {file}: take it out, and make it anew."
 
 
 def can_be_read(folder: Path) -> bool:
