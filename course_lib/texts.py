@@ -51,3 +51,8 @@ def check_all_sendable(texts: Sequence[str], name: str) -> None:
     check_list(texts, name)
     for position, text in enumerate(texts):
         check_sendable(text, f"{name}[{position}]")
+
+
+def printable(text: str) -> str:
+    """``text`` as it can stand in a terminal: a question mark for what moves a cursor or colours what follows."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)

@@ -25,6 +25,12 @@ class Address:
     port: int
     sslmode: str | None = None
 
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """That in a DATABASE_URL which was handed out."""
+        parsed = parse_url(url)
+        return cls(str(parsed.host), parsed.port or 5432, libpq_options(parsed).get("sslmode"))
+
     def url(self, role: str, password: str) -> str:
         """A learner's DATABASE_URL: their home database, with the password in it."""
         query = {"ssl": self.sslmode} if self.sslmode else {}
@@ -42,7 +48,7 @@ def learners_address(server: Server, given: str | None, earlier: str | None) -> 
 
     Args:
         given: ``host`` or ``host:port``, where the teacher says so.
-        earlier: a DATABASE_URL that was handed out before, whose address stays good.
+        earlier: a DATABASE_URL of a role on this server that was handed out before: its address stays good.
 
     Raises:
         CourseError: ``given`` is no address, or the teacher's own is a socket that only this machine has.
@@ -52,8 +58,8 @@ def learners_address(server: Server, given: str | None, earlier: str | None) -> 
         return _given(given, sslmode)
     if server.embedded:
         return Address(HOST, int(class_cluster().settings["port"]))
-    if earlier and (url := parse_url(earlier)).host not in LOCAL:  # that would be the embedded server, tried before
-        return Address(str(url.host), url.port or 5432, libpq_options(url).get("sslmode"))
+    if earlier and not (handed_out := Address.of(earlier)).local:  # that would be the embedded server, tried before
+        return handed_out
     if not server.url.host or "," in server.url.host:
         raise CourseError(
             "DATABASE_URL names no single host, so the course cannot tell how learners reach the server.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
@@ -17,9 +17,12 @@ from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.judging.board.seat import class_database
 from course_lib.postgres.address import libpq_uri, parse_url
-from course_lib.postgres.server import Server, connect
+from course_lib.postgres.databases import quoted
+from course_lib.postgres.server import Connection, Server, connect
+from course_lib.texts import printable
 
 AT_ONCE = 8  # learners
+PATIENCE, FAREWELL = 60.0, 5.0  # seconds for one of them, and to leave
 NAMED = 5  # things or people that a line names
 
 FORBIDDEN = {
@@ -40,6 +43,15 @@ INSIDE = """
                   WHERE datallowconn AND datdba <> r.oid AND has_database_privilege(oid, 'CONNECT')) AS doors
     FROM pg_roles r WHERE rolname = session_user
 """
+CLOSED = (
+    asyncpg.InsufficientPrivilegeError, asyncpg.InvalidCatalogNameError,
+    asyncpg.ObjectNotInPrerequisiteStateError, TimeoutError,  # its owner has shut it, or holds it locked
+)  # fmt: skip
+STRANGE = (
+    CourseError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TypeError, ValueError, LookupError,
+    AssertionError,
+)  # fmt: skip
+"""What may come of one learner's database or line of the file, and is said of that learner alone."""
 OWNERS = "SELECT datname::text, rolname::text FROM pg_database JOIN pg_roles r ON r.oid = datdba"
 
 
@@ -87,23 +99,38 @@ async def check_class(server: Server, slug: str) -> list[Line]:
     gate = asyncio.Semaphore(AT_ONCE)
     seen = await asyncio.gather(*(_guarded(gate, line, lines[place - 1]) for place, line in enumerate(lines)))
     lost = sorted(roles - {line.role for line in lines})
-    return [*_about_learners(slug, list(seen), lost), *_about_doors(slug, list(seen), owners),
-            _about_connections(need)]  # fmt: skip
+    report = [*_about_learners(slug, list(seen), lost), *_about_doors(slug, list(seen), owners),
+              _about_connections(need)]  # fmt: skip
+    # names of databases and roles are whatever somebody has called them
+    return [replace(line, text=printable(line.text), mend=printable(line.mend)) for line in report]
 
 
 async def _guarded(gate: asyncio.Semaphore, line: Credentials, neighbour: Credentials) -> Seen:
     async with gate:
         seen = Seen(line)
         try:
-            await _look(seen, neighbour)
-        except (CourseError, asyncpg.PostgresError, OSError) as error:
+            await asyncio.wait_for(_look(seen, neighbour), PATIENCE)
+        except TimeoutError:
+            seen.refused = "no answer in time"
+        except STRANGE as error:
             seen.refused = error.sentence if isinstance(error, CourseError) else type(error).__name__
         return seen
 
 
+async def _enter(url: Any, database: str | None = None) -> Connection:
+    """As a learner; whatever their database has for a search_path, what is asked is answered by the server's own."""
+    connection = await connect(url, database)
+    try:
+        await connection.execute("SET search_path = pg_catalog")
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
 async def _look(seen: Seen, neighbour: Credentials) -> None:
     url, slug = parse_url(seen.line.url), seen.line.role.removesuffix(f"_{seen.line.login}")
-    connection = await connect(url)
+    connection = await _enter(url)
     try:
         row = await connection.fetchrow(INSIDE)
         assert row is not None
@@ -115,7 +142,7 @@ async def _look(seen: Seen, neighbour: Credentials) -> None:
             if not await _is_denied(connection, statement):
                 seen.powers.append(what)
     finally:
-        await connection.close()
+        await connection.close(timeout=FAREWELL)
     seen.into_class, seen.board_is_open = await _look_at_class(url, slug)
     if neighbour.role != seen.line.role and await _enters(url, neighbour.role):
         seen.into_neighbour = neighbour.role
@@ -138,7 +165,7 @@ async def _is_denied(connection: asyncpg.Connection[Any], statement: str) -> boo
 async def _look_at_class(url: Any, slug: str) -> tuple[bool, bool]:
     """Whether the class's database lets the learner in, and whether its tables do."""
     try:
-        connection = await connect(url, class_database(slug))
+        connection = await _enter(url, class_database(slug))
     except CourseError:
         return False, False
     try:
@@ -152,15 +179,15 @@ async def _look_at_class(url: Any, slug: str) -> tuple[bool, bool]:
         )
         return True, bool(tables or makes)
     finally:
-        await connection.close()
+        await connection.close(timeout=FAREWELL)
 
 
 async def _enters(url: Any, database: str) -> bool:
     try:
         connection = await asyncpg.connect(libpq_uri(url, database), timeout=10)
-    except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidCatalogNameError):
+    except CLOSED:
         return False
-    await connection.close()
+    await connection.close(timeout=FAREWELL)
     return True
 
 
@@ -230,7 +257,7 @@ def _about_doors(slug: str, seen: list[Seen], owners: dict[str, str]) -> Iterato
         not rest,
         "databases of the server",
         f"learners may enter {_few(rest)}" if rest else "nobody enters them",
-        f"Its administrator runs: REVOKE CONNECT, TEMPORARY ON DATABASE {', '.join(rest)} FROM PUBLIC;",
+        f"Its administrator runs: REVOKE CONNECT, TEMPORARY ON DATABASE {', '.join(map(quoted, rest))} FROM PUBLIC;",
     )
 
 

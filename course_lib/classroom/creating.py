@@ -17,7 +17,14 @@ import asyncpg
 
 from course_lib.classroom import board
 from course_lib.classroom.address import Address, learners_address
-from course_lib.classroom.credentials import Credentials, new_credentials, read_credentials, write_credentials
+from course_lib.classroom.credentials import (
+    FILE,
+    Credentials,
+    class_folder,
+    new_credentials,
+    read_credentials,
+    write_credentials,
+)
 from course_lib.classroom.databases import make_class_database, make_learners_databases, refuse_strange_databases
 from course_lib.classroom.limits import refuse_too_few_connections
 from course_lib.classroom.naming import DEFAULT, check_slug, role_name, spoken_class
@@ -25,8 +32,10 @@ from course_lib.classroom.roles import learners_of, make_roles, marked_roles, re
 from course_lib.classroom.roster import Learner
 from course_lib.classroom.server import close_embedded, find_class_server
 from course_lib.classroom.sheets import write_sheets
+from course_lib.classroom.waiting import unhindered, wait_for_turn
 from course_lib.commands import command
 from course_lib.errors import CourseError
+from course_lib.files import answering_for, put_aside
 from course_lib.judging.board.seat import class_database
 from course_lib.postgres.address import spoken
 from course_lib.postgres.server import Connection, Server
@@ -74,29 +83,36 @@ async def create_class(learners: list[Learner], wishes: Wishes, say: Callable[[s
         await _refuse(server, connection, slug, roles)
         known = read_credentials(slug)
         there = {role.name for role in await learners_of(connection, slug)}
-        lost = _lost(slug, learners, known, there, wishes.new_passwords)
-        earlier = next(iter(known.values())).url if known else None
+        earlier = next((line.url for line in known.values() if line.role in there), None)
         address = learners_address(server, wishes.address, earlier)
+        elsewhere = earlier is None and _leads_elsewhere(known, address)
+        known = {} if elsewhere else known
+        lost = _lost(slug, learners, known, there, wishes.new_passwords)
         lines = [_line(learner, slug, address, known) for learner in learners]
         others = [replace_url(line, address) for login, line in known.items()
                   if role_name(slug, login) in there - set(roles)]  # fmt: skip
+        if elsewhere:
+            _keep_earlier_file(slug, say)
         file = write_credentials(slug, [*lines, *others])
-        async with connection.transaction():
-            made = await make_roles(connection, slug, lines, wishes.createdb)
+        made = await unhindered(
+            connection, {*roles, *there}, lambda: make_roles(connection, slug, lines, wishes.createdb)
+        )
         await make_class_database(connection, slug)
         for role in roles:
             await make_learners_databases(connection, slug, role, wishes.createdb)
-        await _furnish(server, slug, lines)
+        await _furnish(server, slug, lines, {*roles, *there})
     left = sorted(there - set(roles))
     return Created(slug, address, lines, made, sorted(lost), left, file, write_sheets(slug, lines))
 
 
 @asynccontextmanager
 async def alone(connection: Connection, say: Callable[[str], None]) -> AsyncIterator[None]:
-    """Be the only one on this server who changes classes; say so when that means to wait."""
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-        say("Somebody else is changing a class on this server; waiting for them.")
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    """Be the only one on this server who changes classes; say so when that means to wait.
+
+    Raises:
+        CourseError: somebody has held it for a minute. Anybody who may enter the maintenance database can.
+    """
+    await wait_for_turn(connection, LOCK, say)
     try:
         yield
     finally:
@@ -153,6 +169,19 @@ def _lost(
     return lost
 
 
+def _leads_elsewhere(known: dict[str, Credentials], address: Address) -> bool:
+    """A server that has lost its roles is where it was, and gets them back with the passwords that were given out."""
+    places = {(was.host, was.port) for was in (Address.of(line.url) for line in known.values())}
+    return bool(places) and (address.host, address.port) not in places
+
+
+def _keep_earlier_file(slug: str, say: Callable[[str], None]) -> None:
+    """A class of this name has been made on another server, whose passwords only the file has."""
+    with answering_for(class_folder(slug), "COURSE_WORK"):
+        aside = put_aside(class_folder(slug) / FILE)
+    say(f"No role in your file is on this server, and its sheets lead to another: it is kept as {aside}.")
+
+
 def _line(learner: Learner, slug: str, address: Address, known: dict[str, Credentials]) -> Credentials:
     line = known.get(learner.login)
     return new_credentials(learner, slug, address, line.password if line else None)
@@ -163,12 +192,16 @@ def replace_url(line: Credentials, address: Address) -> Credentials:
     return replace(line, url=address.url(line.role, line.password))
 
 
-async def _furnish(server: Server, slug: str, lines: list[Credentials]) -> None:
+async def _furnish(server: Server, slug: str, lines: list[Credentials], roles: set[str]) -> None:
     """What is in the class's database: the board, with the learners' names."""
     async with server.connection(class_database(slug)) as inside:
         await _require_vector(inside)
-        await board.install(inside, class_database(slug))
-        await board.name_learners(inside, {line.role: line.name for line in lines})
+
+        async def work() -> None:
+            await board.install(inside, class_database(slug))
+            await board.name_learners(inside, {line.role: line.name for line in lines})
+
+        await unhindered(inside, roles, work)
 
 
 async def _require_vector(inside: asyncpg.Connection[Any]) -> None:

@@ -17,6 +17,7 @@ from course_lib.judging.board.seat import class_database
 from course_lib.postgres.databases import BIRTHMARK, literal, quoted
 from course_lib.postgres.failures import disk_full
 from course_lib.postgres.marks import LONGEST, Mark
+from course_lib.texts import printable
 
 CLASS, HOME, POOL = "class", "home", "pool"  # kinds of marks
 OURS = (CLASS, HOME, POOL)
@@ -53,24 +54,26 @@ async def refuse_strange_databases(connection: asyncpg.Connection[Any], slug: st
     Raises:
         CourseError: with the first of them.
     """
-    wanted = {class_database(slug), *roles, *(name for role in roles for name in pool_names(role))}
     me = await connection.fetchval("SELECT current_user")
-    for database in await databases_of(connection, wanted):
-        if database.name not in wanted:
-            continue
-        is_class = database.name == class_database(slug)
-        # a learner can write the comment of a database of theirs, so for those the owner decides
-        ours = database.owner == me and _is(database, CLASS, slug) if is_class else database.owner in roles
-        if not ours and not (database.newborn and database.owner == me):
-            raise CourseError(
-                f"There is a database {database.name} on the server, and it is not of {spoken_class(slug)}.",
-                "Give the class another short name: --name SLUG",
-            )
+    owners = {class_database(slug): me} | {name: role for role in roles for name in (role, *pool_names(role))}
+    for database in await databases_of(connection, owners):
+        if database.name in owners:
+            _require_owner(database, owners[database.name], slug)
 
 
-def _is(database: Owned, kind: str, slug: str) -> bool:
-    mark = database.mark
-    return mark is not None and (mark.kind, mark.subject) == (kind, slug)
+def _require_owner(database: Owned, owner: str, slug: str) -> None:
+    """A learner can write the comment of a database of theirs, so for those the owner alone decides."""
+    is_class, mark = database.name == class_database(slug), database.mark
+    marked = mark is not None and (mark.kind, mark.subject) == (CLASS, slug)
+    if database.owner != owner or (is_class and not marked and not database.newborn):
+        raise _strange(database.name, slug, database.owner)
+
+
+def _strange(name: str, slug: str, owner: str) -> CourseError:
+    return CourseError(
+        f"There is a database {name} on the server, and it is not of {spoken_class(slug)}: {printable(owner)} has it.",
+        "Let its owner rename it, or give the class another short name: --name SLUG",
+    )
 
 
 async def make_class_database(connection: asyncpg.Connection[Any], slug: str) -> str:
@@ -89,16 +92,24 @@ async def make_learners_databases(connection: asyncpg.Connection[Any], slug: str
 
 
 async def _make(connection: asyncpg.Connection[Any], name: str, owner: str | None, mark: Mark) -> None:
-    """Nobody can enter before it is closed to everybody else; one that was left so is finished."""
+    """Nobody can enter before it is closed to everybody else; one that was left so is finished.
+
+    Raises:
+        CourseError: somebody else has made one of that name meanwhile.
+    """
     there = next((one for one in await databases_of(connection, [name]) if one.name == name), None)
-    if there is not None and not there.newborn:
-        return
+    if there is not None:
+        _require_owner(there, owner or await connection.fetchval("SELECT current_user"), mark.subject)
+        if not there.newborn:
+            return
     database = quoted(name)
     if there is None:
         who = f"OWNER {quoted(owner)}" if owner else ""
         options = f"TEMPLATE template1 ALLOW_CONNECTIONS false CONNECTION LIMIT {BIRTHMARK}"
         try:
             await connection.execute(f"CREATE DATABASE {database} {who} {options}")
+        except asyncpg.DuplicateDatabaseError as error:
+            raise _strange(name, mark.subject, "somebody") from error
         except asyncpg.ObjectInUseError as error:
             raise CourseError(
                 "Somebody is connected to template1, so no database can be made from it.",

@@ -1,6 +1,7 @@
 """The roles of a class: one that everybody of it is a member of, and one for each learner; made all at once or not.
 
-A role is the class's when its comment is a mark of that class, which only its maker can write. Names prove nothing.
+A role is the class's when its comment is a mark of that class, which only its maker can write, and its name is such as
+the class gives. Names alone prove nothing, nor does a mark on a role that somebody has called otherwise.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from course_lib.errors import CourseError
 from course_lib.judging.board.seat import class_database
 from course_lib.postgres.databases import literal, quoted
 from course_lib.postgres.marks import LONGEST, Mark
+from course_lib.texts import printable
 
 GROUP, LEARNER = "group", "learner"  # kinds of marks
 
@@ -44,9 +46,15 @@ async def marked_roles(connection: asyncpg.Connection[Any]) -> list[Role]:
     found = []
     for name, may_log_in, comment in await connection.fetch(MARKED):
         mark = Mark.parse(comment)
-        if mark is not None and mark.kind in (GROUP, LEARNER):
+        if mark is not None and _fits(name, mark):
             found.append(Role(name, mark.subject, mark.kind, may_log_in))
     return found
+
+
+def _fits(name: str, mark: Mark) -> bool:
+    if mark.kind == GROUP:
+        return name == class_database(mark.subject)
+    return mark.kind == LEARNER and name.startswith(f"{mark.subject}_")
 
 
 async def learners_of(connection: asyncpg.Connection[Any], slug: str) -> list[Role]:
@@ -66,7 +74,7 @@ async def require_class(connection: asyncpg.Connection[Any], slug: str) -> list[
         there = sorted({role.slug for role in roles if role.kind == GROUP})
         raise CourseError(
             f"There is no class called {slug} on this server.",
-            f"There is: {', '.join(there)}. Name it: --name SLUG"
+            f"There is: {printable(', '.join(there))}. Name it: --name SLUG"
             if there
             else f"Make it: {command('classroom create ROSTER.csv')}",
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from functools import cache
 from pathlib import Path
@@ -59,7 +60,7 @@ def class_cluster() -> Cluster:
 
 
 def _port(folder: Path) -> int:
-    """The same at every start, since it stands on the learners' sheets; a free one at first."""
+    """The same at every start, since it stands on the learners' sheets; a free one at first, the first program's."""
     place = folder / "class_port"
     if place.is_file():
         return int(place.read_text())
@@ -67,7 +68,14 @@ def _port(folder: Path) -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
     make_folder(folder, server_account())
-    write_file(place, str(port))
+    own = folder / f"class_port.{os.getpid()}.{secrets.token_hex(4)}"
+    write_file(own, str(port))
+    try:
+        os.link(own, place)  # whole, or not at all where another was faster
+    except FileExistsError:
+        return int(place.read_text())
+    finally:
+        own.unlink()
     return port
 
 

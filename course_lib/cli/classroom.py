@@ -13,6 +13,7 @@ from course_lib.cli.board_commands import board_commands
 from course_lib.cli.screen import show
 from course_lib.commands import command
 from course_lib.errors import CourseError
+from course_lib.texts import printable
 
 classroom = typer.Typer(
     no_args_is_help=True, help="A class: many learners on one server, and a board that shows who is stuck."
@@ -58,7 +59,7 @@ def create(
     if done.address.local:
         paragraphs.append(("", "The sheets name this machine, so they are good here only."))
     if done.left:
-        paragraphs.append(("not in the roster", f"{', '.join(done.left)}. They stay; to remove one: "
+        paragraphs.append(("not in the roster", f"{printable(', '.join(done.left))}. They stay; to remove one: "
                            f"`{command('classroom remove LOGIN')}`"))  # fmt: skip
     paragraphs.append(("next", f"`{command('classroom check')}{_of(name)}`"))
     show(f"{spoken_class(name, 'The')} has {_count(len(done.lines), 'learner')}.", paragraphs)
@@ -105,7 +106,7 @@ def sizes(name: Name = DEFAULT) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for share in shares:
-        table.add_row(share.role.removeprefix(f"{name}_"), str(share.databases), f"{share.size / 1e6:,.0f}",
+        table.add_row(printable(share.role.removeprefix(f"{name}_")), str(share.databases), f"{share.size / 1e6:,.0f}",
                       str(share.connections))  # fmt: skip
     table.add_section()
     columns = zip(*((one.databases, one.size, one.connections) for one in shares), strict=True)

@@ -96,7 +96,8 @@ async def _enter(url: URL, database: str | None, **at_once: str) -> asyncpg.Conn
     settings = {"application_name": "course", **at_once}
     connection = await asyncpg.connect(libpq_uri(url, database), timeout=CONNECT_SECONDS, server_settings=settings)
     try:
-        await connection.execute(SET)
+        # first, as an owner of a database can set one whose functions stand before the server's own
+        await connection.execute(f"SET search_path = pg_catalog;{SET}")
     except BaseException:
         connection.terminate()
         raise
