@@ -22,6 +22,7 @@ import pytest_asyncio
 
 pytest.importorskip("jupyterhub", reason="the extra hub is not installed: make hub")
 
+import tests.classroom.hub_alone  # noqa: F401 (for what it does)
 from course_lib.notebooks.reading import digest
 from course_lib.settings import REPOSITORY
 from tests.classroom.accounts import accounts_can_be_had, python_is_everybodys

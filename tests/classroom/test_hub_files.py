@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from sqlalchemy.orm import Session
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -28,6 +29,7 @@ from course_lib.classroom.hub import Hub, machine
 from course_lib.classroom.hub.learners import ClassAuthenticator, database_url
 from course_lib.errors import CourseError
 from course_lib.settings import get_settings
+from tests.classroom import hub_alone
 from tests.classroom.z2jh import VALUES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the hub's configuration is for Linux")
@@ -153,6 +155,10 @@ def test_a_machine_that_cannot_keep_learners_apart_is_told_so(tmp_path: Path, mo
     env.write_text("OPENAI_BASE_URL=https://ann:secret@models.example.org/v1\nOPENAI_API_KEY=secret\n")
     said = "".join(machine.settings_for_all(env))
     assert "the OPENAI_BASE_URL in" in said and "the OPENAI_API_KEY in" in said and "secret" not in said
+
+
+def test_no_session_of_this_process_is_the_hubs() -> None:
+    assert not list(Session.dispatch.persistent_to_deleted), f"{hub_alone.__name__} is imported after the hub"
 
 
 def test_a_learner_is_known_by_login_or_role_until_taken_out(tmp_path: Path) -> None:
