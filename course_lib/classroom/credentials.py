@@ -9,6 +9,7 @@ import csv
 import hmac
 import secrets
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from hashlib import pbkdf2_hmac, sha256
 from io import StringIO
@@ -82,6 +83,15 @@ def write_credentials(slug: str, lines: list[Credentials]) -> Path:
         make_private(folder)
         write_file(folder / FILE, text.getvalue())
     return folder / FILE
+
+
+def remove_credentials(slug: str) -> None:
+    """Remove the file, and its folder when nothing else is in it."""
+    folder = class_folder(slug)
+    with answering_for(folder, "COURSE_WORK"):
+        (folder / FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def make_private(folder: Path) -> None:

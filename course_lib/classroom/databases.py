@@ -14,13 +14,13 @@ import asyncpg
 from course_lib.classroom.naming import pool_names, spoken_class
 from course_lib.errors import CourseError
 from course_lib.judging.board.seat import class_database
-from course_lib.postgres.databases import BIRTHMARK, literal, quoted
+from course_lib.postgres.databases import BIRTHMARK, Database, literal, quoted
 from course_lib.postgres.failures import disk_full
 from course_lib.postgres.marks import LONGEST, Mark
 from course_lib.texts import printable
 
 CLASS, HOME, POOL = "class", "home", "pool"  # kinds of marks
-OURS = (CLASS, HOME, POOL)
+BROKEN = -2  # datconnlimit of a database that DROP DATABASE has not finished; nobody can enter it any more
 
 THERE = f"""
     SELECT d.oid, datname AS name, r.rolname AS owner, datconnlimit AS connections,
@@ -28,24 +28,60 @@ THERE = f"""
     FROM pg_database d JOIN pg_roles r ON r.oid = datdba
     WHERE datname = ANY ($1) OR r.rolname = ANY ($1) ORDER BY d.oid
 """
+CLASSES = f"""
+    SELECT datname AS name, left(shobj_description(d.oid, 'pg_database'), {LONGEST + 1}) AS comment
+    FROM pg_database d JOIN pg_roles r ON r.oid = datdba
+    WHERE starts_with(datname::text, $1) AND (r.rolsuper OR r.rolname = current_user)
+        AND has_database_privilege(d.oid, 'CONNECT') ORDER BY 1
+"""
+"""Names are anybody's, and comments the owner's: only of these owners can a mark be believed."""
 
 
 @dataclass(frozen=True)
 class Owned:
-    """A database by its name, with its owner and what its mark says; ``newborn`` is one whose making was cut short."""
+    """A database by its name, with its owner and what its mark says.
+
+    ``newborn`` is one whose making was cut short, ``broken`` one whose dropping was, by whomever.
+    """
 
     name: str
     owner: str
     mark: Mark | None
     newborn: bool = False
+    broken: bool = False
+
+    @property
+    def goes(self) -> bool:
+        """True for what the course made for its owner, while it has the name that the course gave it."""
+        if self.broken:
+            return True
+        names = {HOME: [self.owner], POOL: pool_names(self.owner)}
+        if self.mark is None:
+            made = self.newborn and self.name in (self.owner, *pool_names(self.owner))
+            return made or (self.newborn and Database(self.name, None).droppable)
+        return self.name in names.get(self.mark.kind, []) or Database(self.name, self.mark).droppable
 
 
 async def databases_of(connection: asyncpg.Connection[Any], names: Iterable[str]) -> list[Owned]:
     """The databases that have one of these names, or whose owner has, oldest first."""
     return [
-        Owned(row["name"], row["owner"], Mark.parse(row["comment"]), row["connections"] == BIRTHMARK)
+        Owned(
+            row["name"],
+            row["owner"],
+            Mark.parse(row["comment"]),
+            row["connections"] == BIRTHMARK,
+            row["connections"] == BROKEN,
+        )
         for row in await connection.fetch(THERE, list(names))
     ]
+
+
+async def classes_of(connection: asyncpg.Connection[Any]) -> list[str]:
+    """The short names of the classes whose database is the caller's own or a superuser's, by name."""
+    prefix = class_database("")
+    found = [(name.removeprefix(prefix), Mark.parse(comment))
+             for name, comment in await connection.fetch(CLASSES, prefix)]  # fmt: skip
+    return [slug for slug, mark in found if mark is not None and (mark.kind, mark.subject) == (CLASS, slug)]
 
 
 async def refuse_strange_databases(connection: asyncpg.Connection[Any], slug: str, roles: list[str]) -> None:

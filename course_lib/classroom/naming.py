@@ -46,6 +46,11 @@ def role_name(slug: str, login: str) -> str:
     return f"{slug}_{login}"
 
 
+def keeper_name(slug: str) -> str:
+    """Of the role without a login that owns what is left of learners who are gone."""
+    return f"course_kept_{slug}"
+
+
 def pool_names(role: str) -> list[str]:
     """Of the databases made ahead for a learner whose role may make none."""
     return [f"{role}_{number}" for number in range(1, POOL + 1)]

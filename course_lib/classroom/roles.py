@@ -14,7 +14,7 @@ import asyncpg
 
 from course_lib.classroom.credentials import Credentials, verifier
 from course_lib.classroom.limits import CONNECTIONS, role_settings
-from course_lib.classroom.naming import spoken_class
+from course_lib.classroom.naming import keeper_name, spoken_class
 from course_lib.commands import command
 from course_lib.errors import CourseError
 from course_lib.judging.board.seat import class_database
@@ -22,7 +22,7 @@ from course_lib.postgres.databases import literal, quoted
 from course_lib.postgres.marks import LONGEST, Mark
 from course_lib.texts import printable
 
-GROUP, LEARNER = "group", "learner"  # kinds of marks
+GROUP, LEARNER, KEEPER = "group", "learner", "keeper"  # kinds of marks
 
 MARKED = f"""
     SELECT rolname AS name, rolcanlogin AS may_log_in,
@@ -52,8 +52,8 @@ async def marked_roles(connection: asyncpg.Connection[Any]) -> list[Role]:
 
 
 def _fits(name: str, mark: Mark) -> bool:
-    if mark.kind == GROUP:
-        return name == class_database(mark.subject)
+    if mark.kind in (GROUP, KEEPER):
+        return name == (class_database if mark.kind == GROUP else keeper_name)(mark.subject)
     return mark.kind == LEARNER and name.startswith(f"{mark.subject}_")
 
 
@@ -144,6 +144,40 @@ async def act_as(connection: asyncpg.Connection[Any], roles: Iterable[str]) -> N
     if not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
         for name in roles:
             await connection.execute(f"GRANT {quoted(name)} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE")
+
+
+async def make_keeper(connection: asyncpg.Connection[Any], slug: str) -> str:
+    """The role that owns what learners leave behind, made when there is none. Returns its name.
+
+    PostgreSQL runs what hangs on a table (index expressions, rules, views, functions with SECURITY DEFINER) as the
+    table's owner, at times by itself: what learners wrote must not belong to the teacher, who may be a superuser.
+
+    Raises:
+        CourseError: there is a role of that name, and it is somebody else's.
+    """
+    name = keeper_name(slug)
+    there = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name)
+    if not there:
+        async with connection.transaction():
+            await connection.execute(
+                f"CREATE ROLE {quoted(name)} NOSUPERUSER NOCREATEROLE NOLOGIN; {_comment(name, KEEPER, slug)}"
+            )
+    elif not await has_keeper(connection, slug):
+        raise CourseError(
+            f"There is a role {name} on the server, and it is not of {spoken_class(slug)}.",
+            "Its maker gives it another name: ALTER ROLE … RENAME TO …;",
+        )
+    await act_as(connection, [name])
+    return name
+
+
+async def has_keeper(connection: asyncpg.Connection[Any], slug: str) -> bool:
+    """Whether that role is there and the caller's."""
+    name = keeper_name(slug)
+    if not any((role.name, role.slug, role.kind) == (name, slug, KEEPER) for role in await marked_roles(connection)):
+        return False
+    ours: bool = await connection.fetchval("SELECT pg_has_role($1::name, 'MEMBER WITH ADMIN OPTION')", name)
+    return ours
 
 
 def _comment(role: str, kind: str, slug: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from course_lib.classroom.credentials import Credentials, class_folder, make_private
-from course_lib.classroom.naming import spoken_class
+from course_lib.classroom.naming import LOGIN, role_name, spoken_class
 from course_lib.files import answering_for
-from course_lib.postgres.files import remove_tree, write_file
+from course_lib.postgres.files import write_file
 
 ALL, EACH = "sheets.html", "sheets"
 
@@ -24,12 +25,31 @@ def write_sheets(slug: str, lines: list[Credentials]) -> Path:
     folder = class_folder(slug)
     with answering_for(folder, "COURSE_WORK"):
         make_private(folder)
-        remove_tree(folder / EACH)  # of those who left
+        _remove_each(slug)  # of those who left
         make_private(folder / EACH)
         for line in lines:
             write_file(folder / EACH / f"{line.login}.html", render(slug, [line]))
         write_file(folder / ALL, render(slug, lines))
     return folder / ALL
+
+
+def remove_sheets(slug: str) -> None:
+    """Remove what ``write_sheets`` has written, and nothing else that lies there."""
+    with answering_for(class_folder(slug), "COURSE_WORK"):
+        _remove_each(slug)
+        (class_folder(slug) / ALL).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody has put something into it
+            (class_folder(slug) / EACH).rmdir()
+
+
+def _remove_each(slug: str) -> None:
+    """A sheet is a file that names the role of the login that it is called after."""
+    folder = class_folder(slug) / EACH
+    for place in [] if folder.is_symlink() else sorted(folder.glob("*.html")):
+        if not LOGIN.match(place.stem) or place.is_symlink() or not place.is_file():
+            continue
+        if f"//{role_name(slug, place.stem)}:" in place.read_text(encoding="utf-8", errors="replace"):
+            place.unlink()
 
 
 def render(slug: str, lines: list[Credentials]) -> str:

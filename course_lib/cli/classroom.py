@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from course_lib.classroom.naming import DEFAULT, spoken_class
+from course_lib.classroom.naming import DEFAULT, keeper_name, spoken_class
 from course_lib.cli.board_commands import board_commands
 from course_lib.cli.screen import show
 from course_lib.commands import command
@@ -218,7 +218,7 @@ def seat() -> None:
 
 def _end(name: str, login: str | None, yes: bool) -> None:
     from course_lib.classroom.creating import alone
-    from course_lib.classroom.ending import Ending, end, forget, forget_class, what_ends
+    from course_lib.classroom.ending import Ending, end, what_ends
     from course_lib.classroom.server import find_class_server
 
     async def run() -> Ending:
@@ -227,15 +227,17 @@ def _end(name: str, login: str | None, yes: bool) -> None:
             ending = await what_ends(connection, name, login)
             if yes:
                 await end(server, connection, ending)
-                if login is None:
-                    forget_class(name)
-                else:
-                    await forget(server, name, login, ending.roles[0])
         return ending
 
     ending = asyncio.run(run())
     words = f"{_count(len(ending.dropped), 'database')} ({ending.size / 1e6:,.0f} MB)"
-    kept = f"Not the course's, so not dropped but given to you: {', '.join(ending.kept)}." if ending.kept else ""
+    kept = (
+        f"Not the course's, so not dropped but given to {keeper_name(name)}, a role of yours: "
+        f"{', '.join(ending.kept)}. "
+        f"Learners wrote what is in it: look at it after SET ROLE {keeper_name(name)};"
+        if ending.kept
+        else ""
+    )
     who = (
         f"{login} of {spoken_class(name)}"
         if login

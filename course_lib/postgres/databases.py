@@ -19,7 +19,6 @@ from typing import Any
 
 import asyncpg
 import psycopg
-from sqlalchemy.dialects.postgresql import dialect
 
 from course_lib.errors import CourseError
 from course_lib.postgres.failures import disk_full
@@ -54,8 +53,7 @@ _given_up: set[str] = set()  # of these, those that could not be dropped when th
 
 def quoted(name: str) -> str:
     """A name as it stands in SQL, whatever is in it."""
-    text: str = dialect().identifier_preparer.quote_identifier(name)  # type: ignore[no-untyped-call]
-    return text
+    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,24 @@ _OWN_PAIRS = ", ".join(f"('{name}', '{value}')" for name, value in (VALUES | OUR
 _TIMEOUTS = ", ".join(f"'{name}'" for name in TIMEOUTS)
 
 SET = f"""
-    SELECT set_config(name, value, false) FROM (VALUES {_OWN_PAIRS}) AS relied (name, value)
-    WHERE current_setting(name, true) IS NOT NULL
+    SELECT pg_catalog.set_config(name, value, false) FROM (VALUES {_OWN_PAIRS}) AS relied (name, value)
+    WHERE pg_catalog.current_setting(name, true) IS NOT NULL
 """
-"""Sets them all for a connection. An older server, which is refused later, need not know each."""
+"""Sets them all for a connection. An older server, which is refused later, need not know each.
+
+It is the first statement, when a database's owner still decides where names are looked for: it names the schema of all.
+"""
+
+CATALOG = "pg_catalog, pg_temp"
+AMONG_STRANGERS = AT_ONCE | {
+    "search_path": CATALOG,
+    "default_transaction_read_only": "off",
+    "local_preload_libraries": "",
+    "exit_on_error": "off",
+}
+"""For the greeting in a database that somebody else owns: what is said there wins over ALTER DATABASE … SET."""
+
+ONLY_CATALOG = f"SET search_path = {CATALOG}"
 
 DIFFERENT = f"""
     SELECT array_agg(relied.name) FROM (VALUES {_PAIRS}) AS relied (name, value)

@@ -25,7 +25,7 @@ from course_lib.postgres.cluster import Cluster
 from course_lib.postgres.failures import connection_failure
 from course_lib.postgres.fitness import ask_fitness
 from course_lib.postgres.losing import causes, refuses_its_owner, server_went_away
-from course_lib.postgres.reliance import AT_ONCE, SET
+from course_lib.postgres.reliance import AMONG_STRANGERS, AT_ONCE, ONLY_CATALOG, SET
 from course_lib.postgres.restoring import restore_defaults
 from course_lib.postgres.watchdog import watch
 from course_lib.settings import get_settings
@@ -60,26 +60,35 @@ class Server:
         return f"PostgreSQL {self.version} · pgvector {self.pgvector} · {kind}"
 
     @asynccontextmanager
-    async def connection(self, database: str | None = None) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async def connection(
+        self, database: str | None = None, as_in: Connection | None = None
+    ) -> AsyncIterator[asyncpg.Connection[Any]]:
         """An administrative connection, outside any pool.
+
+        Args:
+            as_in: a connection of ours elsewhere, for a database that somebody else may own: we are who we are there,
+                and names mean what PostgreSQL means by them, whatever has been set for the database.
 
         Raises:
             CourseError: nobody answers, or access is refused.
         """
-        connection = await connect(self.url, database)
+        if as_in is None:
+            connection = await connect(self.url, database)
+        else:
+            connection = await _connect_among_strangers(self.url, database, as_in)
         try:
             yield connection
         finally:
             await _leave(connection)
 
 
-async def connect(url: URL, database: str | None = None) -> asyncpg.Connection[Any]:
-    """Connect with asyncpg, putting a refusal into a sentence."""
+async def connect(url: URL, database: str | None = None, **greeting: str) -> asyncpg.Connection[Any]:
+    """Connect with asyncpg, putting a refusal into a sentence; ``greeting`` are settings from the very beginning."""
     try:
         try:
-            return await _enter(url, database)
+            return await _enter(url, database, **greeting)
         except asyncpg.QueryCanceledError:  # a limit of the role's that is over before it can be set
-            return await _enter(url, database, **AT_ONCE)
+            return await _enter(url, database, **AT_ONCE | greeting)
     except Exception as error:
         sslmode = libpq_options(url).get("sslmode") or os.environ.get("PGSSLMODE", "prefer")
         embedded = not environment_names_a_server()
@@ -102,6 +111,26 @@ async def _enter(url: URL, database: str | None, **at_once: str) -> asyncpg.Conn
         connection.terminate()
         raise
     return connection
+
+
+async def _connect_among_strangers(url: URL, database: str | None, as_in: Connection) -> Connection:
+    us = await _who(as_in)
+    connection = await connect(url, database, **AMONG_STRANGERS, **us)
+    try:
+        await connection.execute(ONLY_CATALOG)  # in the place of what SET has said
+        if await _who(connection) != us:
+            raise CourseError(f"In the database {database} your role acts as another one, so nothing is done there.")
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+async def _who(connection: Connection) -> dict[str, str]:
+    """As settings. These are words of SQL's grammar, not names that are looked up."""
+    row = await connection.fetchrow("SELECT current_user AS role, session_user AS session_authorization")
+    assert row is not None
+    return dict(row)
 
 
 def server_home() -> Path:

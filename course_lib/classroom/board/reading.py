@@ -12,6 +12,7 @@ import asyncpg
 from course_lib.classroom.board.choosing import all_exercises, columns
 from course_lib.classroom.board.names import shown_names
 from course_lib.classroom.board.standing import Board, Learner, Standing
+from course_lib.classroom.databases import classes_of
 from course_lib.classroom.server import find_class_server
 from course_lib.commands import command
 from course_lib.errors import CourseError
@@ -25,21 +26,20 @@ LATELY = timedelta(hours=12)  # what was tried before is no longer on today's bo
 # whoever creates a role becomes a member of it with ADMIN OPTION, and so the teacher of the group
 LEARNERS = """
     SELECT m.rolname AS role, coalesce(l.shown, '') AS shown, coalesce(l.on_board, true) AS on_board
-    FROM pg_auth_members a
-    JOIN pg_roles g ON g.oid = a.roleid AND g.rolname = current_database()
-    JOIN pg_roles m ON m.oid = a.member AND NOT a.admin_option
+    FROM pg_catalog.pg_auth_members a
+    JOIN pg_catalog.pg_roles g ON g.oid = a.roleid AND g.rolname = current_database()
+    JOIN pg_catalog.pg_roles m ON m.oid = a.member AND NOT a.admin_option
     LEFT JOIN board.learners l ON l.learner = m.rolname
     GROUP BY m.rolname, l.shown, l.on_board
 """
 STANDINGS = "SELECT * FROM board.standings"
 MAY_READ = """
-    SELECT has_table_privilege(c.oid, 'SELECT') FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+    SELECT has_table_privilege(c.oid, 'SELECT')
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace
     WHERE nspname = 'board' AND relname = 'standings'
 """
-CLASSES = r"""
-    SELECT substr(datname, 14) FROM pg_database
-    WHERE datname LIKE 'course\_class\_%' AND has_database_privilege(oid, 'CONNECT') ORDER BY 1
-"""
+
+IN_CLASS = "SELECT true FROM pg_catalog.pg_roles WHERE rolname = $1 AND pg_has_role(oid, 'MEMBER')"
 
 
 @asynccontextmanager
@@ -51,20 +51,31 @@ async def enter_class(class_name: str) -> AsyncIterator[Connection]:
     """
     server = await find_class_server()
     async with server.connection() as connection:
-        there = [str(row[0]) for row in await connection.fetch(CLASSES)]
+        await _require_class(connection, class_name, spoken(server.url))
+        async with server.connection(class_database(class_name), as_in=connection) as inside:
+            await _require_class(inside, class_name, spoken(server.url))  # it may be another one by now
+            if not await inside.fetchval(MAY_READ):
+                raise _for_its_teacher(class_name)
+            yield inside
+
+
+async def _require_class(connection: Connection, class_name: str, where: str) -> None:
+    there = await classes_of(connection)
     if class_name not in there:
-        classes = f"Those there are: {', '.join(there)}." if there else "There is none yet."
+        if await connection.fetchval(IN_CLASS, class_database(class_name)):
+            raise _for_its_teacher(class_name)
+        classes = f"Those of yours: {', '.join(there)}." if there else "There is none of yours yet."
         raise CourseError(
-            f"There is no class {class_name} on {spoken(server.url)}.",
+            f"There is no class {class_name} on {where}.",
             f"{classes} To make one: {command('classroom create ROSTER.csv')}",
         )
-    async with server.connection(class_database(class_name)) as connection:
-        if not await connection.fetchval(MAY_READ):
-            raise CourseError(
-                f"The board of {class_name} is for its teacher, and this role is not.",
-                f"Set DATABASE_URL to the teacher's address. What it says of you: {command('classroom me')}",
-            )
-        yield connection
+
+
+def _for_its_teacher(class_name: str) -> CourseError:
+    return CourseError(
+        f"The board of {class_name} is for its teacher, and this role is not.",
+        f"Set DATABASE_URL to the teacher's address. What it says of you: {command('classroom me')}",
+    )
 
 
 async def read_board(connection: Connection, class_name: str, lessons: Sequence[str] | None = None) -> Board:

@@ -13,6 +13,7 @@ import asyncpg
 import psycopg
 
 from course_lib.classroom.board import install
+from course_lib.postgres.marks import Mark
 from tests.postgres.places import YourServer
 
 WORD = "word"
@@ -86,6 +87,7 @@ def make_class(server: YourServer, slug: str) -> Class:
             f"CREATE DATABASE {made.database}",
             f"REVOKE CONNECT, TEMPORARY ON DATABASE {made.database} FROM PUBLIC",
             f"GRANT CONNECT ON DATABASE {made.database} TO {made.database}",
+            f"COMMENT ON DATABASE {made.database} IS '{Mark.of_this_process('class', slug)}'",
         )
     asyncio.run(_install(made))
     return made
