@@ -233,7 +233,7 @@ def _end(name: str, login: str | None, yes: bool) -> None:
     words = f"{_count(len(ending.dropped), 'database')} ({ending.size / 1e6:,.0f} MB)"
     kept = (
         f"Not the course's, so not dropped but given to {keeper_name(name)}, a role of yours: "
-        f"{', '.join(ending.kept)}. "
+        f"{', '.join(map(printable, ending.kept))}. "
         f"Learners wrote what is in it: look at it after SET ROLE {keeper_name(name)};"
         if ending.kept
         else ""
