@@ -16,7 +16,7 @@ import asyncpg
 from course_lib.classroom import board
 from course_lib.classroom.credentials import read_credentials, remove_credentials, write_credentials
 from course_lib.classroom.databases import CLASS, classes_of, databases_of
-from course_lib.classroom.naming import keeper_name, spoken_class
+from course_lib.classroom.naming import keeper_name, role_name, spoken_class
 from course_lib.classroom.roles import act_as, has_keeper, make_keeper, require_class, set_login
 from course_lib.classroom.sheets import remove_sheets, write_sheets
 from course_lib.errors import CourseError
@@ -59,13 +59,13 @@ async def what_ends(connection: Connection, slug: str, login: str | None = None)
     """
     roles, groups = [role.name for role in await require_class(connection, slug)], [class_database(slug)]
     if login is not None:
-        if f"{slug}_{login}" not in roles:
+        if role_name(slug, login) not in roles:
             names = ", ".join(role.removeprefix(f"{slug}_") for role in roles[:6])
             raise CourseError(
                 f"Nobody in {spoken_class(slug)} has the login {login}.",
                 f"Its logins: {names}{', …' if len(roles) > 6 else ''}",
             )
-        roles, groups = [f"{slug}_{login}"], []
+        roles, groups = [role_name(slug, login)], []
     owned = [one for one in await databases_of(connection, roles) if one.owner in roles]
     dropped = [one.name for one in owned if one.goes]
     kept = [one.name for one in owned if not one.goes]
@@ -98,9 +98,7 @@ async def end(server: Server, connection: Connection, ending: Ending) -> None:
     await act_as(connection, ending.roles)
     await _refuse_shut_doors(connection, ending)
     await set_login(connection, ending.roles, allowed=False)
-    await connection.fetch(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY ($1)", ending.roles
-    )
+    await _disconnect(connection, ending.roles)
     if ending.login is None:
         forget_class(ending.slug)
     else:
@@ -112,6 +110,10 @@ async def end(server: Server, connection: Connection, ending: Ending) -> None:
     for role in ending.roles:  # the class's own last: by it the class is known
         await _drop_role(connection, role)
     await _drop_keeper_of_nothing(connection, ending.slug)
+
+
+async def _disconnect(connection: asyncpg.Connection[Any], roles: list[str]) -> None:
+    await connection.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY ($1)", roles)
 
 
 async def _refuse_shut_doors(connection: Connection, ending: Ending) -> None:
@@ -199,5 +201,5 @@ async def archive(connection: asyncpg.Connection[Any], slug: str) -> list[str]:
     roles = [role.name for role in await require_class(connection, slug)]
     async with connection.transaction():
         await set_login(connection, roles, allowed=False)
-    await connection.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY ($1)", roles)
+    await _disconnect(connection, roles)
     return roles

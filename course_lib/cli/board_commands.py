@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from course_lib.classroom.naming import DEFAULT
+
 board_commands = typer.Typer()
 LEARNERS, TEACHERS = "For learners", "For teachers"
 Name = Annotated[str, typer.Option(help="The class's short name, where there are several.")]
@@ -37,7 +39,7 @@ def join() -> None:
 
 @board_commands.command(rich_help_panel=TEACHERS)
 def board(
-    name: Name = "class",
+    name: Name = DEFAULT,
     lessons: Annotated[str | None, typer.Option(help="The columns: 03-05,08 or drills; else the latest.")] = None,
     page: Annotated[bool, typer.Option("--page", help="As a page for a browser and a projector.")] = False,
     port: Annotated[int, typer.Option(help="Of the page: the first port to try.", min=1, max=65515)] = 8100,

@@ -33,11 +33,10 @@ def present_lesson(number: str, browser: bool) -> None:
     if not found:
         raise CourseError(f"There is no lesson {number} in {folder}.", f"Run: {command('lab')}")
     running = RunningLab.on(folder)
-    address = running.address(found[0].name, "doc") if running and running.listens() else None
-    if address is None:
+    if running is None or not running.listens() or not (address := running.address(found[0].name, "doc")):
         raise CourseError("JupyterLab does not run on your notebooks.", f"In another terminal: {command('lab')}")
     typer.echo(f"{found[0].name} alone:  {address}\n{LARGE}")
-    if browser and running:
+    if browser:
         typer.launch(_leading_to(address, running.runtime).as_uri())
 
 
